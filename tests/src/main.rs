@@ -1,0 +1,2 @@
+//! The `xcomp` program.
+fn main() {}
