@@ -1,1 +1,14 @@
-//! Placeholder while the workspace is laid out.
+//! Golden cases of the reference, comparison with tolerances, and shared test material.
+//!
+//! Every golden test names the kind it covers by a prefix (`cases("b_umt")`) and walks whatever
+//! cases are there; a prefix without a case fails the test.
+
+mod compare;
+mod golden;
+mod material;
+
+pub use compare::{
+    Tolerance, assert_close, assert_exact, assert_grad_close, assert_grad_within, assert_scalar,
+};
+pub use golden::{Case, HostData, HostTensor, case, cases, golden_roots};
+pub use material::{media_root, shared_root, skipped};
