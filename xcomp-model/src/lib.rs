@@ -1,1 +1,14 @@
-//! Placeholder while the workspace is laid out.
+//! The models of xcomp as Burn modules: vision tower, connector, Qwen2, and LP-Comp between its layers.
+//!
+//! Tensors only: no device is chosen here, nothing is printed, and no file is read but by `weights` and `config`.
+
+pub mod attention;
+pub mod config;
+pub mod layout;
+pub mod linear;
+pub mod loss;
+pub mod lp_comp;
+pub mod qwen2;
+pub mod rms_norm;
+pub mod rope;
+pub mod schedule;

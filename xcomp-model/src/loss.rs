@@ -1,0 +1,159 @@
+//! Next-token loss on supervised rows only: no logits are made for visual rows.
+
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+
+use crate::layout::Layout;
+use crate::qwen2::Qwen2ForCausalLm;
+
+/// The label of a token that carries no loss (PyTorch's `ignore_index`).
+pub const IGNORE: i32 = -100;
+
+/// Rows whose logits exist at one time.
+const ROWS_PER_CHUNK: usize = 1024;
+
+/// How the losses of supervised tokens are weighted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LossNorm {
+    /// Every sample counts the same: the mean of per-sample means (the reference, batch 1 per micro-step).
+    Sample,
+    /// Every supervised token counts the same.
+    Token,
+}
+
+/// The rows of a batch that predict a supervised token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SupervisedRows {
+    /// Row in the flattened `[batch * seq]`.
+    rows: Vec<i32>,
+    /// The token that the row must predict.
+    targets: Vec<i32>,
+    /// Supervised rows of each sequence.
+    counts: Vec<usize>,
+}
+
+/// Labels of one sequence as the prompt has them: one entry per text token, one for all visual tokens together.
+#[derive(Debug, Clone, Copy)]
+pub struct Labels<'a> {
+    /// Token ids or [`IGNORE`].
+    pub labels: &'a [i32],
+    /// Index in `labels` that stands for the visual tokens.
+    pub image_at: Option<usize>,
+}
+
+impl SupervisedRows {
+    /// Finds the rows in the layout that leaves the last layer: row `t` predicts the label at `t + 1`.
+    pub fn new(labels: &[Labels], layout: &Layout) -> Self {
+        let mut found = Self { rows: vec![], targets: vec![], counts: vec![] };
+        let seq = layout.longest();
+        for (b, (labels, sequence)) in labels.iter().zip(&layout.sequences).enumerate() {
+            let visual = sequence.span.map_or(0, |span| span.len());
+            let before = found.rows.len();
+            for (index, &label) in labels.labels.iter().enumerate() {
+                // Tokens behind the video stand `visual - 1` further on than in the prompt.
+                let position = match labels.image_at {
+                    Some(at) if index > at => index + visual - 1,
+                    _ => index,
+                };
+                if label != IGNORE && position > 0 {
+                    found.rows.push((b * seq + position - 1) as i32);
+                    found.targets.push(label);
+                }
+            }
+            found.counts.push(found.rows.len() - before);
+        }
+        found
+    }
+
+    /// Supervised tokens of each sequence.
+    pub fn counts(&self) -> &[usize] {
+        &self.counts
+    }
+
+    /// Supervised tokens of the batch.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether nothing is supervised.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The weight of each row, so that weighted losses sum to the sum over sequences of per-sample means ([`LossNorm::Sample`]) or to the plain sum ([`LossNorm::Token`]).
+    fn weights(&self, norm: LossNorm) -> Vec<f32> {
+        let per_sequence = |count: usize| match norm {
+            LossNorm::Sample => std::iter::repeat_n(1.0 / count as f32, count),
+            LossNorm::Token => std::iter::repeat_n(1.0, count),
+        };
+        self.counts.iter().flat_map(|count| per_sequence(*count)).collect()
+    }
+
+    /// What a sum of [`weighted_loss`] over batches is divided by to become a mean: sequences with a supervised token, or supervised tokens.
+    pub fn weight(&self, norm: LossNorm) -> usize {
+        match norm {
+            LossNorm::Sample => self.counts.iter().filter(|count| **count > 0).count(),
+            LossNorm::Token => self.len(),
+        }
+    }
+}
+
+/// The summed, weighted next-token losses of a batch; divide by the summed [`SupervisedRows::weight`] for the mean.
+///
+/// # Shapes
+/// - `hidden`: `[batch, seq, hidden]`, as it leaves the final norm
+/// - output: `[1]`, f32
+pub fn weighted_loss(
+    llm: &Qwen2ForCausalLm,
+    hidden: Tensor<3>,
+    rows: &SupervisedRows,
+    norm: LossNorm,
+) -> Tensor<1> {
+    let device = hidden.device();
+    let [batch, seq, dim] = hidden.dims();
+    let hidden = hidden.reshape([batch * seq, dim]);
+    let weights = rows.weights(norm);
+
+    let chunks = (0..rows.len()).step_by(ROWS_PER_CHUNK).map(|start| {
+        let chunk = start..(start + ROWS_PER_CHUNK).min(rows.len());
+        let at = ids(&rows.rows[chunk.clone()], &device);
+        let targets = ids(&rows.targets[chunk.clone()], &device);
+        let logits = llm.logits(hidden.clone().select(0, at)).cast(DType::F32); // [rows, vocab]
+        let nll = log_softmax(logits, 1).gather(1, targets.unsqueeze_dim(1)).neg(); // [rows, 1]
+        let weights = TensorData::new(weights[chunk.clone()].to_vec(), [chunk.len(), 1]);
+        (nll * Tensor::<2>::from_data(weights, &device)).sum()
+    });
+    chunks.reduce(|a, b| a + b).unwrap_or_else(|| Tensor::zeros([1], &device))
+}
+
+fn ids(values: &[i32], device: &Device) -> Tensor<1, Int> {
+    Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::{SequenceLayout, VideoSpan};
+
+    #[test]
+    fn a_row_predicts_the_next_token_and_the_last_visual_row_the_first_word_behind_it() {
+        let span = VideoSpan { start: 2, frames: 3, tokens_per_frame: 1 };
+        let layout = Layout { sequences: vec![SequenceLayout { len: 7, span: Some(span) }] };
+        let labels = [5, IGNORE, IGNORE, 8, 9]; // the third entry is the image
+        let rows = SupervisedRows::new(&[Labels { labels: &labels, image_at: Some(2) }], &layout);
+        // Position 0 has no row before it; 8 stands at 5 and 9 at 6.
+        assert_eq!((rows.rows, rows.targets, rows.counts), (vec![4, 5], vec![8, 9], vec![2]));
+    }
+
+    #[test]
+    fn the_two_normalisations_weigh_samples_or_tokens() {
+        let text = |len| SequenceLayout { len, span: None };
+        let layout = Layout { sequences: vec![text(3), text(2), text(1)] };
+        let all = [1, 2, 3];
+        let labels = |n: usize| Labels { labels: &all[..n], image_at: None };
+        let rows = SupervisedRows::new(&[labels(3), labels(2), labels(1)], &layout);
+        assert_eq!(rows.weights(LossNorm::Sample), [0.5, 0.5, 1.0]);
+        assert_eq!(rows.weights(LossNorm::Token), [1.0, 1.0, 1.0]);
+        assert_eq!((rows.weight(LossNorm::Sample), rows.weight(LossNorm::Token)), (2, 3));
+    }
+}

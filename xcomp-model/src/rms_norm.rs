@@ -1,0 +1,31 @@
+//! Root-mean-square normalisation, computed in f32 as Qwen2 does.
+
+use burn::module::{Module, Param};
+use burn::nn::Initializer;
+use burn::tensor::{DType, Device, Tensor};
+
+/// `x / sqrt(mean(x^2) + eps) * weight`.
+#[derive(Module, Debug)]
+pub struct RmsNorm {
+    /// `[hidden]`.
+    pub weight: Param<Tensor<1>>,
+    epsilon: f64,
+}
+
+impl RmsNorm {
+    /// A norm with unit weight.
+    pub fn new(hidden: usize, epsilon: f64, device: &Device) -> Self {
+        Self { weight: Initializer::Ones.init([hidden], device), epsilon }
+    }
+
+    /// Normalises the last dimension in f32, casts back, then scales (`modeling_qwen2.py`, `Qwen2RMSNorm`).
+    ///
+    /// # Shapes
+    /// - `x`, output: `[.., hidden]`
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let dtype = x.dtype();
+        let x = x.cast(DType::F32);
+        let scale = (x.clone().square().mean_dim(D - 1) + self.epsilon).sqrt().recip();
+        (x * scale).cast(dtype) * self.weight.val().cast(dtype).unsqueeze()
+    }
+}

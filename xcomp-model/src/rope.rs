@@ -1,0 +1,70 @@
+//! Rotary position embedding in the half-split form of Qwen2 (`rotate_half`).
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// Cosine and sine of every position, computed once and narrowed by each layer to its own length.
+#[derive(Debug, Clone)]
+pub struct Rope {
+    /// `[positions, head_dim / 2]`.
+    cos: Tensor<2>,
+    /// `[positions, head_dim / 2]`.
+    sin: Tensor<2>,
+}
+
+impl Rope {
+    /// Tables for positions `0..positions`.
+    ///
+    /// Angles are f32 products, as the reference computes them (`modeling_qwen2.py`, `Qwen2RotaryEmbedding`).
+    pub fn new(positions: usize, head_dim: usize, theta: f64, device: &Device) -> Self {
+        let half = head_dim / 2;
+        let inverse: Vec<f32> = (0..half)
+            .map(|i| 1.0 / (theta as f32).powf((2 * i) as f32 / head_dim as f32))
+            .collect();
+        let angles: Vec<f32> =
+            (0..positions).flat_map(|p| inverse.iter().map(move |f| p as f32 * f)).collect();
+        let table = |f: fn(f32) -> f32| {
+            let values: Vec<f32> = angles.iter().map(|a| f(*a)).collect();
+            Tensor::from_data(TensorData::new(values, [positions, half]), device)
+        };
+        Self { cos: table(f32::cos), sin: table(f32::sin) }
+    }
+
+    /// Rotates queries or keys that stand at positions `0..seq`.
+    ///
+    /// # Shapes
+    /// - `x`, output: `[batch, heads, seq, head_dim]`
+    ///
+    /// # Panics
+    /// If `seq` exceeds the table.
+    pub fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
+        self.rotate_from(x, 0)
+    }
+
+    /// Rotates queries or keys that stand at positions `start..start + seq`.
+    ///
+    /// # Shapes
+    /// - `x`, output: `[batch, heads, seq, head_dim]`
+    ///
+    /// # Panics
+    /// If `start + seq` exceeds the table.
+    pub fn rotate_from(&self, x: Tensor<4>, start: usize) -> Tensor<4> {
+        let [_, _, seq, head_dim] = x.dims();
+        let (half, dtype) = (head_dim / 2, x.dtype());
+        let rows = |table: &Tensor<2>| {
+            table.clone().slice_dim(0, start..start + seq).cast(dtype).unsqueeze::<4>()
+        };
+        let (cos, sin) = (rows(&self.cos), rows(&self.sin));
+
+        let low = x.clone().slice_dim(3, 0..half);
+        let high = x.slice_dim(3, half..head_dim);
+        Tensor::cat(
+            vec![low.clone() * cos.clone() - high.clone() * sin.clone(), high * cos + low * sin],
+            3,
+        )
+    }
+
+    /// The two tables, `[positions, head_dim / 2]` each.
+    pub fn tables(&self) -> (&Tensor<2>, &Tensor<2>) {
+        (&self.cos, &self.sin)
+    }
+}
