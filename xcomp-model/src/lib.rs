@@ -12,3 +12,4 @@ pub mod qwen2;
 pub mod rms_norm;
 pub mod rope;
 pub mod schedule;
+pub mod splice;

@@ -1,0 +1,207 @@
+//! Kinds a, e, f: schedules, the plain Qwen2 stack, and LP-Comp with its variants, against the official code.
+
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor, TensorData};
+use serde_json::Value;
+use xcomp_model::config::LlmConfig;
+use xcomp_model::layout::Layout;
+use xcomp_model::loss::{LossNorm, SupervisedRows, weighted_loss};
+use xcomp_model::qwen2::Qwen2ForCausalLm;
+use xcomp_model::rope::Rope;
+use xcomp_model::schedule::{CompressionPlan, KeepRule, Schedule};
+use xcomp_model::splice::{Prompt, splice};
+use xcomp_tests::{
+    Case, HostData, HostTensor, Tolerance, assert_close, assert_grad_close, assert_scalar,
+    case_schedule, cases, gradients, load_case, prompts,
+};
+
+/// Pins: half-up rounding, the printed ceiling of Eq. 1, the greedy lists of the uniform rule, the suffix positions.
+#[test]
+fn a_schedules() {
+    for case in cases("a_schedule") {
+        for row in case.value("/expect/rows").as_array().expect("rows") {
+            let (n, layers) = (count(row, "N"), count(row, "L"));
+            let plan = |schedule, keep| CompressionPlan::new(&schedule, keep, n, layers).unwrap();
+            let cosine = plan(Schedule::Cosine, KeepRule::Suffix);
+            let goal = counts(&row["goal_len[0..L]"]);
+            assert_eq!(
+                cosine.tokens_per_layer(),
+                &goal[1..],
+                "case {}: N {n}, L {layers}",
+                case.name
+            );
+            if !row["tokens_per_frame_seen_by_layer_0_based"].is_null() {
+                let seen = counts(&row["tokens_per_frame_seen_by_layer_0_based"]);
+                assert_eq!(
+                    cosine.tokens_per_layer(),
+                    seen,
+                    "case {}: N {n}, L {layers}",
+                    case.name
+                );
+            }
+            let ceil = plan(Schedule::Ceil, KeepRule::Suffix);
+            assert_eq!(
+                ceil.tokens_per_layer(),
+                counts(&row["paper_eq1_ceil_l1..L"]),
+                "N {n}, L {layers}"
+            );
+            let uniform = plan(Schedule::Cosine, KeepRule::Uniform);
+            kept_positions(
+                &uniform,
+                &row["uniform_idx_lists(1-based positions kept, before suffix override)"],
+            );
+            kept_positions(&cosine, &row["suffix_kept_positions_1_based"]);
+        }
+    }
+}
+
+/// Follows the 1-based positions that are left through all layers.
+fn kept_positions(plan: &CompressionPlan, lists: &Value) {
+    let mut left: Vec<usize> = (1..=plan.tokens_per_frame()).collect();
+    for layer in 0..plan.layers() {
+        if let xcomp_model::schedule::Reduce::Slots(slots) = plan.reduce(layer) {
+            left = slots.iter().map(|slot| left[*slot]).collect();
+        }
+        assert_eq!(left, counts(&lists[layer + 1]), "layer {layer}");
+    }
+}
+
+/// Pins: grouped-query attention, biases, rotate-half RoPE with its theta, norms in f32, tied and untied heads, the shifted mean loss, every gradient.
+#[test]
+fn e_plain_decoder() {
+    for case in cases("e_plain") {
+        let config = config(&case);
+        let rope = Rope::new(
+            case.tensor("rope.cos").shape[0],
+            config.head_dim(),
+            config.rope_theta,
+            &Device::flex(),
+        );
+        for (table, name) in [(rope.tables().0, "rope.cos"), (rope.tables().1, "rope.sin")] {
+            let full = Tensor::cat(vec![table.clone(), table.clone()], 1);
+            let half = full.slice_dim(1, 0..case.tensor(name).shape[1]);
+            assert_close(&case, name, half, case.tensor(name), Tolerance::TABLE);
+        }
+        let plan =
+            CompressionPlan::new(&Schedule::None, KeepRule::Suffix, 1, config.num_hidden_layers)
+                .unwrap();
+        run(&case, &config, &plan, 1);
+    }
+}
+
+/// Pins: the drop and its layer, re-packed positions, compaction of padded batches, images, all released variants, loss and gradients.
+#[test]
+fn f_compressed_decoder() {
+    for case in cases("f_") {
+        let config = config(&case);
+        let tokens_per_frame = case.count("/config/tokens_per_frame");
+        let (schedule, keep) = case_schedule(&case, config.num_hidden_layers);
+        let plan =
+            CompressionPlan::new(&schedule, keep, tokens_per_frame, config.num_hidden_layers)
+                .unwrap();
+        run(&case, &config, &plan, tokens_per_frame);
+    }
+}
+
+fn run(case: &Case, config: &LlmConfig, plan: &CompressionPlan, tokens_per_frame: usize) {
+    let device = Device::flex().autodiff();
+    let llm = load_case(Qwen2ForCausalLm::new(config, &device), case, "w.");
+    let prompts = prompts(case);
+    let visual: Vec<Option<Tensor<2>>> = (0..prompts.len())
+        .map(|b| format!("visual.{b}"))
+        .map(|name| case.has(&name).then(|| case.burn::<2>(&name, &device).require_grad()))
+        .collect();
+
+    let (mut x, mut layout) =
+        splice(&llm.model.embed_tokens, &prompts, visual.clone(), tokens_per_frame);
+    let rope = llm.model.rope(layout.longest(), &device);
+    for layer in 0..config.num_hidden_layers {
+        let (entered, after) =
+            xcomp_model::lp_comp::compress(x.clone(), &layout, plan.reduce(layer));
+        compare_hidden(case, &format!("hidden.{layer}"), entered, &after);
+        compare_positions(case, layer, &after);
+        (x, layout) = llm.model.run_layer(layer, x, &layout, plan, &rope);
+    }
+    let hidden = llm.model.norm.forward(x);
+    compare_hidden(case, "hidden.final_norm", hidden.clone(), &layout);
+    let [batch, seq, dim] = hidden.dims();
+    let logits = llm.logits(hidden.clone().reshape([batch * seq, dim]));
+    compare_hidden(case, "logits", logits.reshape([batch, seq, config.vocab_size]), &layout);
+
+    let labels: Vec<_> = prompts.iter().map(Prompt::supervision).collect();
+    let rows = SupervisedRows::new(&labels, &layout);
+    let loss =
+        weighted_loss(&llm, hidden, &rows, LossNorm::Token) / rows.weight(LossNorm::Token) as f64;
+    let value = f64::from(loss.clone().into_scalar::<f32>());
+    assert_scalar(case, "loss", value, case.number("/expect/loss"), Tolerance::LOSS);
+
+    let mut grads = loss.backward();
+    for (b, visual) in visual.iter().enumerate() {
+        let name = format!("grad.visual.{b}");
+        if let (Some(visual), true) = (visual, case.has(&name)) {
+            let grad = visual.grad_remove(&mut grads).expect("visual features learn");
+            assert_grad_close(case, &name, grad, case.tensor(&name));
+        }
+    }
+    compare_gradients(case, &llm, &GradientsParams::from_grads(grads, &llm));
+}
+
+fn compare_gradients<M: Module>(case: &Case, module: &M, grads: &GradientsParams) {
+    let got = gradients(module, grads);
+    for (name, want) in case.under("grad.").filter(|(name, _)| !name.starts_with("visual.")) {
+        let got =
+            got.get(name).unwrap_or_else(|| panic!("case {}: no gradient for {name}", case.name));
+        let tensor = Tensor::<1>::from_data(
+            TensorData::new(got.f32().to_vec(), [got.f32().len()]),
+            &Device::flex(),
+        );
+        assert_eq!(got.shape, want.shape, "case {}: {name}", case.name);
+        let flat =
+            HostTensor { shape: vec![want.f32().len()], data: HostData::F32(want.f32().to_vec()) };
+        assert_grad_close(case, name, tensor, &flat);
+    }
+}
+
+/// Compares the rows that are not padding.
+fn compare_hidden(case: &Case, name: &str, got: Tensor<3>, layout: &Layout) {
+    if !case.has(name) {
+        return;
+    }
+    let want = case.burn::<3>(name, &Device::flex());
+    for (b, sequence) in layout.sequences.iter().enumerate() {
+        let real = |x: Tensor<3>| x.slice_dim(0, b..b + 1).slice_dim(1, 0..sequence.len);
+        let want = real(want.clone());
+        let shape = want.dims().to_vec();
+        let want =
+            HostTensor { shape, data: HostData::F32(want.into_data().iter::<f32>().collect()) };
+        assert_close(case, name, real(got.clone().inner()), &want, Tolerance::FORWARD);
+    }
+}
+
+/// The reference's positions are dense: exactly the lengths of the layout.
+fn compare_positions(case: &Case, layer: usize, layout: &Layout) {
+    let (mask, pos) = (format!("mask.{layer}"), format!("pos.{layer}"));
+    if !case.has(&mask) {
+        return;
+    }
+    let width = case.tensor(&mask).shape[1];
+    for (b, sequence) in layout.sequences.iter().enumerate() {
+        let real: i32 = case.tensor(&mask).i32()[b * width..(b + 1) * width].iter().sum();
+        assert_eq!(real as usize, sequence.len, "case {}: {mask}, sequence {b}", case.name);
+        let positions = &case.tensor(&pos).i32()[..sequence.len];
+        assert!(positions.iter().copied().eq(0..sequence.len as i32), "case {}: {pos}", case.name);
+    }
+}
+
+fn config(case: &Case) -> LlmConfig {
+    serde_json::from_value(case.value("/config").clone()).expect("the case's sizes")
+}
+
+fn count(row: &Value, key: &str) -> usize {
+    row[key].as_u64().expect("a count") as usize
+}
+
+fn counts(list: &Value) -> Vec<usize> {
+    list.as_array().expect("a list").iter().map(|v| v.as_u64().expect("a count") as usize).collect()
+}
