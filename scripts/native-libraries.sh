@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Installs the native libraries that a build needs on Debian or Ubuntu: FFmpeg's headers, pkg-config,
+# and libclang for the bindings. Does nothing where they are present.
+set -euo pipefail
+
+packages=(pkg-config clang libclang-dev gcc g++ libavcodec-dev libavformat-dev libavutil-dev libswscale-dev)
+
+present() {
+  command -v pkg-config >/dev/null && command -v g++ >/dev/null && command -v clang >/dev/null &&
+    pkg-config --exists libavcodec libavformat libavutil libswscale
+}
+
+if present; then exit 0; fi
+if ! command -v apt-get >/dev/null; then
+  echo "native-libraries: this is not Debian or Ubuntu; install by hand what these packages hold: ${packages[*]}" >&2
+  exit 1
+fi
+sudo=()
+if [ "$(id -u)" != 0 ]; then sudo=(sudo); fi
+"${sudo[@]}" apt-get update
+"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}"
+present || { echo "native-libraries: FFmpeg's development files are still not found by pkg-config" >&2; exit 1; }
