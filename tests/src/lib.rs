@@ -13,6 +13,6 @@ pub use compare::{
     Tolerance, assert_close, assert_exact, assert_grad_close, assert_grad_within, assert_scalar,
 };
 pub use golden::{Case, HostData, HostTensor, case, cases, golden_roots};
-pub use llm::{case_schedule, prompts};
+pub use llm::{case_schedule, compare_gradients, compare_hidden, prompts};
 pub use material::{media_root, shared_root, skipped};
 pub use module::{gradients, host, load_case};

@@ -1,10 +1,14 @@
 //! What the cases of the language model have in common: prompts and schedules.
 
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::Value;
+use xcomp_model::layout::Layout;
 use xcomp_model::schedule::{KeepRule, Schedule, Stage};
 use xcomp_model::splice::Prompt;
 
-use crate::Case;
+use crate::{Case, HostData, HostTensor, Tolerance, assert_close, assert_grad_close, host};
 
 /// The marker of the visual tokens in `input_ids` (`llava/constants.py`, `IMAGE_TOKEN_INDEX`).
 const IMAGE: i32 = -200;
@@ -62,5 +66,37 @@ pub fn case_schedule(case: &Case, layers: usize) -> (Schedule, KeepRule) {
         Some("nexthalf") => (Schedule::Step(stages), keep),
         Some("avgpool") => (Schedule::Pool(stages), keep),
         other => panic!("case {}: condenser {other:?}", case.name),
+    }
+}
+
+/// Compares every gradient of the case but those of visual features with those found, by checkpoint name.
+///
+/// # Panics
+/// If one is missing or differs.
+pub fn compare_gradients(case: &Case, got: &BTreeMap<String, HostTensor>) {
+    for (name, want) in case.under("grad.").filter(|(name, _)| !name.starts_with("visual.")) {
+        let got =
+            got.get(name).unwrap_or_else(|| panic!("case {}: no gradient for {name}", case.name));
+        assert_eq!(got.shape, want.shape, "case {}: {name}", case.name);
+        let len = want.f32().len();
+        let flat = TensorData::new(got.f32().to_vec(), [len]);
+        let want = HostTensor { shape: vec![len], data: HostData::F32(want.f32().to_vec()) };
+        assert_grad_close(case, name, Tensor::<1>::from_data(flat, &Device::flex()), &want);
+    }
+}
+
+/// Compares the rows that are not padding, where the case has such a tensor.
+///
+/// # Panics
+/// If one differs.
+pub fn compare_hidden(case: &Case, name: &str, got: Tensor<3>, layout: &Layout) {
+    if !case.has(name) {
+        return;
+    }
+    let want = case.burn::<3>(name, &Device::flex());
+    for (b, sequence) in layout.sequences.iter().enumerate() {
+        let real = |x: Tensor<3>| x.slice_dim(0, b..=b).slice_dim(1, 0..sequence.len);
+        let got = real(got.clone().inner());
+        assert_close(case, name, got, &host(real(want.clone())), Tolerance::FORWARD);
     }
 }

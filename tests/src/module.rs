@@ -38,7 +38,8 @@ impl ModuleMapper for Loader<'_> {
         assert_eq!(value.shape, shape, "case {}: shape of {name}", self.case.name);
         let device = param.lazy_device();
         let value = Tensor::from_data(TensorData::new(value.f32().to_vec(), shape), &device);
-        Param::initialized(param.id, value.require_grad())
+        let trained = value.is_autodiff();
+        Param::initialized(param.id, if trained { value.require_grad() } else { value })
     }
 }
 

@@ -1,8 +1,7 @@
 //! Kinds a, e, f: schedules, the plain Qwen2 stack, and LP-Comp with its variants, against the official code.
 
-use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use serde_json::Value;
 use xcomp_model::config::LlmConfig;
 use xcomp_model::layout::Layout;
@@ -12,8 +11,8 @@ use xcomp_model::rope::Rope;
 use xcomp_model::schedule::{CompressionPlan, KeepRule, Schedule};
 use xcomp_model::splice::{Prompt, splice};
 use xcomp_tests::{
-    Case, HostData, HostTensor, Tolerance, assert_close, assert_grad_close, assert_scalar,
-    case_schedule, cases, gradients, load_case, prompts,
+    Case, Tolerance, assert_close, assert_grad_close, assert_scalar, case_schedule, cases,
+    compare_gradients, compare_hidden, gradients, load_case, prompts,
 };
 
 /// Pins: half-up rounding, the printed ceiling of Eq. 1, the greedy lists of the uniform rule, the suffix positions.
@@ -144,39 +143,7 @@ fn run(case: &Case, config: &LlmConfig, plan: &CompressionPlan, tokens_per_frame
             assert_grad_close(case, &name, grad, case.tensor(&name));
         }
     }
-    compare_gradients(case, &llm, &GradientsParams::from_grads(grads, &llm));
-}
-
-fn compare_gradients<M: Module>(case: &Case, module: &M, grads: &GradientsParams) {
-    let got = gradients(module, grads);
-    for (name, want) in case.under("grad.").filter(|(name, _)| !name.starts_with("visual.")) {
-        let got =
-            got.get(name).unwrap_or_else(|| panic!("case {}: no gradient for {name}", case.name));
-        let tensor = Tensor::<1>::from_data(
-            TensorData::new(got.f32().to_vec(), [got.f32().len()]),
-            &Device::flex(),
-        );
-        assert_eq!(got.shape, want.shape, "case {}: {name}", case.name);
-        let flat =
-            HostTensor { shape: vec![want.f32().len()], data: HostData::F32(want.f32().to_vec()) };
-        assert_grad_close(case, name, tensor, &flat);
-    }
-}
-
-/// Compares the rows that are not padding.
-fn compare_hidden(case: &Case, name: &str, got: Tensor<3>, layout: &Layout) {
-    if !case.has(name) {
-        return;
-    }
-    let want = case.burn::<3>(name, &Device::flex());
-    for (b, sequence) in layout.sequences.iter().enumerate() {
-        let real = |x: Tensor<3>| x.slice_dim(0, b..b + 1).slice_dim(1, 0..sequence.len);
-        let want = real(want.clone());
-        let shape = want.dims().to_vec();
-        let want =
-            HostTensor { shape, data: HostData::F32(want.into_data().iter::<f32>().collect()) };
-        assert_close(case, name, real(got.clone().inner()), &want, Tolerance::FORWARD);
-    }
+    compare_gradients(case, &gradients(&llm, &GradientsParams::from_grads(grads, &llm)));
 }
 
 /// The reference's positions are dense: exactly the lengths of the layout.

@@ -8,20 +8,21 @@ use burn::tensor::{DType, Device, Tensor};
 /// Query rows per chunk on a CPU: scores of one chunk against all keys are what is held at a time.
 const QUERY_CHUNK: usize = 256;
 
-/// Causal grouped-query attention of a dense sequence with itself.
+/// Causal grouped-query attention of a dense sequence, or of its last tokens, with itself.
 ///
 /// Right-padded batches need no mask: no real query stands after a padded key.
 ///
 /// # Shapes
-/// - `q`: `[batch, heads, seq, head_dim]`
-/// - `k`, `v`: `[batch, kv_heads, seq, head_dim]`, `heads` a multiple of `kv_heads`
+/// - `q`: `[batch, heads, seq, head_dim]`, the last `seq` of all tokens
+/// - `k`, `v`: `[batch, kv_heads, all, head_dim]`, `heads` a multiple of `kv_heads`
 /// - output: `[batch, heads, seq, head_dim]`
 pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
     if fused_here(&q) {
         let options = AttentionModuleOptions { is_causal: true, ..Default::default() };
         return fused(q, k, v, None, None, options);
     }
-    chunked(q, k, v, |start, rows| KeyRange { end: start + rows, causal: true })
+    let before = k.dims()[2] - q.dims()[2];
+    chunked(q, k, v, |start, rows| KeyRange { end: before + start + rows, causal: true })
 }
 
 /// Attention of every token with every other (the vision tower).

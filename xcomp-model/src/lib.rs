@@ -3,7 +3,9 @@
 //! Tensors only: no device is chosen here, nothing is printed, and no file is read but by `weights` and `config`.
 
 pub mod attention;
+pub mod cache;
 pub mod config;
+pub mod generate;
 pub mod layout;
 pub mod linear;
 pub mod loss;
@@ -11,5 +13,6 @@ pub mod lp_comp;
 pub mod qwen2;
 pub mod rms_norm;
 pub mod rope;
+pub mod sample;
 pub mod schedule;
 pub mod splice;

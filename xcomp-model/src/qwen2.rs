@@ -6,6 +6,7 @@ use burn::tensor::activation::silu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::attention::causal_attention;
+use crate::cache::LayerCache;
 use crate::config::LlmConfig;
 use crate::layout::Layout;
 use crate::linear::Linear;
@@ -73,14 +74,33 @@ impl SelfAttention {
     /// # Shapes
     /// - `x`, output: `[batch, seq, hidden]`
     pub fn forward(&self, x: Tensor<3>, rope: &Rope) -> Tensor<3> {
-        let [batch, seq, _] = x.dims();
-        let q = split(self.q_proj.forward(x.clone()), self.heads);
-        let k = split(self.k_proj.forward(x.clone()), self.kv_heads);
-        let v = split(self.v_proj.forward(x), self.kv_heads);
+        let (q, k, v) = self.project(x);
+        self.output(causal_attention(rope.rotate(q), rope.rotate(k), v))
+    }
 
-        let attended = causal_attention(rope.rotate(q), rope.rotate(k), v); // [b, h, t, d]
-        let width = self.heads * attended.dims()[3];
-        self.o_proj.forward(attended.swap_dims(1, 2).reshape([batch, seq, width]))
+    /// Attends over the cache and `x`, which stands behind it, and puts the keys and values of `x` into the cache.
+    ///
+    /// # Shapes
+    /// - `x`, output: `[1, seq, hidden]`
+    pub fn forward_cached(&self, x: Tensor<3>, rope: &Rope, cache: &mut LayerCache) -> Tensor<3> {
+        let start = cache.len();
+        let (q, k, v) = self.project(x);
+        let (keys, values) = cache.push(rope.rotate_from(k, start), v);
+        self.output(causal_attention(rope.rotate_from(q, start), keys, values))
+    }
+
+    /// Queries `[b, heads, t, d]`, keys and values `[b, kv_heads, t, d]`, not yet rotated.
+    pub fn project(&self, x: Tensor<3>) -> (Tensor<4>, Tensor<4>, Tensor<4>) {
+        (
+            split(self.q_proj.forward(x.clone()), self.heads),
+            split(self.k_proj.forward(x.clone()), self.kv_heads),
+            split(self.v_proj.forward(x), self.kv_heads),
+        )
+    }
+
+    fn output(&self, attended: Tensor<4>) -> Tensor<3> {
+        let [batch, heads, seq, head_dim] = attended.dims();
+        self.o_proj.forward(attended.swap_dims(1, 2).reshape([batch, seq, heads * head_dim]))
     }
 }
 
@@ -144,12 +164,25 @@ impl DecoderLayer {
         }
     }
 
-    /// Pre-norm residual block.
+    /// Runs the layer over dense sequences.
     ///
     /// # Shapes
     /// - `x`, output: `[batch, seq, hidden]`
     pub fn forward(&self, x: Tensor<3>, rope: &Rope) -> Tensor<3> {
-        let x = x.clone() + self.self_attn.forward(self.input_layernorm.forward(x), rope);
+        self.residual(x, |x| self.self_attn.forward(x, rope))
+    }
+
+    /// Runs the layer over tokens that stand behind those in `cache`.
+    ///
+    /// # Shapes
+    /// - `x`, output: `[1, seq, hidden]`
+    pub fn forward_cached(&self, x: Tensor<3>, rope: &Rope, cache: &mut LayerCache) -> Tensor<3> {
+        self.residual(x, |x| self.self_attn.forward_cached(x, rope, cache))
+    }
+
+    /// The pre-norm residual block around attention and feed-forward.
+    fn residual(&self, x: Tensor<3>, attend: impl FnOnce(Tensor<3>) -> Tensor<3>) -> Tensor<3> {
+        let x = x.clone() + attend(self.input_layernorm.forward(x));
         x.clone() + self.mlp.forward(self.post_attention_layernorm.forward(x))
     }
 }

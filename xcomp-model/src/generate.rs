@@ -1,0 +1,75 @@
+//! Generation: prefill with LP-Comp, then one token at a time over caches of different lengths.
+
+use burn::tensor::Tensor;
+
+use crate::cache::LayerCache;
+use crate::layout::Layout;
+use crate::lp_comp::compress;
+use crate::qwen2::Qwen2ForCausalLm;
+use crate::rope::Rope;
+use crate::schedule::CompressionPlan;
+
+/// One sequence being continued.
+///
+/// Tokens are dropped in the prefill only. Every layer caches exactly what it consumed, and a new token's position
+/// in a layer is that layer's own length: this is what the reference reaches by shifting position ids down at each
+/// drop (`modeling_qwen2.py:1122-1132`).
+#[derive(Debug)]
+pub struct Decoding<'a> {
+    llm: &'a Qwen2ForCausalLm,
+    caches: Vec<LayerCache>,
+    rope: Rope,
+}
+
+impl<'a> Decoding<'a> {
+    /// Runs the prompt and gives the scores of the token behind it.
+    ///
+    /// # Shapes
+    /// - `x`: `[1, layout.longest(), hidden]`
+    /// - scores: `[vocab]`
+    ///
+    /// # Panics
+    /// If the batch is not one sequence.
+    pub fn prefill(
+        llm: &'a Qwen2ForCausalLm,
+        mut x: Tensor<3>,
+        mut layout: Layout,
+        plan: &CompressionPlan,
+        max_new_tokens: usize,
+    ) -> (Self, Tensor<1>) {
+        assert_eq!(layout.sequences.len(), 1, "one sequence is decoded at a time");
+        let rope = llm.model.rope(layout.longest() + max_new_tokens, &x.device());
+        let mut caches = vec![LayerCache::default(); llm.model.layers.len()];
+        for (index, (layer, cache)) in llm.model.layers.iter().zip(&mut caches).enumerate() {
+            (x, layout) = compress(x, &layout, plan.reduce(index));
+            x = layer.forward_cached(x, &rope, cache);
+        }
+        let decoding = Self { llm, caches, rope };
+        let scores = decoding.scores(x);
+        (decoding, scores)
+    }
+
+    /// Appends a token and gives the scores of the one behind it: `[vocab]`.
+    ///
+    /// # Panics
+    /// If more tokens are appended than `max_new_tokens` of the prefill.
+    pub fn step(&mut self, token: i32) -> Tensor<1> {
+        let mut x = self.llm.model.embed_tokens.forward(&[token]).unsqueeze::<3>();
+        for (layer, cache) in self.llm.model.layers.iter().zip(&mut self.caches) {
+            x = layer.forward_cached(x, &self.rope, cache);
+        }
+        self.scores(x)
+    }
+
+    /// Tokens held by each layer.
+    pub fn cache_lengths(&self) -> Vec<usize> {
+        self.caches.iter().map(LayerCache::len).collect()
+    }
+
+    /// Scores of the token behind the last one of `x`.
+    fn scores(&self, x: Tensor<3>) -> Tensor<1> {
+        let [_, seq, _] = x.dims();
+        let last = self.llm.model.norm.forward(x.slice_dim(1, seq - 1..seq));
+        self.llm.logits(last.flatten(0, 1)).flatten(0, 1)
+    }
+}

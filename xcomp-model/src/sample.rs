@@ -1,0 +1,108 @@
+//! Choosing the next token from its scores, on the host.
+
+/// How a token is drawn; the words are Hugging Face's `generation_config.json`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampling {
+    /// Divides the scores; 0 always takes the best token (greedy).
+    pub temperature: f32,
+    /// Only the best so many tokens; 0 for all.
+    pub top_k: usize,
+    /// Only the best tokens that together have this probability; 1 for all.
+    pub top_p: f32,
+    /// Scores of tokens already generated are divided (if positive) or multiplied (if negative) by this; 1 changes nothing.
+    pub repetition_penalty: f32,
+}
+
+impl Sampling {
+    /// The best token, always.
+    pub const GREEDY: Self =
+        Self { temperature: 0.0, top_k: 0, top_p: 1.0, repetition_penalty: 1.0 };
+
+    /// Picks a token; `uniform` is a random number in `[0, 1)`, not looked at when greedy.
+    ///
+    /// Ties go to the lower token id.
+    ///
+    /// # Panics
+    /// If `scores` is empty.
+    pub fn pick(&self, scores: &[f32], generated: &[i32], uniform: f32) -> i32 {
+        let mut scores = scores.to_vec();
+        self.penalise(&mut scores, generated);
+        let mut order: Vec<usize> = (0..scores.len()).collect();
+        order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
+        if self.temperature <= 0.0 {
+            return *order.first().expect("a vocabulary has tokens") as i32;
+        }
+        if self.top_k > 0 {
+            order.truncate(self.top_k);
+        }
+        let best = scores[order[0]];
+        let mut weights: Vec<f32> =
+            order.iter().map(|i| ((scores[*i] - best) / self.temperature).exp()).collect();
+        self.cut_tail(&mut weights);
+        draw(&order, &weights, uniform)
+    }
+
+    /// Hugging Face's `RepetitionPenaltyLogitsProcessor`.
+    fn penalise(&self, scores: &mut [f32], generated: &[i32]) {
+        let mut seen: Vec<i32> = generated.to_vec();
+        seen.sort_unstable();
+        seen.dedup();
+        for token in seen {
+            let score = &mut scores[token as usize];
+            *score = if *score > 0.0 {
+                *score / self.repetition_penalty
+            } else {
+                *score * self.repetition_penalty
+            };
+        }
+    }
+
+    /// Zero weight behind the smallest head that has probability `top_p`; the best token always stays.
+    fn cut_tail(&self, weights: &mut Vec<f32>) {
+        let total: f32 = weights.iter().sum();
+        let mut before = 0.0;
+        let kept = weights.iter().take_while(|weight| {
+            let keep = before < self.top_p * total;
+            before += **weight;
+            keep
+        });
+        let kept = kept.count().max(1);
+        weights.truncate(kept);
+    }
+}
+
+fn draw(order: &[usize], weights: &[f32], uniform: f32) -> i32 {
+    let mut left = uniform * weights.iter().sum::<f32>();
+    for (index, weight) in order.iter().zip(weights) {
+        left -= weight;
+        if left < 0.0 {
+            return *index as i32;
+        }
+    }
+    order[weights.len() - 1] as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(sampling: &Sampling, generated: &[i32], uniform: f32, want: i32) {
+        assert_eq!(sampling.pick(&[1.0, 3.0, 2.0, 3.0], generated, uniform), want, "{sampling:?}");
+    }
+
+    #[test]
+    fn greedy_takes_the_best_and_the_lower_id_of_equals() {
+        check(&Sampling::GREEDY, &[], 0.9, 1);
+        check(&Sampling { repetition_penalty: 2.0, ..Sampling::GREEDY }, &[1, 1], 0.0, 3);
+        check(&Sampling { repetition_penalty: 2.0, ..Sampling::GREEDY }, &[1, 3], 0.0, 2);
+    }
+
+    #[test]
+    fn sampling_keeps_to_its_head() {
+        let warm = Sampling { temperature: 1.0, ..Sampling::GREEDY };
+        check(&warm, &[], 0.0, 1);
+        check(&warm, &[], 0.9999, 0);
+        check(&Sampling { top_k: 2, ..warm.clone() }, &[], 0.9999, 3);
+        check(&Sampling { top_p: 0.1, ..warm }, &[], 0.9999, 1);
+    }
+}
