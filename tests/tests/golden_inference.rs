@@ -1,8 +1,10 @@
-//! Kind k: generation over compressed caches, against the official code.
+//! Kind k: question-based frame scores and choice, and generation over compressed caches, against the official code.
 
 use burn::tensor::Device;
 use xcomp_model::config::LlmConfig;
+use xcomp_model::frame_select::SelectRule;
 use xcomp_model::generate::Decoding;
+use xcomp_model::qc_comp::{ClipScores, Scope, ScoreRule, clip_scores};
 use xcomp_model::qwen2::Qwen2ForCausalLm;
 use xcomp_model::sample::Sampling;
 use xcomp_model::schedule::CompressionPlan;
@@ -53,4 +55,94 @@ fn compare_scores(case: &Case, step: usize, scores: burn::tensor::Tensor<1>) {
     let row = all.f32()[step * width..(step + 1) * width].to_vec();
     let want = HostTensor { shape: vec![width], data: HostData::F32(row) };
     assert_close(case, &format!("step_logits[{step}]"), scores, &want, Tolerance::FORWARD);
+}
+
+/// Scores above this stand for "not scored" in the reference.
+const UNSCORED: f32 = 1000.0;
+
+/// Pins: windows, query rows behind the time message, the softmax that is not causal, means over heads and tokens, clips that are not scored.
+#[test]
+fn k_qc_scores() {
+    for case in cases("k_qc") {
+        let config: LlmConfig = serde_json::from_value(case.value("/config").clone()).unwrap();
+        let device = Device::flex();
+        let llm = load_case(Qwen2ForCausalLm::new(&config, &device), &case, "w.");
+        let (schedule, keep) = case_schedule(&case, config.num_hidden_layers);
+        let n = case.count("/config/tokens_per_frame");
+        let plan = CompressionPlan::new(&schedule, keep, n, config.num_hidden_layers).unwrap();
+
+        let ids = case.tensor("input_ids").i32().to_vec();
+        let image_at = ids.iter().position(|id| *id < 0);
+        let prompt = Prompt { labels: vec![-100; ids.len()], ids, image_at };
+        let visual = case.burn::<2>("visual.0", &device);
+        let user_end = case.count("/config/first_conv_length") + visual.dims()[0] - 1;
+        let (x, layout) = splice(&llm.model.embed_tokens, &[prompt], vec![Some(visual)], n);
+        let got = clip_scores(&llm.model, x, layout, user_end, &plan, score_rule(&case));
+
+        let want = case.tensor("clip_scores");
+        for (layer, row) in want.f32().chunks(want.shape[1]).enumerate() {
+            for (clip, want) in row.iter().enumerate() {
+                let got = got[layer][clip];
+                assert_eq!(
+                    got.is_some(),
+                    *want < UNSCORED,
+                    "case {}: layer {layer}, clip {clip}",
+                    case.name
+                );
+                let off = got.map_or(0.0, |got| (got - want).abs() / (1e-7 + 5e-4 * want.abs()));
+                assert!(
+                    off <= 1.0,
+                    "case {}: layer {layer}, clip {clip}: {got:?}, {want}",
+                    case.name
+                );
+            }
+        }
+    }
+}
+
+fn score_rule(case: &Case) -> ScoreRule {
+    let kind = case.value("/config/score_type").as_str().unwrap();
+    let scope = match kind.strip_prefix("segments_").and_then(|sizes| sizes.split_once('_')) {
+        Some((clips, stride)) => {
+            Scope::Segments { clips: clips.parse().unwrap(), stride: stride.parse().unwrap() }
+        }
+        None => Scope::Global,
+    };
+    ScoreRule {
+        scope,
+        clip_frames: case.count("/config/frames_per_clip"),
+        query_skip: case.count("/config/query_bias"),
+        causal: false,
+        half_precision: false,
+    }
+}
+
+/// Pins: circular chunks and their shifts, the sum over layers 6 to 23, the stable choice.
+#[test]
+fn k_selection() {
+    for case in cases("k_select") {
+        let rule = SelectRule::reference(case.count("/config/duplicate"));
+        let frames = case.count("/config/frames");
+        let starts: Vec<i32> =
+            rule.chunk_starts(frames).into_iter().map(|start| start as i32).collect();
+        assert_eq!(starts, case.tensor("chunk_start").i32(), "case {}", case.name);
+        assert!(
+            case.tensor("chunk_len").i32().iter().all(|len| *len as usize == rule.chunk_frames())
+        );
+
+        let given = case.tensor("scores");
+        let [layers, clips] = [given.shape[1], given.shape[2]];
+        let scored = |score: &f32| (*score < UNSCORED).then_some(*score);
+        let scores: Vec<Vec<ClipScores>> = given
+            .f32()
+            .chunks(layers * clips)
+            .map(|chunk| chunk.chunks(clips).map(|row| row.iter().map(scored).collect()).collect())
+            .collect();
+        let chosen: Vec<i32> = rule
+            .select(frames, case.count("/config/select"), &scores)
+            .into_iter()
+            .map(|f| f as i32)
+            .collect();
+        assert_eq!(chosen, case.tensor("selected_frames").i32(), "case {}", case.name);
+    }
 }

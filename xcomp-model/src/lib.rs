@@ -5,11 +5,13 @@
 pub mod attention;
 pub mod cache;
 pub mod config;
+pub mod frame_select;
 pub mod generate;
 pub mod layout;
 pub mod linear;
 pub mod loss;
 pub mod lp_comp;
+pub mod qc_comp;
 pub mod qwen2;
 pub mod rms_norm;
 pub mod rope;

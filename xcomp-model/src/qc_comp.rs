@@ -1,0 +1,174 @@
+//! QC-Comp, the scores: how much the question attends to every clip, per layer (paper Section 3.3).
+
+use burn::tensor::activation::softmax;
+use burn::tensor::{DType, Int, Tensor, TensorData};
+
+use crate::layout::{Layout, SequenceLayout};
+use crate::lp_comp::compress;
+use crate::qwen2::{DecoderLayer, Qwen2};
+use crate::rope::Rope;
+use crate::schedule::CompressionPlan;
+
+/// Which part of the video the question looks at in one softmax.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// All clips at once (paper Table 4, "global").
+    Global,
+    /// Windows of `clips` clips, one every `stride` clips; only clips seen by the full number of windows are scored.
+    Segments {
+        /// Clips in a window.
+        clips: usize,
+        /// Clips between the starts of two windows.
+        stride: usize,
+    },
+}
+
+/// How clips are scored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScoreRule {
+    /// What a softmax spans.
+    pub scope: Scope,
+    /// Frames of a clip (8 in the reference, whatever the encoder's clip length).
+    pub clip_frames: usize,
+    /// Text tokens behind the video that ask nothing (the time message): 27 in the reference.
+    pub query_skip: usize,
+    /// Whether a query row sees only what stands before it; the reference's scoring does not (section 10.3 of the facts).
+    pub causal: bool,
+    /// Whether probabilities and means are rounded to half precision, as the released evaluation does.
+    pub half_precision: bool,
+}
+
+/// Scores of every clip in one layer; `None` where a clip lies in too few windows.
+pub type ClipScores = Vec<Option<f32>>;
+
+/// Runs the prefill and scores every clip in every layer, from the hidden states that enter the layer.
+///
+/// # Shapes
+/// - `x`: `[1, layout.longest(), hidden]`
+/// - `user_end`: position behind the user's turn in the prompt before compression, where the assistant's header begins
+///
+/// # Panics
+/// If the batch is not one sequence with a video whose frames make whole clips.
+pub fn clip_scores(
+    model: &Qwen2,
+    mut x: Tensor<3>,
+    mut layout: Layout,
+    user_end: usize,
+    plan: &CompressionPlan,
+    rule: ScoreRule,
+) -> Vec<ClipScores> {
+    assert_eq!(layout.sequences.len(), 1, "one video is scored at a time");
+    let rope = model.rope(layout.longest(), &x.device());
+    let text_behind = layout.sequences[0].len - user_end;
+    let mut scores = Vec::with_capacity(model.layers.len());
+    for (index, layer) in model.layers.iter().enumerate() {
+        (x, layout) = compress(x, &layout, plan.reduce(index));
+        let sequence = layout.sequences[0];
+        let scored =
+            Scored { layer, rope: &rope, sequence, user_end: sequence.len - text_behind, rule };
+        scores.push(scored.clips(&x));
+        x = layer.forward(x, &rope);
+    }
+    scores
+}
+
+/// One layer's view of the sequence.
+struct Scored<'a> {
+    layer: &'a DecoderLayer,
+    rope: &'a Rope,
+    sequence: SequenceLayout,
+    user_end: usize,
+    rule: ScoreRule,
+}
+
+impl Scored<'_> {
+    fn clips(&self, x: &Tensor<3>) -> ClipScores {
+        let span = self.sequence.span.expect("a video is scored");
+        assert!(span.frames.is_multiple_of(self.rule.clip_frames), "frames make whole clips");
+        let clips = span.frames / self.rule.clip_frames;
+        let (window, stride, end) = match self.rule.scope {
+            Scope::Global => (clips, clips.max(1), self.sequence.len),
+            Scope::Segments { clips, stride } => (clips, stride, self.user_end),
+        };
+
+        let (mut sums, mut counts) = (vec![0.0; clips], vec![0; clips]);
+        for first in (0..).step_by(stride).take_while(|first| first + window <= clips) {
+            for (clip, score) in (first..).zip(self.window(x, first, window, end)) {
+                sums[clip] += score;
+                counts[clip] += 1;
+            }
+        }
+        let most = counts.iter().copied().max().unwrap_or(0).max(1);
+        sums.iter()
+            .zip(counts)
+            .map(|(sum, count)| (count == most).then(|| sum / most as f32))
+            .collect()
+    }
+
+    /// Mean attention of the question to each clip of a window, over heads, question rows and the clip's tokens.
+    fn window(&self, x: &Tensor<3>, first: usize, clips: usize, end: usize) -> Vec<f32> {
+        let span = self.sequence.span.expect("a video is scored");
+        let per_clip = self.rule.clip_frames * span.tokens_per_frame;
+        let video = span.start + first * per_clip..span.start + (first + clips) * per_clip;
+        let part = Tensor::cat(
+            vec![
+                x.clone().slice_dim(1, 0..span.start),
+                x.clone().slice_dim(1, video),
+                x.clone().slice_dim(1, span.end()..end),
+            ],
+            1,
+        );
+        let video_end = span.start + clips * per_clip;
+        let asked = video_end + self.rule.query_skip;
+        let rows = asked..part.dims()[1] - (end - self.user_end);
+        let attention = self.attention(part, rows); // [rows, len]
+        let seen = attention.mean_dim(0).slice_dim(1, span.start..video_end);
+        let means = seen.reshape([clips, per_clip]).mean_dim(1);
+        means.into_data().iter::<f32>().map(|mean| self.rounded(mean)).collect()
+    }
+
+    /// Attention of some rows of a dense sequence to all of it, meaned over heads: `[rows, len]`.
+    fn attention(&self, part: Tensor<3>, rows: std::ops::Range<usize>) -> Tensor<2> {
+        let (q, k, _) = self.layer.self_attn.project(self.layer.input_layernorm.forward(part));
+        let (k, q) = (self.rope.rotate(k), self.rope.rotate(q).slice_dim(2, rows.clone()));
+        let ([_, heads, asked, dim], [_, kv_heads, len, _]) = (q.dims(), k.dims());
+        let q = q.reshape([kv_heads, heads / kv_heads * asked, dim]);
+        let k = k.reshape([kv_heads, len, dim]);
+        let mut logits = (q.matmul(k.swap_dims(1, 2)).cast(DType::F32) / (dim as f64).sqrt())
+            .reshape([heads, asked, len]);
+        if self.rule.causal {
+            let hidden = later_than(rows, len, &logits);
+            logits = logits
+                .mask_fill(hidden.unsqueeze::<3>().expand([heads, asked, len]), f32::NEG_INFINITY);
+        }
+        let logits = self.rounded_tensor(logits);
+        let probabilities = self.rounded_tensor(softmax(logits, 2));
+        self.rounded_tensor(probabilities.mean_dim(0)).reshape([asked, len])
+    }
+
+    fn rounded_tensor(&self, x: Tensor<3>) -> Tensor<3> {
+        if self.rule.half_precision { x.cast(DType::F16).cast(DType::F32) } else { x }
+    }
+
+    fn rounded(&self, x: f32) -> f32 {
+        if self.rule.half_precision { half::f16::from_f32(x).to_f32() } else { x }
+    }
+}
+
+/// Where column `j` stands behind row `rows.start + i`: `[rows, len]`.
+fn later_than(
+    rows: std::ops::Range<usize>,
+    len: usize,
+    like: &Tensor<3>,
+) -> Tensor<2, burn::tensor::Bool> {
+    let device = like.device();
+    let positions = |range: std::ops::Range<usize>| {
+        let values: Vec<i32> = range.map(|p| p as i32).collect();
+        let count = values.len();
+        Tensor::<1, Int>::from_data(TensorData::new(values, [count]), &device)
+    };
+    let count = rows.len();
+    let row = positions(rows).reshape([count, 1]).expand([count, len]);
+    let column = positions(0..len).reshape([1, len]).expand([count, len]);
+    column.greater(row)
+}
