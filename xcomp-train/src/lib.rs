@@ -1,1 +1,7 @@
-//! Placeholder while the workspace is laid out.
+//! The xcomp program: recipes, plans, the training loop, checkpoints, reports.
+//!
+//! The only crate that meets arguments, devices, the clock and the disk layout.
+
+pub mod lr;
+pub mod recipe;
+pub mod tune;

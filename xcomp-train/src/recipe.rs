@@ -1,0 +1,277 @@
+//! The recipe: the only configuration of a run, one strict TOML file of flat tables.
+
+pub mod check;
+pub mod lock;
+pub mod problem;
+pub mod tables;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+use problem::{Problem, Problems, RecipeError};
+use tables::{
+    CheckpointTable, CompressionTable, DataTable, LogTable, LrTable, ModelTable, OptimizerTable,
+    TrainTable, TuneTable,
+};
+
+/// Every table with its keys, in the order of the file.
+pub const KEYS: &[(&str, &[&str])] = &[
+    ("model", ModelTable::KEYS),
+    ("data", DataTable::KEYS),
+    ("compression", CompressionTable::KEYS),
+    ("tune", TuneTable::KEYS),
+    ("optimizer", OptimizerTable::KEYS),
+    ("schedule", LrTable::KEYS),
+    ("train", TrainTable::KEYS),
+    ("checkpoint", CheckpointTable::KEYS),
+    ("log", LogTable::KEYS),
+];
+
+/// Where a value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The recipe does not say it.
+    Default,
+    /// This line of the file.
+    Recipe(usize),
+    /// The command line.
+    Set,
+}
+
+/// A recipe as read: values, and where each one comes from.
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    /// What is tuned.
+    pub model: ModelTable,
+    /// What it is tuned on.
+    pub data: DataTable,
+    /// LP-Comp.
+    pub compression: CompressionTable,
+    /// Which weights move.
+    pub tune: TuneTable,
+    /// `AdamW`.
+    pub optimizer: OptimizerTable,
+    /// The learning rate over the run.
+    pub schedule: LrTable,
+    /// The loop.
+    pub train: TrainTable,
+    /// What is kept.
+    pub checkpoint: CheckpointTable,
+    /// What is written down.
+    pub log: LogTable,
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// Its text as given.
+    pub text: String,
+    origins: BTreeMap<(String, String), Origin>,
+}
+
+impl Recipe {
+    /// Reads a recipe file and lays `--set table.key=value` arguments over it.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is not TOML, or has wrong keys, wrong values or values that contradict each other; all of them at once.
+    pub fn load(path: &Path, set: &[String]) -> Result<Self, RecipeError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| RecipeError::Read { path: path.into(), source })?;
+        Self::parse(path, text, set)
+    }
+
+    /// As [`Recipe::load`], from text; `path` is what errors name and what relative paths start from.
+    ///
+    /// # Errors
+    /// As [`Recipe::load`].
+    pub fn parse(path: &Path, text: String, set: &[String]) -> Result<Self, RecipeError> {
+        let mut problems = Problems::new();
+        let (mut values, mut origins) = file_values(path, &text, &mut problems)?;
+        for given in set {
+            let (table, key, value) =
+                set_value(given).ok_or_else(|| RecipeError::Set { given: given.clone() })?;
+            if known(&table, &key, &mut problems, None) {
+                origins.insert((table.clone(), key.clone()), Origin::Set);
+                values.entry(table).or_default().insert(key, value);
+            }
+        }
+
+        let empty = toml::Table::new();
+        let of = |name: &str| values.get(name).unwrap_or(&empty);
+        let mut recipe = Self {
+            model: ModelTable::read("model", of("model"), &mut problems),
+            data: DataTable::read("data", of("data"), &mut problems),
+            compression: CompressionTable::read("compression", of("compression"), &mut problems),
+            tune: TuneTable::read("tune", of("tune"), &mut problems),
+            optimizer: OptimizerTable::read("optimizer", of("optimizer"), &mut problems),
+            schedule: LrTable::read("schedule", of("schedule"), &mut problems),
+            train: TrainTable::read("train", of("train"), &mut problems),
+            checkpoint: CheckpointTable::read("checkpoint", of("checkpoint"), &mut problems),
+            log: LogTable::read("log", of("log"), &mut problems),
+            path: path.into(),
+            text,
+            origins,
+        };
+        check::cross_fields(&recipe, &mut problems);
+        if problems.is_empty() {
+            recipe.resolve_paths();
+            return Ok(recipe);
+        }
+        for problem in &mut problems {
+            let given = recipe.origin(&problem.table, &problem.key) == Origin::Set;
+            let line = || recipe.line(&problem.table, &problem.key);
+            let table = || recipe.line(&problem.table, "").filter(|_| !given);
+            problem.line = problem.line.or_else(line).or_else(table);
+        }
+        problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
+        Err(RecipeError::Invalid { path: path.into(), problems })
+    }
+
+    /// Where the value of a key comes from.
+    pub fn origin(&self, table: &str, key: &str) -> Origin {
+        let place = (table.to_owned(), key.to_owned());
+        self.origins.get(&place).copied().unwrap_or(Origin::Default)
+    }
+
+    fn line(&self, table: &str, key: &str) -> Option<usize> {
+        match self.origin(table, key) {
+            Origin::Recipe(line) => Some(line),
+            Origin::Default | Origin::Set => None,
+        }
+    }
+
+    /// Paths are relative to the recipe's folder; fills in those that the checkpoint folder implies.
+    fn resolve_paths(&mut self) {
+        let folder = self.path.parent().unwrap_or(Path::new("")).to_owned();
+        let model = &mut self.model;
+        for path in
+            [&mut model.checkpoint, &mut model.config, &mut model.tokenizer, &mut self.data.mixture]
+        {
+            if !path.is_empty() {
+                *path = folder.join(&*path).to_string_lossy().into_owned();
+            }
+        }
+        if !model.checkpoint.is_empty() {
+            let inside = |name| Path::new(&model.checkpoint).join(name).to_string_lossy().into();
+            if model.config.is_empty() {
+                model.config = inside("config.json");
+            }
+            if model.tokenizer.is_empty() {
+                model.tokenizer = inside("tokenizer.json");
+            }
+        }
+    }
+}
+
+type Values = BTreeMap<String, toml::Table>;
+type Origins = BTreeMap<(String, String), Origin>;
+
+/// Values of the file with the line of each key; unknown keys become problems.
+fn file_values(
+    path: &Path,
+    text: &str,
+    problems: &mut Problems,
+) -> Result<(Values, Origins), RecipeError> {
+    let line_of = |offset: usize| text[..offset].matches('\n').count() + 1;
+    let syntax = |error: toml::de::Error| RecipeError::Syntax {
+        path: path.into(),
+        line: error.span().map_or(1, |span| line_of(span.start)),
+        message: error.message().trim().into(),
+    };
+    let document = DeTable::parse(text).map_err(syntax)?;
+    let plain: toml::Table = toml::from_str(text).map_err(syntax)?;
+
+    let (mut values, mut origins) = (Values::new(), Origins::new());
+    for (table, content) in document.get_ref() {
+        let name = table.get_ref().as_ref();
+        let line = line_of(table.span().start);
+        let DeValue::Table(content) = content.get_ref() else {
+            problems.push(misplaced(name, line));
+            continue;
+        };
+        if keys_of(name).is_none() {
+            problems.push(unknown_table(name, Some(line)));
+            continue;
+        }
+        origins.insert((name.into(), String::new()), Origin::Recipe(line));
+        let mut kept = toml::Table::new();
+        for key in content.keys() {
+            let (key, line) = (key.get_ref().as_ref(), line_of(key.span().start));
+            if known(name, key, problems, Some(line)) {
+                kept.insert(key.into(), plain[name][key].clone());
+                origins.insert((name.into(), key.into()), Origin::Recipe(line));
+            }
+        }
+        values.insert(name.into(), kept);
+    }
+    Ok((values, origins))
+}
+
+/// `table.key=value`; a value that is not TOML is taken as a string.
+fn set_value(given: &str) -> Option<(String, String, toml::Value)> {
+    let (place, value) = given.split_once('=')?;
+    let (table, key) = place.trim().split_once('.')?;
+    let parsed = toml::from_str::<toml::Table>(&format!("value = {value}"));
+    let value = match parsed {
+        Ok(mut table) => table.remove("value")?,
+        Err(_) => toml::Value::String(value.trim().into()),
+    };
+    Some((table.into(), key.into(), value))
+}
+
+fn keys_of(table: &str) -> Option<&'static [&'static str]> {
+    KEYS.iter().find(|(name, _)| *name == table).map(|(_, keys)| *keys)
+}
+
+/// Whether the recipe has such a key; if not, a problem with the nearest one is noted.
+fn known(table: &str, key: &str, problems: &mut Problems, line: Option<usize>) -> bool {
+    let Some(keys) = keys_of(table) else {
+        problems.push(unknown_table(table, line));
+        return false;
+    };
+    if keys.contains(&key) {
+        return true;
+    }
+    let elsewhere = KEYS.iter().find(|(_, keys)| keys.contains(&key));
+    let hint = match (elsewhere, nearest(key, keys.iter().copied())) {
+        (Some((other, _)), _) => format!("it belongs to [{other}]"),
+        (None, Some(near)) => format!("did you mean `{near}`?"),
+        (None, None) => format!("[{table}] has {}", keys.join(", ")),
+    };
+    let message = format!("unknown key `{key}` in [{table}]; {hint}");
+    problems.push(Problem { table: table.into(), key: key.into(), message, line });
+    false
+}
+
+fn unknown_table(table: &str, line: Option<usize>) -> Problem {
+    let tables = KEYS.iter().map(|(name, _)| *name);
+    let hint = match nearest(table, tables.clone()) {
+        Some(near) => format!("did you mean [{near}]?"),
+        None => format!("a recipe has {}", tables.collect::<Vec<_>>().join(", ")),
+    };
+    let message = format!("unknown table [{table}]; {hint}");
+    Problem { table: table.into(), key: String::new(), message, line }
+}
+
+/// A key outside of any table.
+fn misplaced(key: &str, line: usize) -> Problem {
+    let home = KEYS.iter().find(|(_, keys)| keys.contains(&key));
+    let hint = match home {
+        Some((table, _)) => format!("put it under [{table}]"),
+        None => "every key stands under a table".into(),
+    };
+    let message = format!("key `{key}` stands outside of any table; {hint}");
+    Problem { table: String::new(), key: key.into(), message, line: Some(line) }
+}
+
+/// The candidate most like `given`, if any is like it at all.
+fn nearest<'a>(given: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    const ALIKE: f64 = 0.6; // of Jaro-Winkler, which is 1 for equal words
+    candidates
+        .map(|candidate| (strsim::jaro_winkler(given, candidate), candidate))
+        .filter(|(likeness, _)| *likeness > ALIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests;

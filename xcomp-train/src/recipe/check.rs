@@ -1,0 +1,205 @@
+//! What must hold between the values of a recipe, whatever the model: all violations at once.
+
+use super::Recipe;
+use super::problem::{Problem, Problems};
+use super::tables::{FloatWord, Init, RecomputeWord, ScheduleKind};
+use crate::tune::Part;
+
+/// Notes every value that is out of range or contradicts another.
+pub(super) fn cross_fields(recipe: &Recipe, problems: &mut Problems) {
+    let mut require = |holds: bool, table: &str, key: &str, message: String| {
+        if !holds {
+            problems.push(Problem::key(table, key, message));
+        }
+    };
+    model(recipe, &mut require);
+    data(recipe, &mut require);
+    compression(recipe, &mut require);
+    tune(recipe, &mut require);
+    optimizer(recipe, &mut require);
+    train(recipe, &mut require);
+}
+
+type Require<'a> = dyn FnMut(bool, &str, &str, String) + 'a;
+
+fn model(recipe: &Recipe, require: &mut Require) {
+    let model = &recipe.model;
+    require(
+        !(model.checkpoint.is_empty() && model.config.is_empty()),
+        "model",
+        "checkpoint",
+        "name the folder of the base checkpoint, or at least its `config`".into(),
+    );
+    require(
+        model.init == Init::Checkpoint || !model.config.is_empty() || !model.checkpoint.is_empty(),
+        "model",
+        "init",
+        "random weights need the sizes in `config`".into(),
+    );
+    require(model.model_max_length > 0, "model", "model_max_length", "must be positive".into());
+}
+
+fn data(recipe: &Recipe, require: &mut Require) {
+    let data = &recipe.data;
+    require(
+        0.0 <= data.keep_start && data.keep_start < data.keep_end && data.keep_end <= 1.0,
+        "data",
+        "keep_start",
+        format!("the kept share {}..{} must be a part of 0..1", data.keep_start, data.keep_end),
+    );
+    require(data.fps > 0.0, "data", "fps", format!("{} must be positive", data.fps));
+    require(data.clip_frames > 0, "data", "clip_frames", "must be positive".into());
+    let clip = data.clip_frames.max(1);
+    for (key, frames) in [("min_frames", data.min_frames), ("max_frames", data.max_frames)] {
+        require(
+            frames > 0 && frames.is_multiple_of(clip),
+            "data",
+            key,
+            format!("{frames} must be a positive multiple of clip_frames = {clip}"),
+        );
+    }
+    require(
+        data.min_frames <= data.max_frames,
+        "data",
+        "min_frames",
+        format!("{} is above max_frames = {}", data.min_frames, data.max_frames),
+    );
+    require(data.workers > 0, "data", "workers", "at least one decoding thread is needed".into());
+    require(data.prefetch_mib > 0, "data", "prefetch_mib", "must be positive".into());
+    require(
+        (0.0..=1.0).contains(&data.max_broken_share),
+        "data",
+        "max_broken_share",
+        format!("{} is not a share in 0..1", data.max_broken_share),
+    );
+    require(
+        !(data.mixture.is_empty() && data.expected_samples == 0),
+        "data",
+        "mixture",
+        "name the mixture YAML, or for a plan alone `expected_samples`".into(),
+    );
+}
+
+fn compression(recipe: &Recipe, require: &mut Require) {
+    let compression = &recipe.compression;
+    let kind = compression.schedule;
+    let staged = matches!(kind, ScheduleKind::Step | ScheduleKind::Pool);
+    let word = kind.word();
+    require(
+        compression.step_layers.len() == compression.step_strides.len(),
+        "compression",
+        "step_strides",
+        format!(
+            "{} strides for {} step_layers",
+            compression.step_strides.len(),
+            compression.step_layers.len()
+        ),
+    );
+    require(
+        staged != compression.step_layers.is_empty(),
+        "compression",
+        "step_layers",
+        format!("schedule = \"{word}\" {}", wants(staged)),
+    );
+    let uniform = kind == ScheduleKind::Uniform;
+    require(
+        uniform == compression.uniform_tokens.is_some(),
+        "compression",
+        "uniform_tokens",
+        format!("schedule = \"{word}\" {}", wants(uniform)),
+    );
+    let list = kind == ScheduleKind::List;
+    require(
+        list != compression.tokens.is_empty(),
+        "compression",
+        "tokens",
+        format!("schedule = \"{word}\" {}", wants(list)),
+    );
+}
+
+fn wants(wanted: bool) -> &'static str {
+    if wanted { "needs this key" } else { "has no use for this key" }
+}
+
+fn tune(recipe: &Recipe, require: &mut Require) {
+    let parts = &recipe.tune.parts;
+    require(
+        !parts.is_empty(),
+        "tune",
+        "parts",
+        "nothing would be tuned; name at least one part".into(),
+    );
+    for part in parts {
+        if let Err(error) = part.parse::<Part>() {
+            require(false, "tune", "parts", error.to_string());
+        }
+    }
+}
+
+fn optimizer(recipe: &Recipe, require: &mut Require) {
+    let optimizer = &recipe.optimizer;
+    let rates = [
+        ("learning_rate", Some(optimizer.learning_rate)),
+        ("mm_projector_lr", optimizer.mm_projector_lr),
+        ("mm_vision_tower_lr", optimizer.mm_vision_tower_lr),
+        ("weight_decay", Some(optimizer.weight_decay)),
+        ("adam_epsilon", Some(optimizer.adam_epsilon)),
+        ("max_grad_norm", Some(optimizer.max_grad_norm)),
+    ];
+    for (key, value) in rates {
+        let value = value.unwrap_or(0.0);
+        require(
+            value >= 0.0 && value.is_finite(),
+            "optimizer",
+            key,
+            format!("{value} must be 0 or more"),
+        );
+    }
+    for (key, beta) in [("adam_beta1", optimizer.adam_beta1), ("adam_beta2", optimizer.adam_beta2)]
+    {
+        require(
+            (0.0..1.0).contains(&beta),
+            "optimizer",
+            key,
+            format!("{beta} must be in 0..1, 1 excluded"),
+        );
+    }
+    let ratio = recipe.schedule.warmup_ratio;
+    require(
+        (0.0..=1.0).contains(&ratio),
+        "schedule",
+        "warmup_ratio",
+        format!("{ratio} is not a share in 0..1"),
+    );
+}
+
+fn train(recipe: &Recipe, require: &mut Require) {
+    let train = &recipe.train;
+    require(
+        train.num_train_epochs > 0.0 || train.max_steps > 0,
+        "train",
+        "num_train_epochs",
+        format!("{} epochs and no max_steps: nothing to do", train.num_train_epochs),
+    );
+    for (key, count) in [
+        ("per_device_batch_size", train.per_device_batch_size),
+        ("gradient_accumulation_steps", train.gradient_accumulation_steps),
+    ] {
+        require(count > 0, "train", key, "must be at least 1".into());
+    }
+    require(
+        train.recompute != RecomputeWord::Auto || train.memory_limit_gib.is_some(),
+        "train",
+        "recompute",
+        "\"auto\" plans for memory_limit_gib, which is not given".into(),
+    );
+    for (key, dtype) in [("dtype", train.dtype), ("accumulate_dtype", train.accumulate_dtype)] {
+        require(
+            dtype != FloatWord::F16,
+            "train",
+            key,
+            "f16 needs loss scaling, which is not there; take \"bf16\" or \"f32\"".into(),
+        );
+    }
+    require(recipe.log.logging_steps > 0, "log", "logging_steps", "must be at least 1".into());
+}

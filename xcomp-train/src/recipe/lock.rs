@@ -1,0 +1,51 @@
+//! The resolved recipe: every key with its value and where it comes from.
+
+use std::fmt::Write as _;
+
+use super::{KEYS, Origin, Recipe};
+
+impl Recipe {
+    /// The values of every table, absent options left out.
+    pub fn resolved(&self) -> toml::Table {
+        let mut tables = toml::Table::new();
+        for (name, table) in [
+            ("model", toml::Table::try_from(&self.model)),
+            ("data", toml::Table::try_from(&self.data)),
+            ("compression", toml::Table::try_from(&self.compression)),
+            ("tune", toml::Table::try_from(&self.tune)),
+            ("optimizer", toml::Table::try_from(&self.optimizer)),
+            ("schedule", toml::Table::try_from(&self.schedule)),
+            ("train", toml::Table::try_from(&self.train)),
+            ("checkpoint", toml::Table::try_from(&self.checkpoint)),
+            ("log", toml::Table::try_from(&self.log)),
+        ] {
+            let table = table.expect("a table of plain values is TOML");
+            tables.insert(name.into(), table.into());
+        }
+        tables
+    }
+
+    /// `recipe.lock.toml`: a recipe that needs no default, with the origin of every value behind it.
+    ///
+    /// `facts` are further lines for the head, such as hashes.
+    pub fn lock(&self, facts: &[(String, String)]) -> String {
+        let resolved = self.resolved();
+        let mut text = format!("# Resolved from {}\n", self.path.display());
+        for (name, value) in facts {
+            writeln!(text, "# {name}: {value}").expect("a string takes any text");
+        }
+        for (table, keys) in KEYS {
+            writeln!(text, "\n[{table}]").expect("a string takes any text");
+            for key in *keys {
+                let Some(value) = resolved[*table].get(key) else { continue };
+                let origin = match self.origin(table, key) {
+                    Origin::Default => "default".into(),
+                    Origin::Recipe(line) => format!("recipe, line {line}"),
+                    Origin::Set => "--set".into(),
+                };
+                writeln!(text, "{key} = {value} # {origin}").expect("a string takes any text");
+            }
+        }
+        text
+    }
+}

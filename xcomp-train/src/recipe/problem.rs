@@ -1,0 +1,84 @@
+//! What can be wrong with a recipe, each with its place.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// One thing wrong with a recipe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The table it concerns.
+    pub table: String,
+    /// The key it concerns; empty for the table itself.
+    pub key: String,
+    /// What is wrong and what to do.
+    pub message: String,
+    /// 1-based line of the file: the key's, else its table's; none for a `--set`.
+    pub line: Option<usize>,
+}
+
+impl Problem {
+    /// A value of the wrong kind.
+    pub(super) fn value(
+        table: &str,
+        key: &str,
+        value: &toml::Value,
+        error: &toml::de::Error,
+    ) -> Self {
+        let message = format!("[{table}] {key} = {value}: {}", error.message().trim());
+        Self { table: table.into(), key: key.into(), message, line: None }
+    }
+
+    /// A value that does not go with the rest of the recipe.
+    pub(crate) fn key(table: &str, key: &str, message: impl fmt::Display) -> Self {
+        let message = format!("[{table}] {key}: {message}");
+        Self { table: table.into(), key: key.into(), message, line: None }
+    }
+}
+
+/// All problems found so far.
+pub(crate) type Problems = Vec<Problem>;
+
+/// A recipe that cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum RecipeError {
+    /// The file cannot be read.
+    #[error("cannot read the recipe {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{path}:{line}: not TOML: {message}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// 1-based line.
+        line: usize,
+        /// What the parser says.
+        message: String,
+    },
+    /// A `--set` that is not `table.key=value`.
+    #[error("--set {given}: write it as table.key=value, for example --set train.max_steps=20")]
+    Set {
+        /// The argument.
+        given: String,
+    },
+    /// Keys or values are wrong; all of them are listed.
+    #[error("{}", listing(path, problems))]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Every problem, in the order of the file.
+        problems: Vec<Problem>,
+    },
+}
+
+fn listing(path: &std::path::Path, problems: &[Problem]) -> String {
+    let line = |problem: &Problem| match problem.line {
+        Some(line) => format!("{}:{line}: {}", path.display(), problem.message),
+        None => format!("{}: {}", path.display(), problem.message),
+    };
+    problems.iter().map(line).collect::<Vec<_>>().join("\n")
+}
