@@ -19,4 +19,18 @@ pub enum ModelError {
         /// What may stand there.
         expected: String,
     },
+    /// The language model's part of `config.json` lacks a key or has one of another type.
+    #[error("config.json: {message}")]
+    ConfigLlm {
+        /// What is wrong, with the key.
+        message: String,
+    },
+    /// A `config.json` cannot be used.
+    #[error("model config {path}: {source}")]
+    ConfigFile {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }

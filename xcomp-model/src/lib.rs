@@ -26,3 +26,4 @@ pub mod splice;
 pub mod tome;
 pub mod vision_config;
 pub mod vit;
+pub mod vlm;
