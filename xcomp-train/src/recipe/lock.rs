@@ -6,6 +6,9 @@ use super::{KEYS, Origin, Recipe};
 
 impl Recipe {
     /// The values of every table, absent options left out.
+    ///
+    /// # Panics
+    /// Never: tables of plain values are TOML.
     pub fn resolved(&self) -> toml::Table {
         let mut tables = toml::Table::new();
         for (name, table) in [
@@ -28,6 +31,9 @@ impl Recipe {
     /// `recipe.lock.toml`: a recipe that needs no default, with the origin of every value behind it.
     ///
     /// `facts` are further lines for the head, such as hashes.
+    ///
+    /// # Panics
+    /// Never: a string takes any text.
     pub fn lock(&self, facts: &[(String, String)]) -> String {
         let resolved = self.resolved();
         let mut text = format!("# Resolved from {}\n", self.path.display());
