@@ -2,6 +2,8 @@
 //!
 //! The only crate that meets arguments, devices, the clock and the disk layout.
 
+#[cfg(feature = "video")]
+pub mod demo;
 pub mod lr;
 pub mod recipe;
 pub mod tune;

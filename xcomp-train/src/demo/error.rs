@@ -1,0 +1,44 @@
+//! What can go wrong in `xcomp demo`.
+
+use std::path::{Path, PathBuf};
+
+use xcomp_data::encode::EncodeError;
+
+/// An error of the demo; each message says which step and which file.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// A file of the demo's material cannot be written.
+    #[error("cannot write {path}")]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file of the demo's material cannot be read back.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What was wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A clip cannot be encoded.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The tokenizer cannot be trained or saved.
+    #[error("cannot make the tokenizer {path}")]
+    Tokenizer {
+        /// The tokenizer file.
+        path: PathBuf,
+        /// What the trainer said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl DemoError {
+    /// For `map_err` on the result of writing `path`.
+    pub(super) fn write(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
+        move |source| Self::Write { path: path.to_owned(), source }
+    }
+}
