@@ -89,7 +89,7 @@ pub fn compare_gradients(case: &Case, got: &BTreeMap<String, HostTensor>) {
 ///
 /// # Panics
 /// If one differs.
-pub fn compare_hidden(case: &Case, name: &str, got: Tensor<3>, layout: &Layout) {
+pub fn compare_hidden(case: &Case, name: &str, got: &Tensor<3>, layout: &Layout) {
     if !case.has(name) {
         return;
     }

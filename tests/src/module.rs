@@ -50,6 +50,32 @@ pub fn gradients<M: Module>(module: &M, grads: &GradientsParams) -> BTreeMap<Str
     reader.found
 }
 
+/// Every parameter by name.
+pub fn weights<M: Module>(module: &M) -> BTreeMap<String, HostTensor> {
+    let mut reader = Weights { path: vec![], found: BTreeMap::new() };
+    module.visit(&mut reader);
+    reader.found
+}
+
+struct Weights {
+    path: Vec<String>,
+    found: BTreeMap<String, HostTensor>,
+}
+
+impl ModuleVisitor for Weights {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.found.insert(self.path.join("."), host(param.val()));
+    }
+}
+
 struct Reader<'a> {
     grads: &'a GradientsParams,
     path: Vec<String>,

@@ -118,15 +118,15 @@ fn run(case: &Case, config: &LlmConfig, plan: &CompressionPlan, tokens_per_frame
     for layer in 0..config.num_hidden_layers {
         let (entered, after) =
             xcomp_model::lp_comp::compress(x.clone(), &layout, plan.reduce(layer));
-        compare_hidden(case, &format!("hidden.{layer}"), entered, &after);
+        compare_hidden(case, &format!("hidden.{layer}"), &entered, &after);
         compare_positions(case, layer, &after);
         (x, layout) = llm.model.run_layer(layer, x, &layout, plan, &rope);
     }
     let hidden = llm.model.norm.forward(x);
-    compare_hidden(case, "hidden.final_norm", hidden.clone(), &layout);
+    compare_hidden(case, "hidden.final_norm", &hidden, &layout);
     let [batch, seq, dim] = hidden.dims();
     let logits = llm.logits(hidden.clone().reshape([batch * seq, dim]));
-    compare_hidden(case, "logits", logits.reshape([batch, seq, config.vocab_size]), &layout);
+    compare_hidden(case, "logits", &logits.reshape([batch, seq, config.vocab_size]), &layout);
 
     let labels: Vec<_> = prompts.iter().map(Prompt::supervision).collect();
     let rows = SupervisedRows::new(&labels, &layout);

@@ -69,11 +69,11 @@ fn whole_model(case: &Case) {
     .unwrap();
     let prompts = prompts(case);
     let (x, layout) = vlm.embed(&prompts, vec![Some(merged.clone())]);
-    compare_hidden(case, "hidden.0", x.clone(), &layout);
+    compare_hidden(case, "hidden.0", &x, &layout);
     let (hidden, layout) = vlm.llm.model.forward(x, layout, &plan);
     let [batch, seq, dim] = hidden.dims();
     let logits: Tensor<2> = vlm.llm.logits(hidden.clone().reshape([batch * seq, dim]));
-    compare_hidden(case, "logits", logits.reshape([batch, seq, config.llm.vocab_size]), &layout);
+    compare_hidden(case, "logits", &logits.reshape([batch, seq, config.llm.vocab_size]), &layout);
 
     let rows = supervised(&prompts, &layout);
     let loss = weighted_loss(&vlm.llm, hidden, &rows, LossNorm::Token)

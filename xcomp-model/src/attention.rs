@@ -22,7 +22,7 @@ pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
         return fused(q, k, v, None, None, options);
     }
     let before = k.dims()[2] - q.dims()[2];
-    chunked(q, k, v, |start, rows| KeyRange { end: before + start + rows, causal: true })
+    chunked(q, &k, &v, |start, rows| KeyRange { end: before + start + rows, causal: true })
 }
 
 /// Attention of every token with every other (the vision tower).
@@ -34,7 +34,7 @@ pub fn full_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
         return fused(q, k, v, None, None, AttentionModuleOptions::default());
     }
     let keys = k.dims()[2];
-    chunked(q, k, v, |_, _| KeyRange { end: keys, causal: false })
+    chunked(q, &k, &v, |_, _| KeyRange { end: keys, causal: false })
 }
 
 /// Which keys a chunk of queries sees: `0..end`, below the diagonal that ends at `end` if causal.
@@ -59,8 +59,8 @@ pub fn on_cpu(device: &Device) -> bool {
 
 fn chunked(
     q: Tensor<4>,
-    k: Tensor<4>,
-    v: Tensor<4>,
+    k: &Tensor<4>,
+    v: &Tensor<4>,
     range: impl Fn(usize, usize) -> KeyRange,
 ) -> Tensor<4> {
     let [batch, heads, seq, head_dim] = q.dims();

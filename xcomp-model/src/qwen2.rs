@@ -196,6 +196,7 @@ pub struct Qwen2 {
     pub layers: Vec<DecoderLayer>,
     /// Final norm.
     pub norm: RmsNorm,
+    head_dim: usize,
     rope_theta: f64,
 }
 
@@ -207,15 +208,14 @@ impl Qwen2 {
                 .map(|_| DecoderLayer::new(config, device))
                 .collect(),
             norm: RmsNorm::new(config.hidden_size, config.rms_norm_eps, device),
+            head_dim: config.head_dim(),
             rope_theta: config.rope_theta,
         }
     }
 
     /// Rotary tables for sequences of up to `positions` tokens.
     pub fn rope(&self, positions: usize, device: &Device) -> Rope {
-        let attention = &self.layers.first().expect("a decoder has layers").self_attn;
-        let head_dim = attention.q_proj.weight.lazy_shape().dims::<2>()[0] / attention.heads;
-        Rope::new(positions, head_dim, self.rope_theta, device)
+        Rope::new(positions, self.head_dim, self.rope_theta, device)
     }
 
     /// Compresses every frame as the plan says on entry to `layer`, then runs that layer: the unit that recompute replays.
@@ -275,12 +275,10 @@ impl Qwen2ForCausalLm {
     /// - `hidden`: `[rows, hidden]`, normalised
     /// - output: `[rows, vocab]`
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        match &self.lm_head {
-            Some(head) => head.forward(hidden),
-            None => {
-                let weight = self.model.embed_tokens.weight.val().cast(hidden.dtype());
-                hidden.matmul(weight.transpose())
-            }
+        if let Some(head) = &self.lm_head {
+            return head.forward(hidden);
         }
+        let weight = self.model.embed_tokens.weight.val().cast(hidden.dtype());
+        hidden.matmul(weight.transpose())
     }
 }

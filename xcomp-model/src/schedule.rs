@@ -126,7 +126,7 @@ impl CompressionPlan {
             Schedule::Cosine => drops(&per_layer(1..=layers, |l| cosine(l, n, layers)), keep, n)?,
             Schedule::Ceil => drops(&per_layer(1..=layers, |l| ceil(l, n, layers)), keep, n)?,
             Schedule::AlgorithmB => {
-                drops(&per_layer(0..=layers - 1, |l| cosine(l, n, layers)), keep, n)?
+                drops(&per_layer(0..layers, |l| cosine(l, n, layers)), keep, n)?
             }
             Schedule::Step(stages) => staged(stages, n, layers, |stride, tokens| {
                 Reduce::Slots((stride - 1..tokens).step_by(stride).collect())
@@ -198,8 +198,9 @@ pub fn cosine(l: usize, tokens_per_frame: usize, layers: usize) -> usize {
 
 /// Tokens entering 1-based layer `l` by Eq. 1 of the main paper as printed.
 fn ceil(l: usize, tokens_per_frame: usize, layers: usize) -> usize {
-    let n = tokens_per_frame as f64;
-    ((n - 1.0) / 2.0 * (l as f64 * PI / layers as f64).cos() + (n + 1.0) / 2.0).ceil() as usize
+    let (half_drop, middle) =
+        ((tokens_per_frame - 1) as f64 * 0.5, (tokens_per_frame + 1) as f64 * 0.5);
+    (half_drop * (l as f64 * PI / layers as f64).cos() + middle).ceil() as usize
 }
 
 fn per_layer(layers: impl Iterator<Item = usize>, tokens: impl Fn(usize) -> usize) -> Vec<usize> {

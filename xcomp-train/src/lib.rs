@@ -2,8 +2,13 @@
 //!
 //! The only crate that meets arguments, devices, the clock and the disk layout.
 
+pub mod clip;
+pub mod collate;
 #[cfg(feature = "video")]
 pub mod demo;
+pub mod grads;
 pub mod lr;
+pub mod micro_step;
+pub mod optim;
 pub mod recipe;
 pub mod tune;

@@ -1,0 +1,225 @@
+//! Kind j: optimizer steps over accumulated micro-batches, against the official trainer; and recompute against the plain backward.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use xcomp_model::config::LlmConfig;
+use xcomp_model::connector::Projector;
+use xcomp_model::loss::{LossNorm, weighted_loss};
+use xcomp_model::qwen2::Qwen2ForCausalLm;
+use xcomp_model::schedule::CompressionPlan;
+use xcomp_model::splice::{Prompt, splice};
+use xcomp_model::vision_config::{ProjectorConfig, VisionConfig};
+use xcomp_model::vit::Vit;
+use xcomp_model::vlm::{Vlm, supervised};
+use xcomp_tests::{
+    Case, HostTensor, Tolerance, assert_scalar, case_schedule, cases, host, load_case,
+};
+use xcomp_train::clip::clip_grad_norm;
+use xcomp_train::grads::NamedTensors;
+use xcomp_train::micro_step::{MicroBatch, Recompute};
+use xcomp_train::optim::{AdamW, AdamWState, Rate};
+
+/// Pins: mean of per-micro-batch means, clipping by the global norm, the first step at rate 0, AdamW with and without decay.
+#[test]
+fn j_optimizer_steps() {
+    for case in cases("j_adamw") {
+        let config: LlmConfig = serde_json::from_value(case.value("/config").clone()).unwrap();
+        let (schedule, keep) = case_schedule(&case, config.num_hidden_layers);
+        let tokens = case.tensor("sample.0.visual").shape[0] / case.count("/config/frames");
+        let plan = CompressionPlan::new(&schedule, keep, tokens, config.num_hidden_layers).unwrap();
+        let mut model = model(&case, &config, tokens, "w0.");
+        let adam = AdamW {
+            adam_beta1: case.number("/config/betas/0"),
+            adam_beta2: case.number("/config/betas/1"),
+            adam_epsilon: case.number("/config/eps"),
+        };
+        let mut state = AdamWState::default();
+        let accumulation = case.count("/config/accum");
+
+        for step in 0..case.count("/config/steps") {
+            let mut sum = NamedTensors::default();
+            for micro in 0..accumulation {
+                let index = step * accumulation + micro;
+                let (loss, grads) = micro_step(&case, &model, index, tokens, &plan);
+                let want = case.number(&format!("/expect/micro_batch_losses/{index}"));
+                assert_scalar(
+                    &case,
+                    &format!("loss {index}"),
+                    loss,
+                    want,
+                    Tolerance { atol: 1e-4, rtol: 1e-4 },
+                );
+                sum.add(grads);
+            }
+            let (grads, norm) = clip_grad_norm(
+                sum.divide(accumulation as f64),
+                case.number("/config/max_grad_norm"),
+            );
+            let want = case.number(&format!("/expect/logged/{step}/grad_norm"));
+            let norm = f64::from(norm.expect("gradients").into_scalar::<f32>());
+            assert_scalar(
+                &case,
+                &format!("gradient norm {step}"),
+                norm,
+                want,
+                Tolerance { atol: 1e-4, rtol: 1e-3 },
+            );
+            let lr = case.number(&format!("/expect/lr_used_in_step/{step}"));
+            let decay = case.number("/config/weight_decay");
+            let decayed =
+                case.value("/expect/names_with_weight_decay").as_array().expect("names").clone();
+            model = adam.step(&mut state, model, grads, |name| {
+                let decays = decayed.iter().any(|decayed| decayed == name);
+                Rate { lr, weight_decay: if decays { decay } else { 0.0 } }
+            });
+            if step == 0 {
+                compare_weights(&case, &model, "w_after_step1.", lr);
+            }
+        }
+        compare_weights(&case, &model, "w_final.", case.number("/config/lr"));
+    }
+}
+
+fn micro_step(
+    case: &Case,
+    model: &Vlm,
+    index: usize,
+    tokens: usize,
+    plan: &CompressionPlan,
+) -> (f64, NamedTensors) {
+    let integers = |name: &str| case.tensor(&format!("sample.{index}.{name}")).i32().to_vec();
+    let ids = integers("input_ids");
+    let image_at = ids.iter().position(|id| *id < 0);
+    let prompts = [Prompt { ids, labels: integers("labels"), image_at }];
+    let visual = case.burn::<2>(&format!("sample.{index}.visual"), &Device::flex());
+    let (x, layout) = splice(&model.llm.model.embed_tokens, &prompts, vec![Some(visual)], tokens);
+    let (hidden, layout) = model.llm.model.forward(x, layout, plan);
+    let rows = supervised(&prompts, &layout);
+    let loss = weighted_loss(&model.llm, hidden, &rows, LossNorm::Sample);
+    let value = f64::from(loss.clone().into_scalar::<f32>());
+    (value, NamedTensors::from_backward(loss.backward(), model))
+}
+
+/// At least 99.5 % of the entries of every change within 2 % or a fiftieth of the step (README of the golden cases).
+fn compare_weights(case: &Case, model: &Vlm, prefix: &str, lr: f64) {
+    let mut weights = vec![];
+    let snapshot = model.llm.clone();
+    for (name, before) in case.under("w0.") {
+        let after = case.tensor(&format!("{prefix}{name}"));
+        weights.push((name.to_owned(), before.f32().to_vec(), after.f32().to_vec()));
+    }
+    let got = xcomp_tests::weights(&snapshot);
+    let (mut bad, mut all) = (0, 0);
+    for (name, before, after) in weights {
+        let got: &HostTensor =
+            got.get(&name).unwrap_or_else(|| panic!("case {}: no weight {name}", case.name));
+        for ((got, before), after) in got.f32().iter().zip(&before).zip(&after) {
+            let (change, want) = (f64::from(got - before), f64::from(after - before));
+            bad += usize::from((change - want).abs() > 2e-2 * want.abs() + 2e-2 * lr + 1e-9);
+            all += 1;
+        }
+    }
+    assert!(bad * 200 <= all, "case {}: {prefix} {bad} of {all} entries differ", case.name);
+}
+
+/// Recomputing every layer gives the gradients of the plain backward, for every golden case of the whole stack.
+#[test]
+fn recompute_gives_the_same_gradients() {
+    for case in cases("f_lpcomp") {
+        let config: LlmConfig = serde_json::from_value(case.value("/config").clone()).unwrap();
+        let tokens = case.count("/config/tokens_per_frame");
+        let (schedule, keep) = case_schedule(&case, config.num_hidden_layers);
+        let plan = CompressionPlan::new(&schedule, keep, tokens, config.num_hidden_layers).unwrap();
+        let model = model(&case, &config, tokens, "w.");
+        let prompts = xcomp_tests::prompts(&case);
+        let merged = (0..prompts.len())
+            .map(|b| format!("visual.{b}"))
+            .map(|name| {
+                case.has(&name).then(|| case.burn::<2>(&name, &Device::flex()).unsqueeze::<3>())
+            })
+            .collect();
+        let batch = MicroBatch { prompts, merged };
+
+        for norm in [LossNorm::Sample, LossNorm::Token] {
+            let kept = Recompute::Never.backward(&model, batch.clone(), &plan, norm);
+            let again = Recompute::EveryLayer.backward(&model, batch.clone(), &plan, norm);
+            assert_eq!(kept.weight, again.weight);
+            let losses = [kept.loss, again.loss].map(|loss| f64::from(loss.into_scalar::<f32>()));
+            assert!(
+                (losses[0] - losses[1]).abs() <= 1e-6 * losses[0],
+                "case {}: {losses:?}",
+                case.name
+            );
+            let names = |grads: &NamedTensors| {
+                grads.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+            };
+            assert_eq!(names(&kept.grads), names(&again.grads), "case {}", case.name);
+            for (name, want) in kept.grads.iter() {
+                let got = again.grads.get(name).expect("the same names").clone();
+                xcomp_tests::assert_grad_within(&case, name, got, &host(want.clone()), 1e-5);
+            }
+        }
+    }
+}
+
+/// A whole model around a case's language model: a connector that leaves visual features as wide as they are, and no tower to speak of.
+fn model(case: &Case, config: &LlmConfig, tokens_per_frame: usize, prefix: &str) -> Vlm {
+    let device = Device::flex().autodiff();
+    let width = config.hidden_size;
+    let projector = ProjectorConfig {
+        mm_hidden_size: width,
+        hidden_size: width,
+        tokens_per_frame,
+        merge_heads: 1,
+    };
+    let vision = VisionConfig {
+        image_size: 64,
+        patch_size: 16,
+        hidden_size: width,
+        depth: 1,
+        num_heads: 1,
+        intermediate_size: width,
+        clip_frames: 8,
+        checkpoint_frames: 4,
+        checkpoint_grid: 14,
+    };
+    Vlm {
+        llm: load_case(Qwen2ForCausalLm::new(config, &device), case, prefix),
+        projector: Projector::new(&projector, &device),
+        vision: Vit::new(&vision, &device).valid(),
+    }
+}
+
+#[test]
+fn a_frozen_lower_half_learns_nothing_and_costs_no_backward() {
+    let case = &cases("f_lpcomp_L9")[0];
+    let config: LlmConfig = serde_json::from_value(case.value("/config").clone()).unwrap();
+    let tokens = case.count("/config/tokens_per_frame");
+    let (schedule, keep) = case_schedule(case, config.num_hidden_layers);
+    let plan = CompressionPlan::new(&schedule, keep, tokens, config.num_hidden_layers).unwrap();
+    let mut model = model(case, &config, tokens, "w.");
+    model.projector = model.projector.freeze();
+    model.llm.model.embed_tokens = model.llm.model.embed_tokens.freeze();
+    let split = config.num_hidden_layers / 2;
+    let layers = model.llm.model.layers.into_iter().enumerate();
+    model.llm.model.layers =
+        layers.map(|(index, layer)| if index < split { layer.freeze() } else { layer }).collect();
+
+    let prompts = xcomp_tests::prompts(case);
+    let visual: Tensor<3> = case.burn::<2>("visual.0", &Device::flex()).unsqueeze();
+    let mut merged = vec![None; prompts.len()];
+    merged[0] = Some(visual);
+    let batch = MicroBatch { prompts: prompts[..1].to_vec(), merged: merged[..1].to_vec() };
+    for recompute in [Recompute::Never, Recompute::EveryLayer] {
+        let grads = recompute.backward(&model, batch.clone(), &plan, LossNorm::Token).grads;
+        for (name, _) in grads.iter() {
+            let layer = name.strip_prefix("model.layers.").and_then(|rest| rest.split('.').next());
+            let layer: Option<usize> = layer.and_then(|layer| layer.parse().ok());
+            assert!(
+                layer.is_some_and(|layer| layer >= split) || name == "model.norm.weight",
+                "{recompute:?}: {name}"
+            );
+        }
+        assert_eq!(grads.len(), 1 + 12 * (config.num_hidden_layers - split), "{recompute:?}");
+    }
+}

@@ -1,0 +1,134 @@
+//! Gradients and moments by checkpoint name: what is accumulated, clipped, stepped and saved.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{DType, Gradients, Tensor};
+use xcomp_model::vlm::Vlm;
+
+/// Prefix of the language model's tensors: its fields are named from the root.
+pub const LLM_PREFIX: &str = "";
+/// Prefix of the connector's tensors.
+pub const PROJECTOR_PREFIX: &str = "model.mm_projector.";
+/// Prefix of the vision tower's tensors.
+pub const VISION_PREFIX: &str = "model.vision_tower.vision_tower.encoder.";
+
+/// Flattened f32 tensors by the parameter's name in the released checkpoint.
+///
+/// Flat, because everything that happens to them is elementwise or a sum; sorted, so that sums run in one order.
+#[derive(Debug, Clone, Default)]
+pub struct NamedTensors {
+    by_name: BTreeMap<String, Tensor<1>>,
+}
+
+impl NamedTensors {
+    /// Takes the gradients of all tuned parameters of `model` out of a backward pass.
+    pub fn from_backward(mut grads: Gradients, model: &Vlm) -> Self {
+        let mut found = Self::default();
+        found.take(LLM_PREFIX, &model.llm, &mut grads);
+        found.take(PROJECTOR_PREFIX, &model.projector, &mut grads);
+        found.take(VISION_PREFIX, &model.vision, &mut grads);
+        found
+    }
+
+    fn take<M: Module>(&mut self, prefix: &str, module: &M, grads: &mut Gradients) {
+        let mut grads = GradientsParams::from_module(grads, module);
+        module.visit(&mut Taker { prefix, path: vec![], grads: &mut grads, into: self });
+    }
+
+    /// Adds tensors name by name.
+    pub fn add(&mut self, other: Self) {
+        for (name, tensor) in other.by_name {
+            self.insert_sum(name, tensor);
+        }
+    }
+
+    fn insert_sum(&mut self, name: String, tensor: Tensor<1>) {
+        let sum = match self.by_name.remove(&name) {
+            Some(held) => held + tensor,
+            None => tensor,
+        };
+        self.by_name.insert(name, sum);
+    }
+
+    /// Multiplies every tensor by a number that stays on the device.
+    ///
+    /// # Shapes
+    /// - `factor`: `[1]`
+    #[must_use]
+    pub fn scale(self, factor: &Tensor<1>) -> Self {
+        self.map(|tensor| tensor * factor.clone())
+    }
+
+    /// Divides every tensor by a number.
+    #[must_use]
+    pub fn divide(self, by: f64) -> Self {
+        self.map(|tensor| tensor / by)
+    }
+
+    fn map(self, f: impl Fn(Tensor<1>) -> Tensor<1>) -> Self {
+        Self { by_name: self.by_name.into_iter().map(|(name, tensor)| (name, f(tensor))).collect() }
+    }
+
+    /// The L2 norm over all tensors, on the device: `[1]`; `None` if there are none.
+    pub fn norm(&self) -> Option<Tensor<1>> {
+        let squares = self.by_name.values().map(|tensor| tensor.clone().square().sum());
+        squares.reduce(|a, b| a + b).map(Tensor::sqrt)
+    }
+
+    /// A tensor by name.
+    pub fn get(&self, name: &str) -> Option<&Tensor<1>> {
+        self.by_name.get(name)
+    }
+
+    /// Removes a tensor by name.
+    pub fn remove(&mut self, name: &str) -> Option<Tensor<1>> {
+        self.by_name.remove(name)
+    }
+
+    /// Puts a tensor under a name.
+    pub fn insert(&mut self, name: String, tensor: Tensor<1>) {
+        self.by_name.insert(name, tensor);
+    }
+
+    /// Names and tensors, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor<1>)> {
+        self.by_name.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// Number of tensors.
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+}
+
+struct Taker<'a> {
+    prefix: &'a str,
+    path: Vec<String>,
+    grads: &'a mut GradientsParams,
+    into: &'a mut NamedTensors,
+}
+
+impl ModuleVisitor for Taker<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.grads.remove::<D>(param.id) {
+            let len = grad.shape().num_elements();
+            let name = format!("{}{}", self.prefix, self.path.join("."));
+            self.into.insert_sum(name, grad.cast(DType::F32).reshape([len]));
+        }
+    }
+}
