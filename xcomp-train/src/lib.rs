@@ -4,11 +4,13 @@
 
 pub mod clip;
 pub mod collate;
+pub mod cost;
 #[cfg(feature = "video")]
 pub mod demo;
 pub mod grads;
 pub mod lr;
 pub mod micro_step;
 pub mod optim;
+pub mod named;
 pub mod recipe;
 pub mod tune;
