@@ -1,2 +1,5 @@
-//! The `xcomp` program.
-fn main() {}
+//! The `xcomp` program, built where the tests find it.
+
+fn main() -> std::process::ExitCode {
+    xcomp_train::main()
+}

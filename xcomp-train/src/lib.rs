@@ -2,15 +2,21 @@
 //!
 //! The only crate that meets arguments, devices, the clock and the disk layout.
 
+mod cli;
 pub mod clip;
 pub mod collate;
 pub mod cost;
 #[cfg(feature = "video")]
 pub mod demo;
+pub mod device;
+pub mod error;
 pub mod grads;
 pub mod lr;
 pub mod micro_step;
-pub mod optim;
 pub mod named;
+pub mod optim;
+pub mod plan;
 pub mod recipe;
 pub mod tune;
+
+pub use cli::{main, run};

@@ -1,2 +1,5 @@
 //! The `xcomp` program.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    xcomp_train::main()
+}

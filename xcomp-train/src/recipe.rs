@@ -89,8 +89,8 @@ impl Recipe {
         for given in set {
             let (table, key, value) =
                 set_value(given).ok_or_else(|| RecipeError::Set { given: given.clone() })?;
+            origins.insert((table.clone(), key.clone()), Origin::Set);
             if known(&table, &key, &mut problems, None) {
-                origins.insert((table.clone(), key.clone()), Origin::Set);
                 values.entry(table).or_default().insert(key, value);
             }
         }

@@ -129,13 +129,13 @@ fn layer_forward(config: &ModelConfig, tokens: usize) -> (f64, f64) {
 fn add_vision(flops: &mut Flops, config: &ModelConfig, frames: usize, is_tuned: bool) {
     let vision = &config.vision;
     let clip_frames = vision.clip_frames.min(frames.max(1));
-    let clips = (frames / clip_frames) as f64;
+    let clips = frames as f64 / clip_frames as f64; // a mean may lie between two counts
     let (tokens, width) = (clip_frames * vision.patches(), vision.hidden_size);
     let passes = if is_tuned { 3.0 } else { 1.0 };
 
     let patch = matmul(tokens, 3 * vision.patch_size * vision.patch_size, width);
-    let block = matmul(tokens, width, 4 * width)
-        + 2.0 * matmul(tokens, width, vision.intermediate_size);
+    let block =
+        matmul(tokens, width, 4 * width) + 2.0 * matmul(tokens, width, vision.intermediate_size);
     let attention = 4.0 * (tokens * tokens * width) as f64 * vision.depth as f64;
     flops.vision_attention += passes * clips * attention;
     flops.vision += passes * clips * (patch + block * vision.depth as f64 + attention);
@@ -184,6 +184,7 @@ mod tests {
     /// vision, of which attention, merge, projector, then the decoder's forward matmul and attention, backward matmul and attention
     /// with the recomputed scores, a second forward, and the head on supervised rows.
     #[rustfmt::skip]
+    #[expect(clippy::unreadable_literal, reason = "a table of measurements")]
     const DESK: &[(usize, bool, [f64; 10])] = &[
         (128, true, [117.538222505984, 59.295244746752, 0.027151147008, 0.041875931136, 3.437953548288, 0.18790023168, 6.875907096576, 0.4697505792, 3.625853779968, 0.179230998528]),
         (128, false, [117.538222505984, 59.295244746752, 0.027151147008, 0.041875931136, 6.037381840896, 0.45680689152, 12.074763681792, 1.1420172288, 6.494188732416, 0.179230998528]),
@@ -202,12 +203,21 @@ mod tests {
         for (frames, compressed, desk) in DESK {
             let schedule = if *compressed { Schedule::Cosine } else { Schedule::None };
             let compression = CompressionPlan::new(&schedule, KeepRule::Suffix, 16, 28).unwrap();
-            let work = Work { config: &config, compression: &compression, parts: &parts, recompute: true };
+            let work =
+                Work { config: &config, compression: &compression, parts: &parts, recompute: true };
             let size = SampleSize { frames: *frames, text_tokens: 256, supervised_tokens: 128 };
             let f = of_sample(&work, size);
             let got = [
-                f.vision, f.vision_attention, f.merge, f.projector, f.llm_forward_matmul, f.llm_forward_attention,
-                f.llm_backward_matmul, f.llm_backward_attention + f.attention_recompute, f.recompute, f.head,
+                f.vision,
+                f.vision_attention,
+                f.merge,
+                f.projector,
+                f.llm_forward_matmul,
+                f.llm_forward_attention,
+                f.llm_backward_matmul,
+                f.llm_backward_attention + f.attention_recompute,
+                f.recompute,
+                f.head,
             ];
             for (part, (got, desk)) in got.iter().zip(desk).enumerate() {
                 let off = (got / 1e12 - desk).abs() / desk;
@@ -223,8 +233,7 @@ mod tests {
             CompressionPlan::new(&Schedule::Cosine, KeepRule::Suffix, 16, 28).unwrap();
         let size = SampleSize { frames: 128, text_tokens: 256, supervised_tokens: 128 };
         let flops = |parts: &[Part]| {
-            let work =
-                Work { config: &config, compression: &compression, parts, recompute: false };
+            let work = Work { config: &config, compression: &compression, parts, recompute: false };
             of_sample(&work, size)
         };
         let llm = flops(&[Part::Llm]);

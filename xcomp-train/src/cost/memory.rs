@@ -56,7 +56,12 @@ impl Memory {
 }
 
 /// The peak of a step on samples of this size.
-pub fn of_step(work: &Work, counts: &[PartCount], batch: &[SampleSize], formats: Formats) -> Memory {
+pub fn of_step(
+    work: &Work,
+    counts: &[PartCount],
+    batch: &[SampleSize],
+    formats: Formats,
+) -> Memory {
     let tuned: u64 = counts.iter().map(|count| count.tuned).sum();
     let frozen: u64 = counts.iter().map(|count| count.frozen).sum();
     let sets = if formats.accumulates { 2 } else { 1 };
@@ -76,7 +81,8 @@ fn activations(work: &Work, batch: &[SampleSize], formats: Formats) -> u64 {
     let llm = &work.config.llm;
     let layers = 0..llm.num_hidden_layers;
     let tokens = |layer: usize| -> Vec<usize> {
-        let of = |size: &SampleSize| size.frames * work.compression.tokens(layer) + size.text_tokens;
+        let of =
+            |size: &SampleSize| size.frames * work.compression.tokens(layer) + size.text_tokens;
         batch.iter().map(of).collect()
     };
     let whole = |layer: usize| -> u64 {

@@ -53,7 +53,12 @@ pub fn count(config: &ModelConfig, parts: &[Part]) -> Vec<PartCount> {
                 .filter(|tensor| whole.contains(&tensor.name))
                 .partition(|tensor| tuned(parts, &tensor.name));
             let sum = |tensors: &[&TensorShape]| tensors.iter().map(|t| t.count()).sum();
-            PartCount { part, tuned: sum(&moving), frozen: sum(&still), tuned_tensors: moving.len() }
+            PartCount {
+                part,
+                tuned: sum(&moving),
+                frozen: sum(&still),
+                tuned_tensors: moving.len(),
+            }
         })
         .into()
 }

@@ -1,0 +1,115 @@
+//! The command line: verbs, and what they print and exit with.
+
+mod doctor;
+mod plan;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::error::{EXIT_RECIPE, Error};
+
+/// Supervised compression tuning of video VLMs.
+#[derive(Debug, Parser)]
+#[command(name = "xcomp", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Prints what a run is and costs, with no weight loaded.
+    Plan(plan::PlanArgs),
+    /// Prints what this machine has: devices, features, libraries.
+    Doctor(doctor::DoctorArgs),
+}
+
+/// The recipe of a run.
+#[derive(Debug, Args)]
+struct RecipeArgs {
+    /// The recipe file.
+    recipe: PathBuf,
+    /// Overrides a key of the recipe; repeatable.
+    #[arg(long, value_name = "TABLE.KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// How a report is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs: one JSON object.
+    Json,
+}
+
+/// Runs the program on the process's arguments.
+pub fn main() -> ExitCode {
+    run(std::env::args_os())
+}
+
+/// Runs the program on these arguments; the first is the program's name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are results; anything else is a wrong argument.
+            let code = if error.use_stderr() { EXIT_RECIPE } else { 0 };
+            return match error.print() {
+                Ok(()) => ExitCode::from(code),
+                Err(_) => ExitCode::FAILURE,
+            };
+        }
+    };
+    let result = match cli.verb {
+        Verb::Plan(args) => plan::run(&args),
+        Verb::Doctor(args) => doctor::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// One line on stderr for each line of the error; a closed stderr is not worth another error.
+fn complain(error: &Error) {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        let line = inner.to_string();
+        if !text.contains(&line) {
+            text = format!("{text}: {line}");
+        }
+        source = inner.source();
+    }
+    writeln!(std::io::stderr(), "error: {text}").unwrap_or_default();
+}
+
+/// Writes a result to stdout.
+fn print(text: &str) -> Result<(), Error> {
+    writeln!(std::io::stdout(), "{}", text.trim_end()).map_err(|source| Error::File {
+        action: "cannot write to",
+        path: "stdout".into(),
+        source,
+    })
+}
+
+/// Writes a result as text or JSON.
+fn print_as(
+    format: Format,
+    report: &(impl serde::Serialize + std::fmt::Display),
+) -> Result<(), Error> {
+    match format {
+        Format::Text => print(&report.to_string()),
+        Format::Json => {
+            print(&serde_json::to_string_pretty(report).expect("a report of plain data is JSON"))
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! `xcomp doctor`: what this machine and this build have.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{Format, print_as};
+use crate::device::{Choice, compiled, probe};
+use crate::error::Error;
+
+/// Arguments of `xcomp doctor`.
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// How the report is printed.
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// What was found.
+#[derive(Debug, Serialize)]
+struct Report {
+    version: &'static str,
+    cores: usize,
+    /// Device and what it answers, for every backend of the build.
+    devices: Vec<(String, String)>,
+    /// Whether video files can be read.
+    video: bool,
+}
+
+pub(super) fn run(args: &DoctorArgs) -> Result<(), Error> {
+    let devices = compiled().iter().map(|choice| (choice.to_string(), answer(*choice))).collect();
+    let report = Report {
+        version: env!("CARGO_PKG_VERSION"),
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        devices,
+        video: cfg!(feature = "video"),
+    };
+    print_as(args.format, &report)
+}
+
+fn answer(choice: Choice) -> String {
+    match probe(choice) {
+        Ok(()) => "works".into(),
+        Err(error) => error.to_string(),
+    }
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "xcomp        {}", self.version)?;
+        writeln!(f, "cpu cores    {}", self.cores)?;
+        for (device, answer) in &self.devices {
+            writeln!(f, "device       {device}: {answer}")?;
+        }
+        let video = if self.video { "FFmpeg's libraries" } else { "not in this build" };
+        writeln!(f, "video files  {video}")
+    }
+}

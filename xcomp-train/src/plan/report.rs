@@ -1,0 +1,152 @@
+//! A plan as plain data: what `--format json` prints and `plan.json` holds.
+
+use serde::Serialize;
+
+use super::Plan;
+use crate::cost::SampleSize;
+use crate::cost::flops::Flops;
+use crate::cost::memory::{Memory, checkpoint_bytes, export_bytes};
+use crate::cost::parameters::PartCount;
+use crate::recipe::tables::FloatWord;
+
+/// A plan, every number in base units: values, tokens, FLOPs, bytes, seconds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlanReport {
+    /// The recipe file.
+    pub recipe: String,
+    /// The `config.json`.
+    pub config: String,
+    /// Parameters by part.
+    pub parameters: Vec<PartCount>,
+    /// Parameters that move.
+    pub tuned: u64,
+    /// All parameters.
+    pub total: u64,
+    /// The compression schedule.
+    pub schedule: &'static str,
+    /// Which tokens survive.
+    pub keep: &'static str,
+    /// Tokens of a frame inside each layer.
+    pub tokens_per_layer: Vec<usize>,
+    /// Their mean.
+    pub mean_tokens_per_frame: f64,
+    /// Samples of an epoch.
+    pub samples: usize,
+    /// Whether they were counted, or are the recipe's expectation.
+    pub samples_counted: bool,
+    /// Samples of one optimizer step.
+    pub samples_per_step: usize,
+    /// Optimizer steps.
+    pub steps: usize,
+    /// Of which warm up.
+    pub warmup_steps: usize,
+    /// The mean sample.
+    pub mean: SampleCost,
+    /// The largest sample.
+    pub worst: SampleCost,
+    /// Model FLOPs of the run.
+    pub run_flops: f64,
+    /// FLOPs of the run that the device does.
+    pub run_hardware_flops: f64,
+    /// Whether decoder layers are run again on the way back.
+    pub recompute: bool,
+    /// Peak bytes on the device, of the largest step.
+    pub memory: Memory,
+    /// Their sum.
+    pub memory_peak: u64,
+    /// Bytes of one checkpoint.
+    pub checkpoint_bytes: u64,
+    /// Bytes of an export.
+    pub export_bytes: u64,
+    /// Bytes on disk of the whole run at its largest.
+    pub disk_bytes: u64,
+    /// Seconds of the run at 40 % of the peak named in the recipe; none without one.
+    pub run_s_at_40_percent: Option<f64>,
+}
+
+/// One sample.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct SampleCost {
+    /// Frames.
+    pub frames: usize,
+    /// Text tokens.
+    pub text_tokens: usize,
+    /// Tokens before the first layer.
+    pub tokens_in: usize,
+    /// Tokens that leave the last layer.
+    pub tokens_out: usize,
+    /// FLOPs by part.
+    pub flops: Flops,
+    /// Of which the mathematics needs.
+    pub model_flops: f64,
+    /// What the device does.
+    pub hardware_flops: f64,
+}
+
+impl Plan {
+    /// The plan as plain data.
+    pub fn report(&self) -> PlanReport {
+        let (mean, worst) = (self.cost(self.samples.mean), self.cost(self.samples.worst));
+        let used = (self.steps * self.samples_per_step()) as f64;
+        let memory = self.memory(self.samples.worst);
+        let tuned = self.counts.iter().map(|count| count.tuned).sum();
+        let checkpoint = checkpoint_bytes(&self.counts);
+        let export_bytes_per_value =
+            if self.recipe.checkpoint.export_dtype == FloatWord::F32 { 4 } else { 2 };
+        let peak_flops = self.recipe.log.peak_tflops * 1e12;
+        let layers = self.compression.tokens_per_layer();
+        PlanReport {
+            recipe: self.recipe.path.display().to_string(),
+            config: self.recipe.model.config.clone(),
+            parameters: self.counts.clone(),
+            tuned,
+            total: self.counts.iter().map(|count| count.tuned + count.frozen).sum(),
+            schedule: self.recipe.compression.schedule.word(),
+            keep: self.recipe.compression.keep.word(),
+            tokens_per_layer: layers.to_vec(),
+            mean_tokens_per_frame: self.compression.mean_tokens(),
+            samples: self.samples.count,
+            samples_counted: self.samples.counted,
+            samples_per_step: self.samples_per_step(),
+            steps: self.steps,
+            warmup_steps: self.lr.warmup(),
+            run_flops: used * mean.model_flops,
+            run_hardware_flops: used * mean.hardware_flops,
+            run_s_at_40_percent: (peak_flops > 0.0)
+                .then(|| used * mean.model_flops / (0.4 * peak_flops)),
+            mean,
+            worst,
+            recompute: self.recompute,
+            memory,
+            memory_peak: memory.peak(),
+            checkpoint_bytes: checkpoint,
+            export_bytes: export_bytes(&self.counts, export_bytes_per_value),
+            disk_bytes: checkpoint * self.checkpoints_at_once(),
+        }
+    }
+
+    /// Checkpoints on disk at the same time: the kept ones, the best, and the one being written.
+    fn checkpoints_at_once(&self) -> u64 {
+        let table = &self.recipe.checkpoint;
+        let saves = self.steps.checked_div(table.save_steps).unwrap_or(0).max(1);
+        let kept = match table.save_total_limit {
+            0 => saves,
+            limit => saves.min(limit + 1 + usize::from(table.keep_best)),
+        };
+        kept as u64
+    }
+
+    fn cost(&self, size: SampleSize) -> SampleCost {
+        let flops = self.flops(size);
+        let last = self.compression.tokens_per_layer().last().copied().unwrap_or(0);
+        SampleCost {
+            frames: size.frames,
+            text_tokens: size.text_tokens,
+            tokens_in: self.tokens_in(size),
+            tokens_out: size.frames * last + size.text_tokens,
+            flops,
+            model_flops: flops.model(),
+            hardware_flops: flops.hardware(),
+        }
+    }
+}

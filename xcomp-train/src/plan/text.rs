@@ -1,0 +1,163 @@
+//! A plan as a page of text.
+
+use std::fmt;
+
+use super::report::{PlanReport, SampleCost};
+
+impl fmt::Display for PlanReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "recipe       {}", self.recipe)?;
+        writeln!(f, "model        {}", self.config)?;
+        self.parameters(f)?;
+        self.compression(f)?;
+        self.run(f)?;
+        self.flops(f)?;
+        self.memory(f)?;
+        self.disk_and_time(f)
+    }
+}
+
+impl PlanReport {
+    fn parameters(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "parameters   {:<12}{:>16}{:>16}", "part", "tuned", "frozen")?;
+        for part in &self.parameters {
+            let (tuned, frozen) = (grouped(part.tuned), grouped(part.frozen));
+            writeln!(f, "             {:<12}{tuned:>16}{frozen:>16}", part.part)?;
+        }
+        let (tuned, frozen) = (grouped(self.tuned), grouped(self.total - self.tuned));
+        writeln!(f, "             {:<12}{tuned:>16}{frozen:>16}  of {}", "all", grouped(self.total))
+    }
+
+    fn compression(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tokens: Vec<String> = self.tokens_per_layer.iter().map(ToString::to_string).collect();
+        writeln!(
+            f,
+            "compression  {}, {} kept, {:.2} tokens a frame in the mean; in each layer",
+            self.schedule, self.keep, self.mean_tokens_per_frame
+        )?;
+        writeln!(f, "             {}", tokens.join(" "))
+    }
+
+    fn run(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let origin = if self.samples_counted { "counted" } else { "expected, mixture not read" };
+        writeln!(f, "data         {} samples ({origin})", grouped(self.samples as u64))?;
+        writeln!(
+            f,
+            "steps        {} of {} samples, warm-up {}",
+            grouped(self.steps as u64),
+            self.samples_per_step,
+            self.warmup_steps
+        )
+    }
+
+    fn flops(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, sample) in [("mean sample", &self.mean), ("worst sample", &self.worst)] {
+            writeln!(
+                f,
+                "{name:<13}{} frames, {} text tokens: {} tokens in, {} out",
+                sample.frames,
+                sample.text_tokens,
+                grouped(sample.tokens_in as u64),
+                grouped(sample.tokens_out as u64)
+            )?;
+            writeln!(f, "             {}", flops_line(sample))?;
+        }
+        let again = if self.recompute { "layers run again" } else { "everything kept" };
+        writeln!(
+            f,
+            "run          {} model FLOPs, {} on the device ({again})",
+            scaled(self.run_flops),
+            scaled(self.run_hardware_flops)
+        )
+    }
+
+    fn memory(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let memory = &self.memory;
+        writeln!(f, "memory       {} at the peak of the worst step", bytes(self.memory_peak))?;
+        writeln!(
+            f,
+            "             tuned weights {}, frozen {}, gradients {}, moments {}",
+            bytes(memory.tuned_weights),
+            bytes(memory.frozen_weights),
+            bytes(memory.gradients),
+            bytes(memory.moments)
+        )?;
+        writeln!(
+            f,
+            "             activations {}, logits {}, or frames and tower {}",
+            bytes(memory.activations),
+            bytes(memory.logits),
+            bytes(memory.frames)
+        )
+    }
+
+    fn disk_and_time(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "disk         {} at most; a checkpoint {}, an export {}",
+            bytes(self.disk_bytes),
+            bytes(self.checkpoint_bytes),
+            bytes(self.export_bytes)
+        )?;
+        match self.run_s_at_40_percent {
+            Some(seconds) => {
+                let frames = self.mean.frames * self.samples_per_step * self.steps;
+                writeln!(
+                    f,
+                    "time         {:.1} h at 40 % of the device's peak, which needs {:.0} frames/s from the data path",
+                    seconds / 3600.0,
+                    frames as f64 / seconds
+                )
+            }
+            None => writeln!(f, "time         unknown: [log] peak_tflops is not given"),
+        }
+    }
+}
+
+fn flops_line(sample: &SampleCost) -> String {
+    let flops = &sample.flops;
+    let parts = [
+        ("vision", flops.vision),
+        ("merge", flops.merge),
+        ("projector", flops.projector),
+        ("llm forward", flops.llm_forward_matmul + flops.llm_forward_attention),
+        ("backward", flops.llm_backward_matmul + flops.llm_backward_attention),
+        ("head", flops.head),
+    ];
+    let parts: Vec<String> =
+        parts.iter().map(|(name, flops)| format!("{name} {}", scaled(*flops))).collect();
+    format!("{} FLOPs: {}", scaled(sample.model_flops), parts.join(", "))
+}
+
+/// `1234567` as `1,234,567`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A count with three digits and a decimal prefix.
+fn scaled(number: f64) -> String {
+    const PREFIXES: [(f64, &str); 7] =
+        [(1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")];
+    let (size, prefix) =
+        PREFIXES.into_iter().find(|(size, _)| number >= *size).unwrap_or((1.0, ""));
+    let value = number / size;
+    let decimals = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+    format!("{value:.decimals$}{prefix}")
+}
+
+/// Bytes with a binary prefix.
+pub(crate) fn bytes(count: u64) -> String {
+    const PREFIXES: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match PREFIXES.into_iter().find(|(size, _)| count >= *size) {
+        Some((size, unit)) => format!("{:.1} {unit}", count as f64 / size as f64),
+        None => format!("{count} B"),
+    }
+}
