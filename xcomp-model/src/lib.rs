@@ -27,3 +27,4 @@ pub mod tome;
 pub mod vision_config;
 pub mod vit;
 pub mod vlm;
+pub mod weights;
