@@ -42,6 +42,8 @@ pub struct Record {
     pub turns: Vec<Turn>,
     /// First and last second of the part that is shown, where given.
     pub part: Option<(f64, f64)>,
+    /// Duration as the annotation gives it, in seconds; only used to predict costs.
+    pub duration_s: Option<f64>,
     /// Words of all turns, split at white space: the length that the reference groups by.
     pub words: usize,
 }
@@ -87,6 +89,8 @@ pub(crate) struct RawRecord {
     start: Option<Value>,
     #[serde(default)]
     end: Option<Value>,
+    #[serde(default)]
+    duration: Option<Value>,
 }
 
 fn media_field<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<MediaField, D::Error> {
@@ -149,6 +153,7 @@ impl RawRecord {
             paths,
             turns: self.conversations,
             part,
+            duration_s: seconds(self.duration.as_ref(), "duration").unwrap_or(None),
             words,
         })
     }

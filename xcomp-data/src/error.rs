@@ -183,6 +183,9 @@ pub enum DataError {
         /// Hash and seed of the stream.
         now: String,
     },
+    /// The position says that every epoch has been handed out, or the queue of workers broke.
+    #[error("internal: {0}")]
+    Internal(String),
     /// Too many samples could not be read.
     #[error("stopped: {what}; last: {last}")]
     TooManyBad {

@@ -26,6 +26,8 @@ pub struct FrameOptions {
     pub rule: FrameRule,
     /// How pictures are resized.
     pub resize: crate::resize::Resize,
+    /// Whether videos are turned as their display matrix says.
+    pub rotate: bool,
 }
 
 impl Default for FrameOptions {
@@ -40,6 +42,7 @@ impl Default for FrameOptions {
             time_message: TimeMessage::Short,
             rule: FrameRule::Training,
             resize: crate::resize::Resize::Exact,
+            rotate: true,
         }
     }
 }
@@ -69,8 +72,10 @@ pub enum FrameRule {
 /// The chosen frames of one video.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
-    /// Frame numbers in the file, ascending, repeated where padded.
+    /// Frame numbers, ascending, repeated where padded, counted from `first`.
     pub indices: Vec<usize>,
+    /// Frame of the file where counting starts; not 0 only for parts of videos.
+    pub first: usize,
     /// Frames per second of the file.
     pub fps: f64,
     /// Duration that the prompt reports, in seconds.
@@ -180,10 +185,10 @@ pub fn clip_of_video(
     let clip_len = (duration_s * fps).max(0.0) as usize;
     let first = (start * fps) as usize;
     let indices = dynamic_fps(clip_len, fps, options).into_iter().map(|i| i + first).collect();
-    Choice { indices, fps, duration_s }
+    Choice { indices, first: 0, fps, duration_s }
 }
 
-/// Frames of a part of a video, numbered from the part's start, at one frame per second.
+/// Frames of a part of a video, counted from the part's start, at one frame per second.
 ///
 /// This is what training does with `start` and `end` (`train.py:1421-1446`, the `lazy` reader): it ignores the sampling rate.
 pub fn clip_at_one_fps(fps: f64, start_s: f64, end_s: f64, options: &FrameOptions) -> Choice {
@@ -191,9 +196,10 @@ pub fn clip_at_one_fps(fps: f64, start_s: f64, end_s: f64, options: &FrameOption
     let count = estimate(duration_s, duration_s, options);
     let frames = (duration_s as i64) as f64 * fps;
     let step = (frames - 1.0) / count as f64;
-    let first = (step / 2.0) as i64;
-    let at = |k: usize| (first + round_half_even(step * k as f64) as i64).max(0) as usize;
-    Choice { indices: (0..count).map(at).collect(), fps, duration_s }
+    let half = (step / 2.0) as i64;
+    let at = |k: usize| (half + round_half_even(step * k as f64) as i64).max(0) as usize;
+    let first = (start_s.max(0.0) * fps) as usize;
+    Choice { indices: (0..count).map(at).collect(), first, fps, duration_s }
 }
 
 /// Frames of a folder of pictures, whole, or from `start_s` to `end_s`.
@@ -221,7 +227,7 @@ pub fn folder(
         // The reference passes no rate here, so the rule runs at one frame per second.
         None => dynamic_fps(files, 1.0, options),
     };
-    Choice { indices, fps, duration_s: duration }
+    Choice { indices, first: 0, fps, duration_s: duration }
 }
 
 /// Number of frames at one per second, between the minimum (lowered to `vlen`) and the maximum.

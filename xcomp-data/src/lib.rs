@@ -4,19 +4,29 @@
 
 pub mod annotation;
 pub mod chat;
+pub mod cost;
+#[cfg(feature = "video")]
+pub mod decode;
 #[cfg(feature = "video")]
 pub mod encode;
 mod error;
 pub mod example;
+mod ffi;
 pub mod frames;
 mod hash;
+mod index_cache;
 pub mod json_scan;
+mod limits;
+mod load;
 pub mod mixture;
 mod mixture_file;
 mod mt19937;
+pub mod picture;
 mod python;
+mod read;
 pub mod resize;
 mod strategy;
+pub mod stream;
 mod tokenize;
 
 pub use annotation::{Media, Record, Turn};
@@ -24,7 +34,15 @@ pub use chat::{IGNORE, IMAGE_TOKEN, LabelRule, Prompt, render_chat, render_quest
 pub use error::DataError;
 pub use example::{Example, Frames};
 pub use frames::{Choice, FrameOptions, FrameRule, TimeMessage};
+pub use index_cache::IndexCache;
+pub use limits::{Limits, Watch};
+pub use load::{LoadOptions, load_example, load_media};
 pub use mixture::{Dataset, Mixture, MixtureOptions, ReadType};
 pub use mt19937::PythonRandom;
+pub use resize::Resize;
 pub use strategy::Strategy;
+pub use stream::{
+    BadSample, BadSamplePolicy, Order, Position, QuarantineEvent, Stream, StreamMeter,
+    StreamOptions, stream,
+};
 pub use tokenize::{SpecialIds, Tokenizer};

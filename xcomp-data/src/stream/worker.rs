@@ -1,0 +1,113 @@
+//! A decoding thread: reads what its ticket names, or what takes its place.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use super::StreamOptions;
+use super::order::Ticket;
+use super::policy::{BadSamplePolicy, NEIGHBOUR_STEPS, QuarantineEvent};
+use super::queue::{Outcome, Queue};
+use crate::example::Example;
+use crate::limits::Watch;
+use crate::load::load_gated;
+use crate::{DataError, Mixture};
+
+/// Works until the queue has nothing more.
+pub(super) fn run(queue: &Queue, mixture: &Mixture, options: &StreamOptions) {
+    while let Some((number, ticket)) = queue.issue() {
+        let started = Instant::now();
+        let mut reader = Reader { queue, mixture, options, number, reserved: 0 };
+        let outcome = reader.follow(&ticket);
+        queue.put(number, outcome, reader.reserved, started.elapsed());
+    }
+}
+
+struct Reader<'a> {
+    queue: &'a Queue,
+    mixture: &'a Mixture,
+    options: &'a StreamOptions,
+    number: u64,
+    /// Bytes that the queue counts for this ticket.
+    reserved: usize,
+}
+
+impl Reader<'_> {
+    fn follow(&mut self, ticket: &Ticket) -> Outcome {
+        let (example, event) = match self.load(ticket.index) {
+            Ok(example) => (Ok(Some(example)), None),
+            Err(error) => self.replace(ticket, &error),
+        };
+        Outcome { after: ticket.after, example, event }
+    }
+
+    /// Follows the policy for a sample that cannot be read.
+    fn replace(
+        &mut self,
+        ticket: &Ticket,
+        error: &DataError,
+    ) -> (Result<Option<Example>, DataError>, Option<QuarantineEvent>) {
+        let mut event = self.event(ticket, error);
+        let example = match self.options.bad.policy {
+            BadSamplePolicy::Skip => Ok(None),
+            BadSamplePolicy::Fail => Err(self.failed(ticket, error.to_string())),
+            BadSamplePolicy::Neighbour => match self.neighbour(ticket.index) {
+                Some((index, example)) => {
+                    event.replaced_by = Some(index);
+                    Ok(Some(example))
+                }
+                None => Err(self.failed(ticket, format!("{error}; nor can its neighbours"))),
+            },
+        };
+        (example, Some(event))
+    }
+
+    /// The first record 5, 10, 20, 40 or 80 places further that can be read; past the end, the last one.
+    fn neighbour(&mut self, index: usize) -> Option<(usize, Example)> {
+        NEIGHBOUR_STEPS.iter().find_map(|step| {
+            let other = (index + step).min(self.mixture.len() - 1);
+            self.load(other).ok().map(|example| (other, example))
+        })
+    }
+
+    /// Reads one record; a decoder that panics is one more file that cannot be read.
+    fn load(&mut self, index: usize) -> Result<Example, DataError> {
+        let record = &self.mixture.records()[index];
+        let watch = Watch::start(&self.options.load.limits, self.queue.cancel());
+        let (queue, number) = (self.queue, self.number);
+        let mut reserved = 0;
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            load_gated(record, index, &self.options.load, watch, &mut |bytes| {
+                queue.reserve(number, bytes);
+                reserved += bytes;
+            })
+        }));
+        let result = result.unwrap_or_else(|_| {
+            let message = "its decoder panicked; please report the file".to_owned();
+            Err(DataError::Decode { path: record.path(), message })
+        });
+        match &result {
+            Ok(_) => self.reserved = reserved,
+            Err(_) => queue.release(reserved),
+        }
+        result
+    }
+
+    fn event(&self, ticket: &Ticket, error: &DataError) -> QuarantineEvent {
+        let record = &self.mixture.records()[ticket.index];
+        QuarantineEvent {
+            epoch: ticket.epoch,
+            place: ticket.place,
+            index: ticket.index,
+            id: record.id.clone(),
+            source: record.source().to_string(),
+            path: record.path(),
+            reason: error.to_string(),
+            replaced_by: None,
+        }
+    }
+
+    fn failed(&self, ticket: &Ticket, message: String) -> DataError {
+        let source_tag = self.mixture.records()[ticket.index].source().to_string();
+        DataError::BadSample { index: ticket.index, source_tag, message }
+    }
+}
