@@ -1,6 +1,6 @@
 //! Kind j: optimizer steps over accumulated micro-batches, against the official trainer; and recompute against the plain backward.
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use xcomp_model::config::LlmConfig;
 use xcomp_model::connector::Projector;
@@ -122,6 +122,9 @@ fn compare_weights(case: &Case, model: &Vlm, prefix: &str, lr: f64) {
     assert!(bad * 200 <= all, "case {}: {prefix} {bad} of {all} entries differ", case.name);
 }
 
+/// Of a tensor's largest gradient: sums run in another order, and rounding grows over up to 28 layers (1.4e-5 seen).
+const RECOMPUTE_SHARE: f64 = 1e-4;
+
 /// Recomputing every layer gives the gradients of the plain backward, for every golden case of the whole stack.
 #[test]
 fn recompute_gives_the_same_gradients() {
@@ -156,7 +159,7 @@ fn recompute_gives_the_same_gradients() {
             assert_eq!(names(&kept.grads), names(&again.grads), "case {}", case.name);
             for (name, want) in kept.grads.iter() {
                 let got = again.grads.get(name).expect("the same names").clone();
-                xcomp_tests::assert_grad_within(&case, name, got, &host(want.clone()), 1e-5);
+                xcomp_tests::assert_grad_within(&case, name, got, &host(want.clone()), RECOMPUTE_SHARE);
             }
         }
     }
@@ -185,9 +188,20 @@ fn model(case: &Case, config: &LlmConfig, tokens_per_frame: usize, prefix: &str)
     };
     Vlm {
         llm: load_case(Qwen2ForCausalLm::new(config, &device), case, prefix),
-        projector: Projector::new(&projector, &device),
+        projector: connector(case, &projector, prefix, &device),
         vision: Vit::new(&vision, &device).valid(),
     }
+}
+
+/// A connector whose two maps are a matrix of the case, so that every run computes the same numbers.
+fn connector(case: &Case, config: &ProjectorConfig, prefix: &str, device: &Device) -> Projector {
+    let mut projector = Projector::new(config, device);
+    for linear in projector.mlp.iter_mut().flatten() {
+        let weight =
+            case.burn::<2>(&format!("{prefix}model.layers.0.self_attn.q_proj.weight"), device);
+        linear.weight = Param::from_tensor(weight);
+    }
+    projector
 }
 
 #[test]

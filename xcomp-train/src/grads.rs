@@ -2,17 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Param;
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Gradients, Tensor};
 use xcomp_model::vlm::Vlm;
 
-/// Prefix of the language model's tensors: its fields are named from the root.
-pub const LLM_PREFIX: &str = "";
-/// Prefix of the connector's tensors.
-pub const PROJECTOR_PREFIX: &str = "model.mm_projector.";
-/// Prefix of the vision tower's tensors.
-pub const VISION_PREFIX: &str = "model.vision_tower.vision_tower.encoder.";
+use crate::named::{Look, Named};
 
 /// Flattened f32 tensors by the parameter's name in the released checkpoint.
 ///
@@ -24,17 +19,11 @@ pub struct NamedTensors {
 
 impl NamedTensors {
     /// Takes the gradients of all tuned parameters of `model` out of a backward pass.
-    pub fn from_backward(mut grads: Gradients, model: &Vlm) -> Self {
+    pub fn from_backward(grads: Gradients, model: &Vlm) -> Self {
+        let mut grads = GradientsParams::from_grads(grads, model);
         let mut found = Self::default();
-        found.take(LLM_PREFIX, &model.llm, &mut grads);
-        found.take(PROJECTOR_PREFIX, &model.projector, &mut grads);
-        found.take(VISION_PREFIX, &model.vision, &mut grads);
+        model.look_at_each(&mut Taker { grads: &mut grads, into: &mut found });
         found
-    }
-
-    fn take<M: Module>(&mut self, prefix: &str, module: &M, grads: &mut Gradients) {
-        let mut grads = GradientsParams::from_module(grads, module);
-        module.visit(&mut Taker { prefix, path: vec![], grads: &mut grads, into: self });
     }
 
     /// Adds tensors name by name.
@@ -109,26 +98,15 @@ impl NamedTensors {
 }
 
 struct Taker<'a> {
-    prefix: &'a str,
-    path: Vec<String>,
     grads: &'a mut GradientsParams,
     into: &'a mut NamedTensors,
 }
 
-impl ModuleVisitor for Taker<'_> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+impl Look for Taker<'_> {
+    fn look<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
         if let Some(grad) = self.grads.remove::<D>(param.id) {
             let len = grad.shape().num_elements();
-            let name = format!("{}{}", self.prefix, self.path.join("."));
-            self.into.insert_sum(name, grad.cast(DType::F32).reshape([len]));
+            self.into.insert_sum(name.to_owned(), grad.cast(DType::F32).reshape([len]));
         }
     }
 }

@@ -3,11 +3,12 @@
 //! Burn's AdamW takes `1 - beta` and the bias corrections in f32, which is 5e-5 off for beta 0.999,
 //! and keys its state by ids that change with every load; so the sixty lines stand here.
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::Param;
 use burn::tensor::Tensor;
 use xcomp_model::vlm::Vlm;
 
-use crate::grads::{LLM_PREFIX, NamedTensors, PROJECTOR_PREFIX, VISION_PREFIX};
+use crate::grads::NamedTensors;
+use crate::named::{Change, Named};
 
 /// The constants of AdamW; names are Hugging Face's.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -59,15 +60,8 @@ impl AdamW {
             state,
             grads: &mut grads,
             rate: &rate,
-            prefix: LLM_PREFIX,
-            path: vec![],
         };
-        let llm = model.llm.map(&mut stepper);
-        stepper.prefix = PROJECTOR_PREFIX;
-        let projector = model.projector.map(&mut stepper);
-        stepper.prefix = VISION_PREFIX;
-        let vision = model.vision.map(&mut stepper);
-        Vlm { llm, projector, vision }
+        model.change_each(&mut stepper)
     }
 }
 
@@ -78,8 +72,6 @@ struct Stepper<'a, R> {
     state: &'a mut AdamWState,
     grads: &'a mut NamedTensors,
     rate: &'a R,
-    prefix: &'static str,
-    path: Vec<String>,
 }
 
 impl<R: Fn(&str) -> Rate> Stepper<'_, R> {
@@ -105,22 +97,13 @@ impl<R: Fn(&str) -> Rate> Stepper<'_, R> {
     }
 }
 
-impl<R: Fn(&str) -> Rate> ModuleMapper for Stepper<'_, R> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = format!("{}{}", self.prefix, self.path.join("."));
-        let Some(grad) = self.grads.remove(&name) else { return param };
+impl<R: Fn(&str) -> Rate> Change for Stepper<'_, R> {
+    fn change<const D: usize>(&mut self, name: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(grad) = self.grads.remove(name) else { return param };
         let (id, tensor, mapper) = param.consume();
         let (shape, len) = (tensor.shape(), tensor.shape().num_elements());
         let weight = tensor.inner().reshape([len]);
-        let moved = self.update(&name, weight, grad).reshape(shape).autodiff().require_grad();
+        let moved = self.update(name, weight, grad).reshape(shape).autodiff().require_grad();
         Param::from_mapped_value(id, moved, mapper)
     }
 }
