@@ -138,3 +138,78 @@ fn values<const D: usize>(case: &Case, what: &str, got: Tensor<D>, want: &HostTe
     assert_eq!(got.dims().to_vec(), want.shape, "case {}: shape of {what}", case.name);
     got.into_data().iter::<f32>().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+    use crate::{HostData, case, cases};
+
+    fn want(values: &[f32]) -> HostTensor {
+        HostTensor { shape: vec![values.len()], data: HostData::F32(values.to_vec()) }
+    }
+
+    fn got(values: &[f32]) -> Tensor<1> {
+        Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &Device::flex())
+    }
+
+    /// Any case serves: it only gives its name to messages.
+    fn any() -> Case {
+        cases("b_").remove(0)
+    }
+
+    #[test]
+    fn accepts_what_is_within() {
+        assert_close(
+            &any(),
+            "x",
+            got(&[1.0, 100.0]),
+            &want(&[1.00005, 100.009]),
+            Tolerance::FORWARD,
+        );
+        assert_grad_close(&any(), "x", got(&[0.0, 10.0]), &want(&[0.009, 10.0]));
+    }
+
+    #[test]
+    #[should_panic(expected = "1 of 2 values differ; worst at 1: got 3, want 2")]
+    fn refuses_what_differs() {
+        assert_close(&any(), "x", got(&[1.0, 3.0]), &want(&[1.0, 2.0]), Tolerance::FORWARD);
+    }
+
+    #[test]
+    #[should_panic(expected = "1 of 1 values differ")]
+    fn refuses_what_is_no_number() {
+        assert_close(&any(), "x", got(&[f32::NAN]), &want(&[2.0]), Tolerance::FORWARD);
+    }
+
+    #[test]
+    #[should_panic(expected = "shape of x")]
+    fn refuses_another_shape() {
+        assert_close(&any(), "x", got(&[1.0]), &want(&[1.0, 2.0]), Tolerance::FORWARD);
+    }
+
+    #[test]
+    #[should_panic(expected = "gradient x: at 0")]
+    fn refuses_a_gradient_beyond_its_share() {
+        assert_grad_close(&any(), "x", got(&[0.02, 10.0]), &want(&[0.0, 10.0]));
+    }
+
+    #[test]
+    #[should_panic(expected = "scalar")]
+    fn refuses_another_scalar() {
+        assert_scalar(&any(), "scalar", 1.0, 1.1, Tolerance::LOSS);
+    }
+
+    #[test]
+    #[should_panic(expected = "no golden case `zz_*`")]
+    fn refuses_a_kind_without_cases() {
+        cases("zz_");
+    }
+
+    #[test]
+    #[should_panic(expected = "no golden case `b_`")]
+    fn finds_a_case_by_its_whole_name_only() {
+        case("b_");
+    }
+}

@@ -6,6 +6,7 @@
 
 mod files;
 mod load;
+mod model;
 mod parameters;
 mod save;
 #[cfg(test)]

@@ -1,0 +1,119 @@
+//! The whole model as the three parts of a checkpoint.
+
+use std::path::Path;
+
+use super::{
+    LLM_PREFIX, Loaded, PROJECTOR_PREFIX, Part, SaveOptions, Saved, SavedPart, VISION_PREFIX, load,
+    save,
+};
+use crate::error::ModelError;
+use crate::vlm::Vlm;
+
+impl Vlm {
+    /// Fills every parameter from a folder of weights; see [`load`].
+    ///
+    /// # Errors
+    ///
+    /// As [`load`].
+    pub fn load_weights(&mut self, folder: &Path) -> Result<Loaded, ModelError> {
+        let llm = Part { prefix: LLM_PREFIX, module: &mut self.llm };
+        let projector = Part { prefix: PROJECTOR_PREFIX, module: &mut self.projector };
+        let vision = Part { prefix: VISION_PREFIX, module: &mut self.vision };
+        load(folder, &mut [llm, projector, vision])
+    }
+
+    /// Writes every parameter into a folder; see [`save`].
+    ///
+    /// # Errors
+    ///
+    /// As [`save`].
+    pub fn save_weights(&self, folder: &Path, options: SaveOptions) -> Result<Saved, ModelError> {
+        let llm = SavedPart { prefix: LLM_PREFIX, module: &self.llm };
+        let projector = SavedPart { prefix: PROJECTOR_PREFIX, module: &self.projector };
+        let vision = SavedPart { prefix: VISION_PREFIX, module: &self.vision };
+        save(folder, &[llm, projector, vision], options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::module::Module;
+    use burn::tensor::{Device, Tensor};
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::ModelConfig;
+    use crate::weights::{WeightDtype, parameters};
+
+    fn model(device: &Device) -> Vlm {
+        let config = json!({
+            "vocab_size": 12, "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "num_key_value_heads": 1, "rms_norm_eps": 1e-6,
+            "rope_theta": 1e6, "tie_word_embeddings": true, "mm_hidden_size": 8,
+            "mm_local_num_frames": 2, "mm_projector_type": "tome4_mlp_hd64",
+            "vision_config": {
+                "image_size": 32, "patch_size": 8, "hidden_size": 8, "num_hidden_layers": 2,
+                "num_attention_heads": 2, "intermediate_size": 16,
+            },
+        });
+        Vlm::new(&ModelConfig::from_hf(&config).unwrap(), device)
+    }
+
+    #[test]
+    fn the_whole_model_survives_a_save() {
+        let device = Device::flex();
+        let folder = tempfile::tempdir().unwrap();
+        let options = SaveOptions { dtype: WeightDtype::F32, max_file_bytes: Some(3000) };
+        let saved = model(&device);
+        let files = saved.save_weights(folder.path(), options).unwrap().files;
+        assert!(files.len() > 2, "shards: {files:?}");
+
+        let mut read = model(&device);
+        let loaded = read.load_weights(folder.path()).unwrap();
+        assert_eq!(loaded.parameters, saved.num_params());
+        let pixels = || Tensor::<5>::ones([1, 2, 3, 32, 32], &device);
+        let tokens = |model: &Vlm| {
+            let merged = model.projector.merge(model.vision.forward(pixels()), 2);
+            model.projector.forward(merged).into_data()
+        };
+        assert_eq!(tokens(&read), tokens(&saved));
+        let head = |model: &Vlm| model.llm.model.embed_tokens.weight.val().into_data();
+        assert_eq!(head(&read), head(&saved));
+    }
+
+    /// Spec section 9.2, by hand.
+    #[test]
+    fn names_are_those_of_the_released_checkpoint() {
+        let model = model(&Device::flex());
+        let mut names: Vec<String> = parameters(LLM_PREFIX, &model.llm)
+            .into_iter()
+            .chain(parameters(PROJECTOR_PREFIX, &model.projector))
+            .chain(parameters(VISION_PREFIX, &model.vision))
+            .map(|parameter| parameter.name)
+            .filter(|name| !name.contains("layers.1"))
+            .collect();
+        names.sort();
+        let mut expect: Vec<String> = "model.embed_tokens.weight model.norm.weight \
+            L.self_attn.q_proj.weight L.self_attn.q_proj.bias L.self_attn.k_proj.weight \
+            L.self_attn.k_proj.bias L.self_attn.v_proj.weight L.self_attn.v_proj.bias \
+            L.self_attn.o_proj.weight L.mlp.gate_proj.weight L.mlp.up_proj.weight \
+            L.mlp.down_proj.weight L.input_layernorm.weight L.post_attention_layernorm.weight \
+            P.mlp.0.weight P.mlp.0.bias P.mlp.2.weight P.mlp.2.bias \
+            V.patch_embed.proj.weight V.patch_embed.proj.bias \
+            B.norm1.weight B.norm1.bias B.attn.q_bias B.attn.v_bias B.attn.qkv.weight \
+            B.attn.proj.weight B.attn.proj.bias B.norm2.weight B.norm2.bias \
+            B.mlp.fc1.weight B.mlp.fc1.bias B.mlp.fc2.weight B.mlp.fc2.bias \
+            V.vision_layernorm.weight V.vision_layernorm.bias"
+            .split_whitespace()
+            .map(|name| match name.split_at(2) {
+                ("L.", rest) => format!("model.layers.0.{rest}"),
+                ("P.", rest) => format!("model.mm_projector.{rest}"),
+                ("V.", rest) => format!("model.vision_tower.vision_tower.encoder.{rest}"),
+                ("B.", rest) => format!("model.vision_tower.vision_tower.encoder.blocks.0.{rest}"),
+                _ => name.to_owned(),
+            })
+            .collect();
+        expect.sort();
+        assert_eq!(names, expect);
+    }
+}
