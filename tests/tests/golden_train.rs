@@ -159,7 +159,13 @@ fn recompute_gives_the_same_gradients() {
             assert_eq!(names(&kept.grads), names(&again.grads), "case {}", case.name);
             for (name, want) in kept.grads.iter() {
                 let got = again.grads.get(name).expect("the same names").clone();
-                xcomp_tests::assert_grad_within(&case, name, got, &host(want.clone()), RECOMPUTE_SHARE);
+                xcomp_tests::assert_grad_within(
+                    &case,
+                    name,
+                    got,
+                    &host(want.clone()),
+                    RECOMPUTE_SHARE,
+                );
             }
         }
     }

@@ -1,8 +1,6 @@
 //! Where host data and tensors meet: an example becomes a prompt and clips.
 
-use xcomp_data::annotation::Media;
-use xcomp_data::example::Example;
-use xcomp_data::{IGNORE, IMAGE_TOKEN};
+use xcomp_data::{Example, IGNORE, IMAGE_TOKEN, Media};
 use xcomp_model::frames::Clips;
 use xcomp_model::splice::Prompt;
 

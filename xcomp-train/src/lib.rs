@@ -12,11 +12,15 @@ pub mod device;
 pub mod error;
 pub mod grads;
 pub mod lr;
+pub mod meter;
 pub mod micro_step;
 pub mod named;
 pub mod optim;
 pub mod plan;
 pub mod recipe;
+pub mod source;
+pub mod start;
+pub mod trainer;
 pub mod tune;
 
 pub use cli::{main, run};
