@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use xcomp_data::DataError;
 use xcomp_model::error::ModelError;
 use xcomp_model::schedule::ScheduleError;
 
+use crate::collate::CollateError;
 use crate::recipe::problem::RecipeError;
 
 /// Exit code: the recipe or the arguments are wrong.
@@ -46,6 +48,59 @@ pub enum Error {
     /// The model's configuration or weights.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// An example that does not fit the model.
+    #[error(transparent)]
+    Collate(#[from] CollateError),
+    /// A checkpoint that cannot be used.
+    #[error("{path}: {message}")]
+    Checkpoint {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why, and what to do.
+        message: String,
+    },
+    /// Not enough space for a checkpoint.
+    #[error(
+        "{path}: a checkpoint needs {needed} bytes, {free} are free; make room, the last checkpoint is intact"
+    )]
+    DiskFull {
+        /// Folder of the run.
+        path: PathBuf,
+        /// Bytes of the checkpoint.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+    },
+    /// A loss or gradient that is not finite.
+    #[error("step {step}: {what} is not finite; {hint}")]
+    NonFinite {
+        /// 1-based step.
+        step: usize,
+        /// `loss` or `gradient`.
+        what: &'static str,
+        /// What to do.
+        hint: String,
+    },
+    /// Stopped on request, with a checkpoint to go on from.
+    #[error(
+        "stopped at step {step} of {steps} by {why}; the same command goes on from {checkpoint}"
+    )]
+    Stopped {
+        /// Steps taken.
+        step: usize,
+        /// Steps planned.
+        steps: usize,
+        /// What asked for it.
+        why: &'static str,
+        /// The checkpoint.
+        checkpoint: PathBuf,
+    },
+    /// Memory ran out.
+    #[error("out of memory: {0}")]
+    Memory(String),
     /// A file.
     #[error("{action} {path}: {source}")]
     File {
@@ -67,7 +122,14 @@ impl Error {
             | Error::Mismatch { .. }
             | Error::Argument(_)
             | Error::Model(ModelError::ConfigFile { .. }) => EXIT_RECIPE,
-            Error::Model(_) | Error::File { .. } => 1,
+            Error::Data(_) | Error::Collate(_) => EXIT_DATA,
+            Error::NonFinite { .. } => EXIT_NON_FINITE,
+            Error::Memory(_) => EXIT_MEMORY,
+            Error::Stopped { .. } => EXIT_STOPPED,
+            Error::Model(_)
+            | Error::File { .. }
+            | Error::Checkpoint { .. }
+            | Error::DiskFull { .. } => 1,
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The only crate that meets arguments, devices, the clock and the disk layout.
 
+pub mod checkpoint;
 mod cli;
 pub mod clip;
 pub mod collate;
@@ -10,6 +11,7 @@ pub mod cost;
 pub mod demo;
 pub mod device;
 pub mod error;
+pub mod files;
 pub mod grads;
 pub mod lr;
 pub mod meter;

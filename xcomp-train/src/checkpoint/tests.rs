@@ -1,0 +1,100 @@
+use super::tensors::HostTensor;
+use super::*;
+
+fn snapshot(step: usize) -> Snapshot {
+    let tensor = HostTensor { shape: vec![2], bytes: vec![step as u8; 8] };
+    let tensors: HostTensors = [("a".to_owned(), tensor)].into();
+    Snapshot {
+        step,
+        weights: tensors.clone(),
+        moments: tensors,
+        state: serde_json::json!({ "step": step }),
+        copies: vec![],
+    }
+}
+
+fn steps(checkpoints: &Checkpoints) -> Vec<usize> {
+    checkpoints.folders().unwrap().iter().map(|saved| saved.step).collect()
+}
+
+const TWO: Keep = Keep { newest: 2, best: None };
+
+#[test]
+fn a_saved_checkpoint_is_found_and_read() {
+    let run = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::open(run.path());
+    assert_eq!(checkpoints.latest().unwrap(), (None, vec![]));
+    let saved = checkpoints.save(&snapshot(3), &TWO).unwrap();
+    assert_eq!(checkpoints.latest().unwrap(), (Some(saved.clone()), vec![]));
+    let (weights, moments) = read_tensors(&saved.folder).unwrap();
+    assert_eq!((weights, moments), (snapshot(3).weights, snapshot(3).moments));
+    assert_eq!(fs::read_link(run.path().join(LAST)).unwrap(), Path::new("checkpoint-3"));
+}
+
+#[test]
+fn the_newest_and_the_best_stay() {
+    let run = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::open(run.path());
+    for step in [1, 2, 9, 10] {
+        checkpoints.save(&snapshot(step), &Keep { newest: 2, best: Some(1) }).unwrap();
+    }
+    assert_eq!(steps(&checkpoints), [1, 9, 10]);
+    checkpoints.save(&snapshot(11), &TWO).unwrap();
+    assert_eq!(steps(&checkpoints), [10, 11]);
+    checkpoints.save(&snapshot(12), &Keep::default()).unwrap();
+    assert_eq!(steps(&checkpoints), [10, 11, 12]);
+}
+
+#[test]
+fn damaged_checkpoints_are_passed_over_and_named() {
+    let run = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::open(run.path());
+    let damages: [(usize, &dyn Fn(&Path), &str); 4] = [
+        (2, &|f| fs::remove_file(f.join(manifest::MANIFEST)).unwrap(), "MANIFEST"),
+        (3, &|f| fs::write(f.join(MODEL), b"short").unwrap(), "model.safetensors has 5 bytes"),
+        (4, &|f| fs::remove_file(f.join(OPTIMIZER)).unwrap(), "optimizer.safetensors"),
+        (
+            5,
+            &|f| {
+                let mut bytes = fs::read(f.join(MODEL)).unwrap();
+                *bytes.last_mut().unwrap() ^= 1;
+                fs::write(f.join(MODEL), bytes).unwrap();
+            },
+            "model.safetensors has been changed",
+        ),
+    ];
+    checkpoints.save(&snapshot(1), &Keep::default()).unwrap();
+    for (step, damage, want) in damages {
+        let saved = checkpoints.save(&snapshot(step), &Keep::default()).unwrap();
+        damage(&saved.folder);
+        let (latest, notes) = checkpoints.latest().unwrap();
+        assert_eq!(latest.unwrap().step, 1);
+        assert!(
+            notes[0].contains(want) && notes[0].contains(&format!("checkpoint-{step}")),
+            "{notes:?}"
+        );
+        assert!(saved.folder.exists(), "start-up deletes nothing");
+    }
+}
+
+#[test]
+fn a_save_over_a_damaged_folder_replaces_it_and_sweeps_leftovers() {
+    let run = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::open(run.path());
+    fs::create_dir(run.path().join("checkpoint-7")).unwrap();
+    fs::create_dir(run.path().join(".partial-checkpoint-7-1")).unwrap();
+    checkpoints.save(&snapshot(7), &TWO).unwrap();
+    assert_eq!(checkpoints.latest().unwrap().0.unwrap().step, 7);
+    let names: Vec<_> = entries(run.path()).unwrap();
+    assert_eq!(names, [run.path().join("checkpoint-7"), run.path().join(LAST)]);
+}
+
+#[test]
+fn the_same_values_give_the_same_bytes() {
+    let hash = || {
+        let run = tempfile::tempdir().unwrap();
+        let saved = Checkpoints::open(run.path()).save(&snapshot(5), &TWO).unwrap();
+        fs::read(saved.folder.join(manifest::MANIFEST)).unwrap()
+    };
+    assert_eq!(hash(), hash());
+}

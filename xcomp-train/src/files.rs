@@ -1,0 +1,111 @@
+//! Files that are whole or absent: written aside, synced, renamed.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::error::Error;
+
+/// Turns an I/O error into one that names what was tried and where.
+pub(crate) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::File { action, path, source }
+}
+
+/// Replaces a file in one step: readers see the old text or the new.
+///
+/// # Errors
+/// If the disk refuses.
+pub fn write_atomically(path: &Path, text: &[u8]) -> Result<(), Error> {
+    let aside = path.with_extension(format!("partial-{}", std::process::id()));
+    let written = (|| {
+        let mut file = File::create(&aside)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        fs::rename(&aside, path)?;
+        sync_folder(path.parent().unwrap_or(Path::new(".")))
+    })();
+    written.map_err(at("cannot write", path))
+}
+
+/// Makes renames inside a folder durable.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    File::open(folder)?.sync_all()
+}
+
+/// Creates a folder and those above it.
+///
+/// # Errors
+/// If the disk refuses.
+pub fn create_folder(folder: &Path) -> Result<(), Error> {
+    fs::create_dir_all(folder).map_err(at("cannot create folder", folder))
+}
+
+/// Reads a text file.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn read_text(path: &Path) -> Result<String, Error> {
+    fs::read_to_string(path).map_err(at("cannot read", path))
+}
+
+/// Size and SHA-256 of a file.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn size_and_sha256(path: &Path) -> Result<(u64, String), Error> {
+    const CHUNK: usize = 1 << 20;
+    let hash = || {
+        let mut file = File::open(path)?;
+        let (mut hasher, mut buffer, mut size) = (Sha256::new(), vec![0; CHUNK], 0);
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok((size, hex(&hasher.finalize()))),
+                read => {
+                    hasher.update(&buffer[..read]);
+                    size += read as u64;
+                }
+            }
+        }
+    };
+    hash().map_err(at("cannot read", path))
+}
+
+/// SHA-256 of bytes.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Bytes that this process may still write where `folder` lies.
+///
+/// # Errors
+/// If the file system does not say.
+pub fn free_bytes(folder: &Path) -> Result<u64, Error> {
+    let stat = rustix::fs::statvfs(folder)
+        .map_err(|errno| at("cannot ask for free space of", folder)(errno.into()))?;
+    Ok(stat.f_bavail * stat.f_frsize)
+}
+
+/// Entries of a folder, by name; nothing if the folder is not there.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let read = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+        read => read.map_err(at("cannot read folder", folder))?,
+    };
+    let mut paths = read
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(at("cannot read folder", folder))?;
+    paths.sort();
+    Ok(paths)
+}
