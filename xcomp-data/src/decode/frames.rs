@@ -15,6 +15,8 @@ use crate::{DataError, ffi};
 
 /// A jump pays when it skips more than so many frames: measured, flushing costs about four frames.
 const MIN_JUMP_FRAMES: usize = 4;
+/// Tries to land before the wanted frame.
+const MAX_SEEKS: usize = 3;
 
 /// A video file whose packets have been scanned.
 pub struct Video {
@@ -134,7 +136,11 @@ impl Video {
             if run.pts < target && self.jump && index.seekable && run.pays(index, number) {
                 run.jump(self, target)?;
             }
-            while run.pts < target && run.advance(&mut self.watch, Some(&is_wanted))? {}
+            if !run.reach(target, &mut self.watch, &is_wanted)? && run.jumped {
+                // After a jump into an open GOP, h264 may keep the last frames of a file to itself.
+                run.start_over(self)?;
+                run.reach(target, &mut self.watch, &is_wanted)?;
+            }
             if !run.has_frame {
                 return Err(self.missing(wanted.len(), wanted.len()));
             }
@@ -195,6 +201,9 @@ struct Run {
     /// Time stamp of the latest frame; the least number before the first one.
     pts: i64,
     draining: bool,
+    jumped: bool,
+    /// A packet that was read ahead.
+    pending: Option<Packet>,
 }
 
 impl Run {
@@ -211,6 +220,8 @@ impl Run {
             has_frame: false,
             pts: i64::MIN,
             draining: false,
+            jumped: false,
+            pending: None,
         })
     }
 
@@ -225,18 +236,48 @@ impl Run {
         index.key_before(number) > position + MIN_JUMP_FRAMES
     }
 
-    /// Seeks to the key frame of `target`; if the container lands behind it, starts over without jumps.
+    /// Seeks to the last key frame at or before `target`; where the container lands behind it, starts over without jumps.
     fn jump(&mut self, video: &mut Video, target: i64) -> Result<(), DataError> {
-        if !ffi::seek(&mut self.opened.input, self.opened.stream, target) {
-            return self.start_over(video);
+        let mut aim = target;
+        for _ in 0..MAX_SEEKS {
+            if !ffi::seek(&mut self.opened.input, self.opened.stream, aim) {
+                break;
+            }
+            self.decoder.flush();
+            self.draining = false;
+            self.pending = self.opened.next_packet(&self.path, &mut video.watch)?;
+            match self.pending.as_ref().and_then(|packet| Some((packet.pts()?, packet.dts()?))) {
+                // Containers seek by decoding time: with open GOPs that can be a key frame shown only after `target`.
+                Some((pts, dts)) if pts > target => aim = dts.min(aim) - 1,
+                Some(_) => return self.land(video, target),
+                None => break,
+            }
         }
-        self.decoder.flush();
-        self.draining = false;
-        let before = self.pts;
-        if !self.advance(&mut video.watch, None)? || self.pts > target || self.pts < before {
-            return self.start_over(video);
+        self.start_over(video)
+    }
+
+    /// Decodes the first frame after a seek; a decoder may hold back frames until it has recovered.
+    fn land(&mut self, video: &mut Video, target: i64) -> Result<(), DataError> {
+        self.jumped = true;
+        if self.advance(&mut video.watch, None)? && self.pts <= target {
+            return Ok(());
         }
-        Ok(())
+        self.start_over(video)
+    }
+
+    /// Decodes up to a time stamp; `false` when the file ends before.
+    fn reach(
+        &mut self,
+        target: i64,
+        watch: &mut Watch,
+        wanted: &dyn Fn(i64) -> bool,
+    ) -> Result<bool, DataError> {
+        while self.pts < target {
+            if !self.advance(watch, Some(wanted))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn start_over(&mut self, video: &mut Video) -> Result<(), DataError> {
@@ -267,8 +308,13 @@ impl Run {
 
     /// Sends the next packet; a broken one is passed over.
     fn send(&mut self, watch: &mut Watch, wanted: Wanted<'_>) -> Result<(), DataError> {
-        let Some(packet) = self.opened.next_packet(&self.path, watch)? else {
+        let packet = match self.pending.take() {
+            Some(packet) => Some(packet),
+            None => self.opened.next_packet(&self.path, watch)?,
+        };
+        let Some(packet) = packet else {
             self.draining = true;
+            self.decoder.skip_frame(codec::discard::Discard::Default);
             let _ = self.decoder.send_eof();
             return Ok(());
         };

@@ -75,13 +75,6 @@ impl VideoIndex {
         let stream = opened.input.stream(opened.stream).expect("the stream was found on opening");
         let decoder = opened.decoder(path)?;
         let container = opened.input.format().name().to_owned();
-        let base = stream.time_base();
-        let start = match stream.start_time() {
-            i64::MIN => 0,
-            start => start,
-        };
-        let length = stream.duration();
-        let seconds = (length - start) as f64 * f64::from(base);
         Ok(Self {
             pts: Vec::new(),
             keys: Vec::new(),
@@ -89,7 +82,7 @@ impl VideoIndex {
             seekable: can_seek(&container),
             frames: 0,
             fps: rate(stream.avg_frame_rate()).or_else(|| rate(stream.rate())).unwrap_or(0.0),
-            duration_s: (length > start && seconds.is_finite()).then_some(seconds),
+            duration_s: duration_s(opened),
             width: decoder.width(),
             height: decoder.height(),
             codec: decoder.id().name().to_owned(),
@@ -105,6 +98,18 @@ impl VideoIndex {
             None => 0,
         }
     }
+}
+
+/// Duration of the stream, else of the container; both may be unknown.
+fn duration_s(opened: &Opened) -> Option<f64> {
+    let stream = opened.input.stream(opened.stream)?;
+    let start = Some(stream.start_time()).filter(|&start| start != flags::AV_NOPTS_VALUE);
+    let own = Some(stream.duration()).filter(|&ticks| ticks != flags::AV_NOPTS_VALUE);
+    let own = own.map(|ticks| {
+        ticks.saturating_sub(start.unwrap_or(0)) as f64 * f64::from(stream.time_base())
+    });
+    let whole = opened.input.duration() as f64 / f64::from(flags::AV_TIME_BASE);
+    [own, Some(whole)].into_iter().flatten().find(|seconds| seconds.is_finite() && *seconds > 0.0)
 }
 
 /// Containers in which a seek by time stamp lands exactly; transport and program streams guess.
