@@ -1,5 +1,6 @@
 //! The command line: verbs, and what they print and exit with.
 
+mod ask;
 mod doctor;
 mod plan;
 
@@ -24,6 +25,8 @@ struct Cli {
 enum Verb {
     /// Prints what a run is and costs, with no weight loaded.
     Plan(plan::PlanArgs),
+    /// Answers a question about a video with an exported checkpoint.
+    Ask(ask::AskArgs),
     /// Prints what this machine has: devices, features, libraries.
     Doctor(doctor::DoctorArgs),
 }
@@ -67,6 +70,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = match cli.verb {
         Verb::Plan(args) => plan::run(&args),
+        Verb::Ask(args) => ask::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
     };
     match result {

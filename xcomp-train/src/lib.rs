@@ -2,6 +2,7 @@
 //!
 //! The only crate that meets arguments, devices, the clock and the disk layout.
 
+pub mod answer;
 pub mod checkpoint;
 mod cli;
 pub mod clip;

@@ -67,14 +67,7 @@ impl Plan {
     pub fn new(recipe: Recipe, counted: Option<usize>) -> Result<Self, Error> {
         let config = ModelConfig::from_file(Path::new(&recipe.model.config))?;
         let mismatch = |message| Error::Mismatch { path: recipe.path.clone(), message };
-        let (tokens, layers) = (config.projector.tokens_per_frame, config.llm.num_hidden_layers);
-        let schedule = schedule(&recipe.compression);
-        let keep = match recipe.compression.keep {
-            Keep::Suffix => KeepRule::Suffix,
-            Keep::Uniform => KeepRule::Uniform,
-        };
-        let compression = CompressionPlan::new(&schedule, keep, tokens, layers)
-            .map_err(|source| Error::Schedule { path: recipe.path.clone(), source })?;
+        let compression = compression_plan(&recipe.compression, &config, &recipe.path)?;
 
         let parts: Vec<Part> = recipe
             .tune
@@ -85,7 +78,8 @@ impl Plan {
         for (part, word) in parts.iter().zip(&recipe.tune.parts) {
             if count(&config, std::slice::from_ref(part)).iter().all(|c| c.tuned == 0) {
                 let message = format!(
-                    "[tune] parts: `{word}` matches no tensor of this model of {layers} layers{}",
+                    "[tune] parts: `{word}` matches no tensor of this model of {} layers{}",
+                    config.llm.num_hidden_layers,
                     if *part == Part::Head { ", whose head is tied to the embeddings" } else { "" }
                 );
                 return Err(mismatch(message));
@@ -151,6 +145,24 @@ impl Plan {
 
 /// Bytes of a GiB.
 pub const GIB: f64 = 1_073_741_824.0;
+
+/// The reductions that a `[compression]` table asks of a model; `path` is the file that errors name.
+///
+/// # Errors
+/// If the schedule does not fit the model.
+pub fn compression_plan(
+    table: &CompressionTable,
+    config: &ModelConfig,
+    path: &Path,
+) -> Result<CompressionPlan, Error> {
+    let keep = match table.keep {
+        Keep::Suffix => KeepRule::Suffix,
+        Keep::Uniform => KeepRule::Uniform,
+    };
+    let (tokens, layers) = (config.projector.tokens_per_frame, config.llm.num_hidden_layers);
+    CompressionPlan::new(&schedule(table), keep, tokens, layers)
+        .map_err(|source| Error::Schedule { path: path.into(), source })
+}
 
 /// The recipe's words as the model's schedule.
 fn schedule(table: &CompressionTable) -> Schedule {

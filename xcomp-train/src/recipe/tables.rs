@@ -10,7 +10,8 @@ use super::problem::{Problem, Problems};
 macro_rules! table {
     ($(#[$doc:meta])* $name:ident { $($(#[$key_doc:meta])* $key:ident: $kind:ty = $default:expr,)* }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Serialize)]
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
         pub struct $name { $($(#[$key_doc])* #[serde(skip_serializing_if = "Skip::skip")] pub $key: $kind,)* }
 
         impl $name {

@@ -1,0 +1,197 @@
+//! A tuned checkpoint that answers questions about videos.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor};
+use serde_json::Value;
+use xcomp_data::{
+    Choice, FrameOptions, FrameRule, Frames, Media, TimeMessage, Tokenizer, render_question,
+};
+use xcomp_model::config::ModelConfig;
+use xcomp_model::frames::{Clips, Encoding};
+use xcomp_model::generate::Decoding;
+use xcomp_model::sample::Sampling;
+use xcomp_model::schedule::CompressionPlan;
+use xcomp_model::splice::Prompt;
+use xcomp_model::vlm::Vlm;
+
+use crate::error::Error;
+use crate::plan::compression_plan;
+use crate::recipe::tables::{CompressionTable, ScheduleKind};
+
+/// The block of an exported `config.json` that states how the model was tuned to compress.
+///
+/// It holds the recipe's `[compression]` table. Hugging Face code ignores it.
+pub const COMPRESSION_BLOCK: &str = "xcomp_compression";
+
+/// A model with its tokenizer and compression, ready to answer.
+pub struct Answerer {
+    model: Vlm,
+    config: ModelConfig,
+    compression: CompressionPlan,
+    tokenizer: Arc<Tokenizer>,
+    device: Device,
+}
+
+/// How an answer is written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnswerOptions {
+    /// Most tokens of an answer.
+    pub max_new_tokens: usize,
+    /// How each token is drawn.
+    pub sampling: Sampling,
+    /// Seed of the draws.
+    pub seed: u64,
+}
+
+impl Default for AnswerOptions {
+    fn default() -> Self {
+        Self { max_new_tokens: 64, sampling: Sampling::GREEDY, seed: 0 }
+    }
+}
+
+/// Frames of a video or image after the tower, and what the prompt says of them.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// `[clips, frames * tokens_per_frame, mm_hidden]`.
+    pub merged: Tensor<3>,
+    /// The sentence about duration and frames; empty for an image.
+    pub message: String,
+}
+
+impl Answerer {
+    /// Loads an exported folder; a folder without a compression block answers without compression.
+    ///
+    /// # Errors
+    /// If configuration, weights or tokenizer cannot be used.
+    pub fn open(folder: &Path, device: &Device) -> Result<Self, Error> {
+        let path = folder.join("config.json");
+        let config = ModelConfig::from_file(&path)?;
+        let compression = read_compression(&path, &config)?;
+        let tokenizer = Arc::new(Tokenizer::from_file(&folder.join("tokenizer.json"))?);
+        let mut model = Vlm::new(&config, &device.clone().inner());
+        model.load_weights(folder)?;
+        Ok(Self { model, config, compression, tokenizer, device: device.clone().inner() })
+    }
+
+    /// Sizes of the model.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Tokens of a frame in every layer.
+    pub fn compression(&self) -> &CompressionPlan {
+        &self.compression
+    }
+
+    /// The frame choice of the reference's evaluation: repeats frames of short videos up to `min_frames`.
+    pub fn frame_options(&self, frames: std::ops::RangeInclusive<usize>) -> FrameOptions {
+        FrameOptions {
+            min_frames: *frames.start(),
+            max_frames: *frames.end(),
+            clip_frames: self.config.vision.clip_frames,
+            image_size: self.config.vision.image_size,
+            rule: FrameRule::Inference,
+            ..FrameOptions::default()
+        }
+    }
+
+    /// Runs the tower over frames.
+    ///
+    /// # Errors
+    /// If they do not make whole clips.
+    pub fn see(&self, frames: Frames, choice: &Choice, media: Media) -> Result<Seen, Error> {
+        let (count, size, clip) = (frames.count, frames.size, self.config.vision.clip_frames);
+        let (clips, message) = match media {
+            Media::Image => (Clips::image(frames.pixels, size), String::new()),
+            Media::Video => {
+                (Clips::video(frames.pixels, count, size, clip), choice.message(TimeMessage::Short))
+            }
+        };
+        let wrong = || {
+            Error::Argument(format!(
+                "{count} frames do not make whole clips of {clip}; ask with a multiple"
+            ))
+        };
+        let merged =
+            self.model.encode(&clips.ok_or_else(wrong)?, &self.device, Encoding::default());
+        Ok(Seen { merged, message })
+    }
+
+    /// Answers a question; `on_text` gets the answer as it grows.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn answer(
+        &self,
+        seen: &Seen,
+        question: &str,
+        options: &AnswerOptions,
+        on_text: &mut dyn FnMut(&str),
+    ) -> Result<String, Error> {
+        let ids = render_question(&self.tokenizer, question, &seen.message)?;
+        let image_at = ids.iter().position(|id| *id == xcomp_data::IMAGE_TOKEN);
+        let prompt = Prompt { labels: vec![xcomp_model::loss::IGNORE; ids.len()], ids, image_at };
+        let (x, layout) = self.model.embed(&[prompt], vec![Some(seen.merged.clone())]);
+        let (mut decoding, mut scores) = Decoding::prefill(
+            &self.model.llm,
+            x,
+            layout,
+            &self.compression,
+            options.max_new_tokens,
+        );
+
+        let special = self.tokenizer.special();
+        let mut random = SplitMix(options.seed);
+        let (mut tokens, mut shown) = (vec![], String::new());
+        while tokens.len() < options.max_new_tokens {
+            let row: Vec<f32> = scores.into_data().iter().collect();
+            let token = options.sampling.pick(&row, &tokens, random.uniform());
+            if token == special.im_end || token == special.endoftext {
+                break;
+            }
+            tokens.push(token);
+            let text = self.tokenizer.decode(&tokens)?;
+            // A character that is not complete yet is held back.
+            if let Some(new) =
+                text.strip_prefix(shown.as_str()).filter(|new| !new.ends_with('\u{fffd}'))
+            {
+                on_text(new);
+                shown = text;
+            }
+            if tokens.len() == options.max_new_tokens {
+                break;
+            }
+            scores = decoding.step(token);
+        }
+        Ok(self.tokenizer.decode(&tokens)?.trim().to_owned())
+    }
+}
+
+/// The compression that a folder's `config.json` states.
+fn read_compression(path: &Path, config: &ModelConfig) -> Result<CompressionPlan, Error> {
+    let file = |source| Error::File { action: "cannot read", path: path.into(), source };
+    let text = std::fs::read_to_string(path).map_err(file)?;
+    let whole: Value = serde_json::from_str(&text).map_err(|error| file(error.into()))?;
+    let table = match whole.get(COMPRESSION_BLOCK) {
+        Some(block) => serde_json::from_value(block.clone()).map_err(|error| file(error.into()))?,
+        None => CompressionTable { schedule: ScheduleKind::None, ..CompressionTable::default() },
+    };
+    compression_plan(&table, config, path)
+}
+
+/// A small generator (Steele et al., `SplitMix64`): draws depend on the seed alone.
+struct SplitMix(u64);
+
+impl SplitMix {
+    /// A number in `[0, 1)`.
+    fn uniform(&mut self) -> f32 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^= z >> 31;
+        (z >> 40) as f32 / (1_u64 << 24) as f32
+    }
+}
