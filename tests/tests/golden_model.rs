@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, FloatDType, Tensor};
 use serde_json::json;
 use xcomp_model::config::ModelConfig;
 use xcomp_model::frames::{Clips, Encoding};
@@ -22,23 +22,39 @@ fn g_whole_model() {
     }
 }
 
-fn whole_model(case: &Case) {
-    let device = Device::flex().autodiff();
-    let config = ModelConfig::from_hf(&hf_config(case)).unwrap();
-    let vlm = Vlm::new(&config, &device);
+/// The case's model, its tower frozen.
+fn load(case: &Case) -> (Vlm, ModelConfig) {
+    let config = ModelConfig::from_hf(&hf_config(case)).expect("the case's sizes");
+    let vlm = Vlm::new(&config, &Device::flex().autodiff());
     let vlm = Vlm {
         llm: load_case(vlm.llm, case, "w."),
         projector: load_case(vlm.projector, case, "w.model.mm_projector."),
         vision: load_case(vlm.vision, case, "w.model.vision_tower.vision_tower.encoder.").valid(),
     };
+    (vlm, config)
+}
 
+fn clips(case: &Case, config: &ModelConfig) -> Clips {
     let frames = case.count("/config/frames");
     let (size, pixels) = (config.vision.image_size, case.tensor("frames_u8").u8().to_vec());
     let clips = match frames {
         1 => Clips::image(pixels, size),
         _ => Clips::video(pixels, frames, size, config.vision.clip_frames),
     };
-    let clips = clips.expect("frames fit the clips");
+    clips.expect("frames fit the clips")
+}
+
+fn plan(case: &Case, config: &ModelConfig) -> CompressionPlan {
+    let layers = config.llm.num_hidden_layers;
+    let (schedule, keep) = case_schedule(case, layers);
+    CompressionPlan::new(&schedule, keep, config.projector.tokens_per_frame, layers)
+        .expect("the schedule fits")
+}
+
+fn whole_model(case: &Case) {
+    let device = Device::flex().autodiff();
+    let (vlm, config) = load(case);
+    let clips = clips(case, &config);
     let features = vlm.vision.forward(clips.pixels(0, clips.count, &device.clone().inner()));
     assert_close(
         case,
@@ -59,14 +75,7 @@ fn whole_model(case: &Case) {
         Tolerance::FORWARD,
     );
 
-    let (schedule, keep) = case_schedule(case, config.llm.num_hidden_layers);
-    let plan = CompressionPlan::new(
-        &schedule,
-        keep,
-        config.projector.tokens_per_frame,
-        config.llm.num_hidden_layers,
-    )
-    .unwrap();
+    let plan = plan(case, &config);
     let prompts = prompts(case);
     let (x, layout) = vlm.embed(&prompts, vec![Some(merged.clone())]);
     compare_hidden(case, "hidden.0", &x, &layout);
@@ -91,6 +100,26 @@ fn whole_model(case: &Case) {
         got.insert(format!("model.mm_projector.{name}"), grad);
     }
     compare_gradients(case, &got);
+}
+
+/// With bf16 activations over f32 weights the loss stays within bf16's rounding, and gradients come back in f32.
+#[test]
+fn g_bf16_activations_over_f32_weights() {
+    for case in cases("g_e2e") {
+        let (vlm, config) = load(&case);
+        let device = Device::flex();
+        let encoding = Encoding { dtype: FloatDType::BF16, ..Encoding::default() };
+        let merged = vlm.encode(&clips(&case, &config), &device, encoding);
+        let plan = plan(&case, &config);
+        let (loss, weight) = vlm.loss(&prompts(&case), vec![Some(merged)], &plan, LossNorm::Token);
+        let value = f64::from(loss.clone().into_scalar::<f32>()) / weight as f64;
+        let want = case.number("/expect/loss");
+        assert_scalar(&case, "bf16 loss", value, want, Tolerance { atol: 0.0, rtol: 2e-2 });
+        assert!((value - want).abs() > 1e-7, "case {}: nothing was computed in bf16", case.name);
+        let grads = GradientsParams::from_grads(loss.backward(), &vlm.llm);
+        let weight = &vlm.llm.model.layers[0].mlp.up_proj.weight;
+        assert_eq!(grads.get::<2>(weight.id).expect("a gradient").dtype(), DType::F32);
+    }
 }
 
 /// The sizes of a case as a `config.json` would state them.

@@ -1,6 +1,6 @@
 //! Generation: prefill with LP-Comp, then one token at a time over caches of different lengths.
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use crate::cache::LayerCache;
 use crate::layout::Layout;
@@ -19,6 +19,7 @@ pub struct Decoding<'a> {
     llm: &'a Qwen2ForCausalLm,
     caches: Vec<LayerCache>,
     rope: Rope,
+    dtype: DType,
 }
 
 impl<'a> Decoding<'a> {
@@ -44,7 +45,7 @@ impl<'a> Decoding<'a> {
             (x, layout) = compress(x, &layout, plan.reduce(index));
             x = layer.forward_cached(x, &rope, cache);
         }
-        let decoding = Self { llm, caches, rope };
+        let decoding = Self { llm, caches, rope, dtype: x.dtype() };
         let scores = decoding.scores(x);
         (decoding, scores)
     }
@@ -54,7 +55,7 @@ impl<'a> Decoding<'a> {
     /// # Panics
     /// If more tokens are appended than `max_new_tokens` of the prefill.
     pub fn step(&mut self, token: i32) -> Tensor<1> {
-        let mut x = self.llm.model.embed_tokens.forward(&[token]).unsqueeze::<3>();
+        let mut x = self.llm.model.embed_tokens.forward(&[token]).cast(self.dtype).unsqueeze::<3>();
         for (layer, cache) in self.llm.model.layers.iter().zip(&mut self.caches) {
             x = layer.forward_cached(x, &self.rope, cache);
         }

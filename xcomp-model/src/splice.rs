@@ -1,6 +1,6 @@
 //! Prompts become embeddings: visual tokens take the place of the image marker.
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use crate::layout::{Layout, SequenceLayout, VideoSpan};
 use crate::loss::Labels;
@@ -33,6 +33,8 @@ impl Prompt {
 
 /// Puts visual features into the embedded prompts and pads them on the right with zeros.
 ///
+/// The dtype of the features is that of all activations that follow; without any, it is that of the embeddings.
+///
 /// # Shapes
 /// - `visual`: per prompt `[frames * tokens_per_frame, hidden]`
 /// - output: `[batch, longest, hidden]`
@@ -46,12 +48,13 @@ pub fn splice(
     tokens_per_frame: usize,
 ) -> (Tensor<3>, Layout) {
     assert_eq!(prompts.len(), visual.len(), "one entry of visual features per prompt");
+    let dtype = visual.iter().flatten().next().map_or(embed.weight.val().dtype(), Tensor::dtype);
     let (rows, sequences): (Vec<_>, Vec<_>) = prompts
         .iter()
         .zip(visual)
         .map(|(prompt, visual)| {
             let frames = visual.as_ref().map_or(0, |visual| visual.dims()[0] / tokens_per_frame);
-            (embed_one(embed, prompt, visual), prompt.layout(frames, tokens_per_frame))
+            (embed_one(embed, prompt, visual, dtype), prompt.layout(frames, tokens_per_frame))
         })
         .unzip();
     let layout = Layout { sequences };
@@ -61,7 +64,12 @@ pub fn splice(
 }
 
 /// `[text before] ++ [visual] ++ [text after]`.
-fn embed_one(embed: &Embedding, prompt: &Prompt, visual: Option<Tensor<2>>) -> Tensor<2> {
+fn embed_one(
+    embed: &Embedding,
+    prompt: &Prompt,
+    visual: Option<Tensor<2>>,
+    dtype: DType,
+) -> Tensor<2> {
     match (prompt.image_at, visual) {
         (Some(at), Some(visual)) => {
             let text: Vec<i32> = prompt
@@ -71,12 +79,12 @@ fn embed_one(embed: &Embedding, prompt: &Prompt, visual: Option<Tensor<2>>) -> T
                 .filter(|(i, _)| *i != at)
                 .map(|(_, id)| *id)
                 .collect();
-            let text = embed.forward(&text);
-            let visual = visual.cast(text.dtype());
+            let text = embed.forward(&text).cast(dtype);
+            let visual = visual.cast(dtype);
             let (len, before) = (text.dims()[0], text.clone().slice_dim(0, 0..at));
             Tensor::cat(vec![before, visual, text.slice_dim(0, at..len)], 0)
         }
-        (None, None) => embed.forward(&prompt.ids),
+        (None, None) => embed.forward(&prompt.ids).cast(dtype),
         (marker, visual) => {
             panic!("a prompt with image marker {marker:?} came with features: {}", visual.is_some())
         }
