@@ -1,9 +1,12 @@
 //! What a sample will cost, before it is read, and a fair share for each rank.
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::Mixture;
 use crate::annotation::{Media, Record};
 use crate::frames::{FrameOptions, dynamic_fps};
+use crate::index_cache::IndexCache;
 
 /// Frame rate that is assumed where only a duration is known.
 const ASSUMED_FPS: f64 = 30.0;
@@ -28,29 +31,55 @@ pub struct CostModel {
 }
 
 impl CostModel {
-    /// Predicted operations of one record.
-    pub fn predict(&self, record: &Record) -> f64 {
-        self.of(predicted_frames(record, &self.frames), record.words)
-    }
-
     /// Operations of so many frames and words.
     pub fn of(&self, frames: usize, words: usize) -> f64 {
         let tokens = self.tokens_per_frame * frames as f64 + words as f64;
-        self.per_frame * frames as f64
-            + self.per_token * tokens
-            + self.per_token_pair * tokens * tokens
+        let linear = self.per_frame * frames as f64 + self.per_token * tokens;
+        linear + self.per_token_pair * tokens * tokens
+    }
+
+    /// Operations of every sample of a mixture, for assigning samples to ranks.
+    pub fn predict(&self, mixture: &Mixture, cache: Option<&IndexCache>) -> Vec<f64> {
+        let frames = predict_frames(mixture, &self.frames, cache);
+        let records = mixture.records().iter().zip(frames);
+        records.map(|(record, frames)| self.of(frames.count, record.words)).collect()
     }
 }
 
-/// Frames of a record by the duration that its annotation gives, without opening the file.
-pub fn predicted_frames(record: &Record, options: &FrameOptions) -> usize {
+/// How many frames a sample will have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PredictedFrames {
+    /// Frames.
+    pub count: usize,
+    /// Whether that is known from the file or the annotation, not assumed.
+    pub known: bool,
+}
+
+/// Frames of all samples without opening a file: from packet scans, else from durations in annotations, else assumed.
+pub fn predict_frames(
+    mixture: &Mixture,
+    options: &FrameOptions,
+    cache: Option<&IndexCache>,
+) -> Vec<PredictedFrames> {
+    mixture.records().par_iter().map(|record| predicted(record, options, cache)).collect()
+}
+
+fn predicted(
+    record: &Record,
+    options: &FrameOptions,
+    cache: Option<&IndexCache>,
+) -> PredictedFrames {
     if record.media == Media::Image {
-        return record.paths.len();
+        return PredictedFrames { count: record.paths.len(), known: true };
     }
-    let part = record.part.map(|(start, end)| end - start);
-    let duration_s = part.or(record.duration_s).unwrap_or(ASSUMED_DURATION_S).max(0.0);
-    let vlen = (duration_s * ASSUMED_FPS) as usize;
-    dynamic_fps(vlen, ASSUMED_FPS, options).len()
+    let scanned = cache.and_then(|cache| cache.frames_and_rate(&record.path()));
+    if let (Some((frames, fps)), None) = (scanned, record.part) {
+        return PredictedFrames { count: dynamic_fps(frames, fps, options).len(), known: true };
+    }
+    let duration_s = record.part.map(|(start, end)| end - start).or(record.duration_s);
+    let vlen = (duration_s.unwrap_or(ASSUMED_DURATION_S).max(0.0) * ASSUMED_FPS) as usize;
+    let count = dynamic_fps(vlen, ASSUMED_FPS, options).len();
+    PredictedFrames { count, known: duration_s.is_some() }
 }
 
 /// Shares out samples so that every rank gets equally many of nearly equal cost: for each rank, places in `costs`.

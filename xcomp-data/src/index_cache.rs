@@ -52,6 +52,7 @@ mod no_video {
         pub(crate) pts: Vec<i64>,
         pub(crate) keys: Vec<i64>,
         pub(crate) frames: usize,
+        pub(crate) fps: f64,
     }
 }
 
@@ -67,7 +68,6 @@ impl IndexCache {
     }
 
     /// The scan of an unchanged file; `None` when it is not here or cannot be read.
-    #[cfg_attr(not(feature = "video"), expect(dead_code, reason = "only videos are scanned"))]
     pub(crate) fn get(&self, path: &Path) -> Option<VideoIndex> {
         let entry: Entry = serde_json::from_slice(&std::fs::read(self.file(path)).ok()?).ok()?;
         let (length, changed_ns) = stamp(path)?;
@@ -81,6 +81,12 @@ impl IndexCache {
         // A damaged entry must not lead to wrong frames.
         let whole = index.pts.is_empty() || index.pts.len() == index.frames;
         whole.then_some(index)
+    }
+
+    /// Frames and frames per second of an unchanged file.
+    pub(crate) fn frames_and_rate(&self, path: &Path) -> Option<(usize, f64)> {
+        let index = self.get(path)?;
+        (index.fps > 0.0).then_some((index.frames, index.fps))
     }
 
     /// Keeps a scan; written aside and moved into place, so that a reader never sees half of it.

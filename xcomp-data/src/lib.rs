@@ -24,6 +24,7 @@ mod mt19937;
 pub mod picture;
 mod python;
 mod read;
+pub mod report;
 pub mod resize;
 mod strategy;
 pub mod stream;
@@ -39,6 +40,7 @@ pub use limits::{Limits, Watch};
 pub use load::{LoadOptions, load_example, load_media};
 pub use mixture::{Dataset, Mixture, MixtureOptions, ReadType};
 pub use mt19937::PythonRandom;
+pub use report::{LintOptions, StatsOptions, lint, show, stats};
 pub use resize::Resize;
 pub use strategy::Strategy;
 pub use stream::{

@@ -12,6 +12,7 @@ use crate::index_cache::IndexCache;
 use crate::limits::{Limits, Watch};
 use crate::mixture::ReadType;
 use crate::read::Source;
+use crate::report::LintOptions;
 use crate::resize::resize_into;
 use crate::{DataError, Tokenizer};
 
@@ -110,8 +111,37 @@ pub(crate) fn load_gated(
     })
 }
 
+/// Opens the media of a record as [`load_example`] does, and reads its first wanted frame where that is asked for.
+pub(crate) fn probe(
+    record: &Record,
+    options: &LintOptions,
+    cancel: &Arc<AtomicBool>,
+) -> Result<(), DataError> {
+    check_options(&options.frames)?;
+    let source = Source::of(record);
+    let watch = Watch::start(&options.limits, cancel);
+    let mut reader = source.open(options.frames.rotate, options.index_cache.as_ref(), watch)?;
+    let choice = reader.choose(source.part, &options.frames)?;
+    if source.media == Media::Video {
+        check_clips(source.path(), &choice, &options.frames)?;
+    }
+    let mut seen = false;
+    let wanted =
+        choice.indices.first().filter(|_| options.decode).map(|index| index + choice.first);
+    let Some(wanted) = wanted else { return Ok(()) };
+    reader.read(&[wanted], &mut |_| {
+        seen = true;
+        Ok(())
+    })?;
+    if seen {
+        return Ok(());
+    }
+    let message = format!("frame {wanted} cannot be decoded");
+    Err(DataError::Decode { path: source.path().to_owned(), message })
+}
+
 /// The model takes exactly one picture or video (`llava_arch.py:708`).
-fn check_tags(record: &Record) -> Result<(), DataError> {
+pub(crate) fn check_tags(record: &Record) -> Result<(), DataError> {
     let tags = count_image_tags(&record.turns);
     if tags == 1 {
         return Ok(());

@@ -15,7 +15,6 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cost::CostModel;
 use crate::example::Example;
 use crate::load::LoadOptions;
 use crate::{DataError, Mixture};
@@ -52,8 +51,10 @@ pub struct StreamOptions {
     pub step_samples: usize,
     /// Whether the last, incomplete step of an epoch is left out, as the reference does.
     pub drop_last: bool,
-    /// Assigns the samples of each step to ranks by predicted cost; `None`: in turn.
-    pub balance: Option<CostModel>,
+    /// Predicted cost of every sample of the mixture, by which the samples of a step are assigned to ranks; `None`: in turn.
+    ///
+    /// It must be the same on every rank and on resume: [`CostModel::predict`](crate::cost::CostModel::predict).
+    pub balance: Option<Arc<[f64]>>,
 }
 
 impl StreamOptions {
@@ -125,7 +126,7 @@ pub fn stream(
     options: StreamOptions,
     from: Position,
 ) -> Result<Stream, DataError> {
-    check_options(&options)?;
+    check_options(&options, &mixture)?;
     let position = resumed(&mixture, &options, from)?;
     let tickets = Tickets::new(Arc::clone(&mixture), &options, &position)?;
     let position = Position { world: options.world as u64, ..position };
@@ -145,7 +146,7 @@ pub fn stream(
     Ok(Stream { queue, workers, position, tolerance, events, meter, ended: false })
 }
 
-fn check_options(options: &StreamOptions) -> Result<(), DataError> {
+fn check_options(options: &StreamOptions, mixture: &Mixture) -> Result<(), DataError> {
     let wrong = |message: &str| Err(DataError::Options(message.into()));
     if options.workers == 0 {
         return wrong("workers must be at least 1");
@@ -155,6 +156,9 @@ fn check_options(options: &StreamOptions) -> Result<(), DataError> {
     }
     if options.step_samples == 0 || !options.step_samples.is_multiple_of(options.world) {
         return wrong("step_samples must be a multiple of world");
+    }
+    if options.balance.as_ref().is_some_and(|costs| costs.len() != mixture.len()) {
+        return wrong("balance must have one cost for each sample of the mixture");
     }
     if options.world > 1 && options.bad.policy == BadSamplePolicy::Skip {
         return wrong(

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Position, StreamOptions};
-use crate::cost::{CostModel, assign};
+use crate::cost::assign;
 use crate::{DataError, Mixture, PythonRandom};
 
 /// The order of samples within an epoch.
@@ -70,7 +70,7 @@ struct Rule {
     world: usize,
     step_samples: usize,
     drop_last: bool,
-    balance: Option<CostModel>,
+    balance: Option<Arc<[f64]>>,
 }
 
 impl Tickets {
@@ -138,18 +138,16 @@ impl Rule {
         let unit = if self.drop_last { self.step_samples } else { self.world };
         let used = order.len() / unit * unit;
         let steps = order[..used].chunks(self.step_samples).enumerate();
-        steps.flat_map(|(step, indices)| self.of_step(mixture, step, indices)).collect()
+        steps.flat_map(|(step, indices)| self.of_step(step, indices)).collect()
     }
 
     /// This rank's share of one step, in the order in which it is taken.
-    fn of_step(&self, mixture: &Mixture, step: usize, indices: &[u32]) -> Vec<(u64, u32)> {
+    fn of_step(&self, step: usize, indices: &[u32]) -> Vec<(u64, u32)> {
         let place = |at: usize| ((step * self.step_samples + at) as u64, indices[at]);
         match &self.balance {
-            Some(model) if self.world > 1 => {
-                let costs: Vec<f64> = indices
-                    .iter()
-                    .map(|&index| model.predict(&mixture.records()[index as usize]))
-                    .collect();
+            Some(predicted) if self.world > 1 => {
+                let costs: Vec<f64> =
+                    indices.iter().map(|&index| predicted[index as usize]).collect();
                 assign(&costs, self.world)[self.rank].iter().map(|&at| place(at)).collect()
             }
             _ => (self.rank..indices.len()).step_by(self.world).map(place).collect(),
