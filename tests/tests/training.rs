@@ -1,17 +1,13 @@
-//! The loop on real clips, and the identities that every run relies on.
+//! The loop on real clips.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use burn::tensor::Device;
-use xcomp_data::Position;
 use xcomp_tests::media_root;
-use xcomp_train::meter::StepRecord;
-use xcomp_train::optim::AdamWState;
-use xcomp_train::plan::Plan;
+use xcomp_train::device::Choice;
+use xcomp_train::meter::Record;
 use xcomp_train::recipe::Recipe;
-use xcomp_train::trainer::{Event, TrainState, train};
-use xcomp_train::{source, start};
+use xcomp_train::run::train_recipe;
+use xcomp_train::stop::Stop;
 
 /// Two steps of `recipes/real-clips.toml`: 448 pixels, 8-frame clips, 28 layers, the real tokenizer, real video.
 #[test]
@@ -32,31 +28,20 @@ fn two_steps_on_real_clips() {
         assert!(record.grad_norm > 0.0);
         assert_eq!((record.samples, record.frames), (2, 32));
     }
-    assert!(
-        records[0].learning_rate_used.abs() < f64::EPSILON,
-        "the first step of a warm-up has rate 0"
-    );
+    assert!(records[0].lr_used.abs() < f64::EPSILON, "the first step of a warm-up has rate 0");
 }
 
-fn run(recipe: &Path, set: &[String]) -> Vec<StepRecord> {
+fn run(recipe: &Path, set: &[String]) -> Vec<Record> {
     let folder = tempfile::tempdir().unwrap();
     let recipe = Recipe::load(recipe, set).unwrap();
-    let mixture = Arc::new(source::mixture(&recipe).unwrap());
-    let plan = Plan::new(recipe, Some(mixture.len())).unwrap();
-    let device = Device::flex();
-    let model = start::starting_model(&plan, &device).unwrap();
-    let mut state =
-        TrainState { model, optim: AdamWState::default(), step: 0, position: Position::start() };
-    let mut examples = source::samples(&plan, mixture, folder.path(), Position::start()).unwrap();
-    let mut records = vec![];
-    let mut save = |_: &TrainState| Ok(folder.path().to_owned());
-    let mut report = |event: Event| {
-        if let Event::Step(record) = event {
-            records.push(record.clone());
-        }
-    };
-    train(&plan, &mut state, &mut examples, &device, &mut save, &mut report).unwrap();
-    assert_eq!((state.step, state.optim.step), (2, 2));
-    assert_eq!(state.position.samples, 4);
-    records
+    let summary = train_recipe(recipe, folder.path(), Choice::Cpu, Stop::never()).unwrap();
+    assert_eq!(summary.step, 2);
+    for name in ["recipe.toml", "recipe.lock.toml", "plan.json", "env.json", "trainer_state.json"] {
+        assert!(folder.path().join(name).is_file(), "{name}");
+    }
+    for name in ["checkpoint-2/MANIFEST", "last/optimizer.safetensors", "export/config.json"] {
+        assert!(folder.path().join(name).is_file(), "{name}");
+    }
+    let records = xcomp_train::metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
+    records.into_values().collect()
 }

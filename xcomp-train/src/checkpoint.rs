@@ -33,8 +33,8 @@ pub struct Snapshot {
     pub moments: HostTensors,
     /// `train_state.json`.
     pub state: serde_json::Value,
-    /// Files that are copied beside the tensors: configuration, tokenizer.
-    pub copies: Vec<PathBuf>,
+    /// Files that are copied beside the tensors, and their names there: configuration, tokenizer.
+    pub copies: Vec<(PathBuf, &'static str)>,
 }
 
 impl Snapshot {
@@ -193,10 +193,8 @@ fn write_all(snapshot: &Snapshot, folder: &Path) -> Result<(), Error> {
     create_folder(folder)?;
     write_file(&folder.join(MODEL), &snapshot.weights)?;
     write_file(&folder.join(OPTIMIZER), &snapshot.moments)?;
-    for source in &snapshot.copies {
-        if let (true, Some(name)) = (source.is_file(), source.file_name()) {
-            fs::copy(source, folder.join(name)).map_err(at("cannot copy", source))?;
-        }
+    for (source, name) in snapshot.copies.iter().filter(|(source, _)| source.is_file()) {
+        fs::copy(source, folder.join(name)).map_err(at("cannot copy", source))?;
     }
     let state = serde_json::to_vec_pretty(&snapshot.state).expect("the state is JSON");
     write_atomically(&folder.join(TRAIN_STATE), &state)?;

@@ -2,7 +2,9 @@
 
 mod ask;
 mod doctor;
+mod export;
 mod plan;
+mod train;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -27,6 +29,10 @@ enum Verb {
     Plan(plan::PlanArgs),
     /// Answers a question about a video with an exported checkpoint.
     Ask(ask::AskArgs),
+    /// Trains a recipe, or goes on where its run folder stands.
+    Train(train::TrainArgs),
+    /// Writes a run as a Hugging Face folder with the released tensor names.
+    Export(export::ExportArgs),
     /// Prints what this machine has: devices, features, libraries.
     Doctor(doctor::DoctorArgs),
 }
@@ -71,6 +77,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match cli.verb {
         Verb::Plan(args) => plan::run(&args),
         Verb::Ask(args) => ask::run(&args),
+        Verb::Train(args) => train::run(&args),
+        Verb::Export(args) => export::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
     };
     match result {

@@ -86,7 +86,7 @@ pub enum Error {
     },
     /// Stopped on request, with a checkpoint to go on from.
     #[error(
-        "stopped at step {step} of {steps} by {why}; the same command goes on from {checkpoint}"
+        "stopped after step {step} of {steps} by {why}; the same command goes on from there (run folder {run})"
     )]
     Stopped {
         /// Steps taken.
@@ -95,9 +95,34 @@ pub enum Error {
         steps: usize,
         /// What asked for it.
         why: &'static str,
-        /// The checkpoint.
-        checkpoint: PathBuf,
+        /// Folder of the run.
+        run: PathBuf,
     },
+    /// A checkpoint of a run that differs in what decides its numbers.
+    #[error("{path} belongs to another run:\n  {}\nrestore these, or give another --out", differences.join("\n  "))]
+    OtherRun {
+        /// The checkpoint.
+        path: PathBuf,
+        /// A line for each difference.
+        differences: Vec<String>,
+    },
+    /// A sample that does not fit the model.
+    #[error(
+        "sample {id} of {source_tag} has {tokens} tokens, model_max_length is {limit}; lower [data] max_frames or leave the sample out"
+    )]
+    TooLong {
+        /// The sample.
+        id: String,
+        /// Its dataset.
+        source_tag: String,
+        /// Its tokens.
+        tokens: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The stream ended before the run.
+    #[error("the data ended before the last step; every sample of the mixture may be broken")]
+    OutOfData,
     /// Memory ran out.
     #[error("out of memory: {0}")]
     Memory(String),
@@ -120,9 +145,12 @@ impl Error {
             Error::Recipe(_)
             | Error::Schedule { .. }
             | Error::Mismatch { .. }
+            | Error::OtherRun { .. }
             | Error::Argument(_)
             | Error::Model(ModelError::ConfigFile { .. }) => EXIT_RECIPE,
-            Error::Data(_) | Error::Collate(_) => EXIT_DATA,
+            Error::Data(_) | Error::Collate(_) | Error::TooLong { .. } | Error::OutOfData => {
+                EXIT_DATA
+            }
             Error::NonFinite { .. } => EXIT_NON_FINITE,
             Error::Memory(_) => EXIT_MEMORY,
             Error::Stopped { .. } => EXIT_STOPPED,

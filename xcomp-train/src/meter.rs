@@ -1,188 +1,258 @@
-//! What a run measures: losses and norms, samples and tokens, time and waiting.
+//! What happened since the last record; the device is read once per record.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use crate::cost::SampleSize;
 use crate::plan::Plan;
-use crate::trainer::Sample;
 
-/// One logged step: a line of `metrics.jsonl`.
+/// One line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StepRecord {
-    /// Optimizer steps done, this one included.
+pub struct Record {
+    /// Optimizer steps taken, this one included.
     pub step: usize,
-    /// Epochs done.
-    pub epoch: f64,
-    /// Mean loss since the last record.
+    /// Mean loss of the steps since the last record.
+    #[serde(with = "raw")]
     pub loss: f64,
-    /// Gradient norm of this step, before clipping.
+    /// Global gradient norm of this step, before clipping.
+    #[serde(with = "raw")]
     pub grad_norm: f64,
-    /// Rate of the update after this one, as Hugging Face logs it.
+    /// As Hugging Face logs it: the rate of the *next* step.
     pub learning_rate: f64,
-    /// Rate of this update.
-    pub learning_rate_used: f64,
+    /// The rate that this step used.
+    pub lr_used: f64,
+    /// Passes over the data.
+    pub epoch: f64,
     /// Samples since the last record.
-    pub samples: usize,
+    pub samples: u64,
     /// Frames since the last record.
-    pub frames: usize,
-    /// Tokens that entered the decoder since the last record.
-    pub tokens_in: usize,
-    /// Mean tokens over the decoder layers since the last record.
+    pub frames: u64,
+    /// Tokens before the first layer since the last record.
+    pub tokens_in: u64,
+    /// The same, mean over the layers.
     pub tokens_mean: f64,
-    /// Seconds since the last record.
-    pub elapsed_s: f64,
-    /// Share of that time spent waiting for data.
-    pub data_wait: f64,
-    /// FLOPs of the plan since the last record, forward and backward without recompute.
-    pub model_flops: f64,
-    /// Mean loss by dataset since the last record.
-    pub loss_by_source: BTreeMap<String, f64>,
+    /// Seconds of a step.
+    pub step_s: f64,
+    /// Share of them spent waiting for data, in percent.
+    pub data_wait_pct: f64,
+    /// Samples of a second.
+    pub samples_per_sec: f64,
+    /// Frames of a second.
+    pub frames_per_sec: f64,
+    /// Tokens before the first layer, of a second.
+    pub tokens_per_sec: f64,
+    /// Model FLOPs per second over the device's peak, in percent; none without `log.peak_tflops`.
+    pub mfu_pct: Option<f64>,
+    /// Peak memory of the process so far, in GiB.
+    pub peak_gib: f64,
+    /// Mean loss by dataset.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, f64>,
 }
 
-impl StepRecord {
-    /// Whether loss and gradient are finite.
-    pub fn is_finite(&self) -> bool {
-        self.loss.is_finite() && self.grad_norm.is_finite()
+/// Numbers that may not be finite: JSON has no word for them, so they are written as strings.
+mod raw {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
+        if value.is_finite() {
+            to.serialize_f64(*value)
+        } else {
+            to.serialize_str(&value.to_string())
+        }
     }
 
-    /// Samples per second.
-    pub fn samples_per_s(&self) -> f64 {
-        self.samples as f64 / self.elapsed_s
-    }
-
-    /// Frames per second.
-    pub fn frames_per_s(&self) -> f64 {
-        self.frames as f64 / self.elapsed_s
-    }
-
-    /// Decoder tokens per second.
-    pub fn tokens_per_s(&self) -> f64 {
-        self.tokens_in as f64 / self.elapsed_s
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Value {
+            Number(f64),
+            Text(String),
+        }
+        match Value::deserialize(from)? {
+            Value::Number(number) => Ok(number),
+            Value::Text(text) => text.parse().map_err(serde::de::Error::custom),
+        }
     }
 }
 
-/// A micro-batch's summed loss, still on the device.
-struct Pending {
-    sources: Vec<Arc<str>>,
-    loss: Tensor<1>,
+/// The loss of one micro-batch, still on the device.
+#[derive(Debug)]
+struct Part {
+    /// Steps since the last record, before this part's.
+    step: usize,
+    source: Arc<str>,
     weight: usize,
+    loss: Tensor<1>,
 }
 
-/// Sums up what happens between two records.
+/// Counts since the last record.
+#[derive(Debug)]
 pub struct Meter {
-    plan: Plan,
-    window: Window,
-}
-
-/// What has happened since the last record.
-struct Window {
     since: Instant,
-    waited: Duration,
-    samples: usize,
-    frames: usize,
-    tokens_in: usize,
+    wait_s: f64,
+    steps: usize,
+    parts: Vec<Part>,
+    samples: u64,
+    frames: u64,
+    tokens_in: u64,
     tokens_mean: f64,
-    model_flops: f64,
-    losses: Vec<Pending>,
+    flops: f64,
 }
 
-impl Window {
-    fn open() -> Self {
+impl Meter {
+    /// Starts to count now.
+    pub fn start() -> Self {
         Self {
             since: Instant::now(),
-            waited: Duration::ZERO,
+            wait_s: 0.0,
+            steps: 0,
+            parts: vec![],
             samples: 0,
             frames: 0,
             tokens_in: 0,
             tokens_mean: 0.0,
-            model_flops: 0.0,
-            losses: vec![],
-        }
-    }
-}
-
-impl Meter {
-    /// A meter at zero.
-    pub fn start(plan: &Plan) -> Self {
-        Self { plan: plan.clone(), window: Window::open() }
-    }
-
-    /// Time that the loop stood still for want of data.
-    pub fn waited(&mut self, time: Duration) {
-        self.window.waited += time;
-    }
-
-    /// Counts what a micro-batch holds.
-    pub fn count(&mut self, samples: &[Sample]) {
-        let (window, compression) = (&mut self.window, &self.plan.compression);
-        for sample in samples {
-            let size = sample.size();
-            window.samples += 1;
-            window.frames += size.frames;
-            window.tokens_in += self.plan.tokens_in(size);
-            window.tokens_mean +=
-                size.frames as f64 * compression.mean_tokens() + size.text_tokens as f64;
-            window.model_flops += self.plan.flops(size).model();
+            flops: 0.0,
         }
     }
 
-    /// Notes a micro-batch's loss without reading it.
-    pub fn loss(&mut self, samples: &[Sample], loss: Tensor<1>, weight: usize) {
-        let sources = samples.iter().map(|sample| sample.source.clone()).collect();
-        self.window.losses.push(Pending { sources, loss, weight });
+    /// Notes a sample that is about to be trained on.
+    pub fn count(&mut self, plan: &Plan, size: SampleSize) {
+        let tokens_in = plan.tokens_in(size);
+        self.samples += 1;
+        self.frames += size.frames as u64;
+        self.tokens_in += tokens_in as u64;
+        self.tokens_mean +=
+            size.frames as f64 * plan.compression.mean_tokens() + size.text_tokens as f64;
+        self.flops += plan.flops(size).model();
     }
 
-    /// Reads the losses and the norm of the step after `steps_done` from the device, and starts over.
-    pub fn record(&mut self, steps_done: usize, grad_norm: Option<Tensor<1>>) -> StepRecord {
-        let mut window = std::mem::replace(&mut self.window, Window::open());
-        let (loss, loss_by_source) = read_losses(std::mem::take(&mut window.losses));
-        let grad_norm = grad_norm.map_or(0.0, |norm| f64::from(norm.into_scalar::<f32>()));
-        let elapsed_s = window.since.elapsed().as_secs_f64();
-        let (plan, step) = (&self.plan, steps_done + 1);
-        let peak = plan.recipe.optimizer.learning_rate;
-        StepRecord {
+    /// Notes seconds that the loop waited for data.
+    pub fn waited(&mut self, seconds: f64) {
+        self.wait_s += seconds;
+    }
+
+    /// Notes the summed loss of a micro-batch; it is read later.
+    pub fn loss(&mut self, source: Arc<str>, loss: Tensor<1>, weight: usize) {
+        self.parts.push(Part { step: self.steps, source, weight, loss });
+    }
+
+    /// Closes a step; gives the summed weights of its losses.
+    pub fn close_step(&mut self) -> usize {
+        let own = self.parts.iter().filter(|part| part.step == self.steps);
+        let weight = own.map(|part| part.weight).sum();
+        self.steps += 1;
+        weight
+    }
+
+    /// Reads losses and gradient norm, the loop's only wait for the device, and starts anew.
+    pub fn record(&mut self, plan: &Plan, step: usize, grad_norm: Option<Tensor<1>>) -> Record {
+        let (losses, grad_norm) = self.read(grad_norm);
+        let seconds = self.since.elapsed().as_secs_f64();
+        let rate = plan.recipe.optimizer.learning_rate;
+        let per_step = plan.samples_per_step();
+        let peak_flops = plan.recipe.log.peak_tflops * 1e12;
+        let record = Record {
             step,
-            epoch: (step * plan.samples_per_step()) as f64 / plan.samples.count.max(1) as f64,
-            loss,
+            loss: mean_of_steps(&self.parts, &losses, self.steps),
             grad_norm,
-            learning_rate: peak * plan.lr.factor(step),
-            learning_rate_used: peak * plan.lr.factor(steps_done),
-            samples: window.samples,
-            frames: window.frames,
-            tokens_in: window.tokens_in,
-            tokens_mean: window.tokens_mean,
-            elapsed_s,
-            data_wait: window.waited.as_secs_f64() / elapsed_s,
-            model_flops: window.model_flops,
-            loss_by_source,
+            learning_rate: rate * plan.lr.factor(step),
+            lr_used: rate * plan.lr.factor(step - 1),
+            epoch: (step * per_step) as f64 / plan.samples.count.max(1) as f64,
+            samples: self.samples,
+            frames: self.frames,
+            tokens_in: self.tokens_in,
+            tokens_mean: self.tokens_mean,
+            step_s: seconds / self.steps.max(1) as f64,
+            data_wait_pct: 100.0 * self.wait_s / seconds,
+            samples_per_sec: self.samples as f64 / seconds,
+            frames_per_sec: self.frames as f64 / seconds,
+            tokens_per_sec: self.tokens_in as f64 / seconds,
+            mfu_pct: (peak_flops > 0.0).then(|| 100.0 * self.flops / seconds / peak_flops),
+            peak_gib: peak_rss_bytes() as f64 / crate::plan::GIB,
+            sources: by_source(&self.parts, &losses),
+        };
+        *self = Self::start();
+        record
+    }
+
+    /// One transfer for all numbers.
+    fn read(&self, grad_norm: Option<Tensor<1>>) -> (Vec<f64>, f64) {
+        let mut all: Vec<Tensor<1>> = self.parts.iter().map(|part| part.loss.clone()).collect();
+        all.extend(grad_norm);
+        if all.is_empty() {
+            return (vec![], 0.0);
         }
+        let count = self.parts.len();
+        let read: Vec<f64> = Tensor::cat(all, 0).into_data().iter::<f32>().map(f64::from).collect();
+        let norm = read.get(count).copied().unwrap_or(0.0);
+        (read[..count].to_vec(), norm)
     }
 }
 
-/// The mean loss, and that of each dataset whose samples fill micro-batches of their own; one read for all.
-fn read_losses(losses: Vec<Pending>) -> (f64, BTreeMap<String, f64>) {
-    let all = Tensor::cat(losses.iter().map(|pending| pending.loss.clone()).collect(), 0);
-    let values: Vec<f64> = all.into_data().iter::<f64>().collect();
-    let (mut sum, mut weight) = (0.0, 0);
-    let mut by_source: BTreeMap<String, (f64, usize)> = BTreeMap::new();
-    for (value, pending) in values.iter().zip(&losses) {
-        sum += value;
-        weight += pending.weight;
-        if let Some(first) =
-            pending.sources.first().filter(|first| pending.sources.iter().all(|s| s == *first))
-        {
-            let entry = by_source.entry(first.to_string()).or_default();
-            entry.0 += value;
-            entry.1 += pending.weight;
-        }
+/// Losses are weighted within a step and averaged over steps, as Hugging Face's trainer does.
+fn mean_of_steps(parts: &[Part], losses: &[f64], steps: usize) -> f64 {
+    let of_step = |step: usize| {
+        let own = parts.iter().zip(losses).filter(|(part, _)| part.step == step);
+        let (sum, weight) =
+            own.fold((0.0, 0), |(sum, weight), (part, loss)| (sum + loss, weight + part.weight));
+        sum / weight.max(1) as f64
+    };
+    (0..steps).map(of_step).sum::<f64>() / steps.max(1) as f64
+}
+
+fn by_source(parts: &[Part], losses: &[f64]) -> BTreeMap<String, f64> {
+    let mut sums: BTreeMap<String, (f64, usize)> = BTreeMap::new();
+    for (part, loss) in parts.iter().zip(losses) {
+        let sum = sums.entry(part.source.to_string()).or_default();
+        *sum = (sum.0 + loss, sum.1 + part.weight);
     }
     let mean = |(sum, weight): (f64, usize)| sum / weight.max(1) as f64;
-    (
-        mean((sum, weight)),
-        by_source.into_iter().map(|(source, sums)| (source, mean(sums))).collect(),
-    )
+    sums.into_iter().map(|(source, sum)| (source, mean(sum))).collect()
+}
+
+/// The most memory this process has held, in bytes (`VmHWM` of Linux); 0 where the system does not say.
+pub fn peak_rss_bytes() -> u64 {
+    status_kib("VmHWM:") * 1024
+}
+
+/// The memory this process holds now, in bytes.
+pub fn rss_bytes() -> u64 {
+    status_kib("VmRSS:") * 1024
+}
+
+fn status_kib(key: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+
+    fn part(step: usize, source: &str, weight: usize) -> Part {
+        let loss = Tensor::from_data(TensorData::new(vec![0.0_f32], [1]), &Device::flex());
+        Part { step, source: source.into(), weight, loss }
+    }
+
+    #[test]
+    fn steps_are_weighted_inside_and_averaged_outside() {
+        let parts = [part(0, "a", 1), part(0, "b", 3), part(1, "a", 2)];
+        let losses = [1.0, 7.0, 8.0];
+        assert!((mean_of_steps(&parts, &losses, 2) - 3.0).abs() < 1e-12);
+        let sources = by_source(&parts, &losses);
+        assert!((sources["a"] - 3.0).abs() < 1e-12 && (sources["b"] - 7.0 / 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn memory_of_the_process_is_known() {
+        assert!(peak_rss_bytes() >= rss_bytes() && rss_bytes() > 0);
+    }
 }

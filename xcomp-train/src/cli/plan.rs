@@ -19,6 +19,7 @@ pub(super) struct PlanArgs {
 
 pub(super) fn run(args: &PlanArgs) -> Result<(), Error> {
     let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.set)?;
-    let plan = Plan::new(recipe, None)?;
+    let counted = crate::data::count(&recipe)?;
+    let plan = Plan::new(recipe, counted)?;
     print_as(args.format, &plan.report())
 }

@@ -4,6 +4,18 @@ use std::fmt::Write as _;
 
 use super::{KEYS, Origin, Recipe};
 
+/// Keys that hold paths: absolute in the lock, which lies elsewhere than the recipe.
+const PATHS: &[(&str, &str)] =
+    &[("model", "checkpoint"), ("model", "config"), ("model", "tokenizer"), ("data", "mixture")];
+
+fn absolute(path: &toml::Value) -> toml::Value {
+    let text = path.as_str().unwrap_or_default();
+    match std::path::absolute(text) {
+        Ok(path) if !text.is_empty() => path.to_string_lossy().into_owned().into(),
+        _ => path.clone(),
+    }
+}
+
 impl Recipe {
     /// The values of every table, absent options left out.
     ///
@@ -44,6 +56,8 @@ impl Recipe {
             writeln!(text, "\n[{table}]").expect("a string takes any text");
             for key in *keys {
                 let Some(value) = resolved[*table].get(key) else { continue };
+                let value =
+                    if PATHS.contains(&(table, key)) { absolute(value) } else { value.clone() };
                 let origin = match self.origin(table, key) {
                     Origin::Default => "default".into(),
                     Origin::Recipe(line) => format!("recipe, line {line}"),

@@ -82,8 +82,10 @@ fn the_lock_is_a_recipe_with_the_same_values() {
     assert!(lock.contains("seed = 7 # recipe, line 6"), "{lock}");
     assert!(lock.contains("keep_seed = 42 # --set"), "{lock}");
     assert!(lock.contains("loss_norm = \"sample\" # default"), "{lock}");
-    let again = Recipe::parse(Path::new("recipe.lock.toml"), lock, &[]).unwrap();
-    assert_eq!(again.resolved(), recipe.resolved());
+    let again = Recipe::parse(Path::new("elsewhere/recipe.lock.toml"), lock, &[]).unwrap();
+    assert_eq!((&again.train, &again.tune), (&recipe.train, &recipe.tune));
+    let mixture = std::path::absolute("runs/m.yaml").unwrap();
+    assert_eq!(Path::new(&again.data.mixture), mixture);
 }
 
 #[test]

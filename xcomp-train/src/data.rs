@@ -1,0 +1,127 @@
+//! The recipe's data, opened: mixture, tokenizer, and the stream of samples from a position on.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use xcomp_data::{
+    BadSample, BadSamplePolicy, FrameOptions, LabelRule as Labels, LoadOptions, Mixture,
+    MixtureOptions, Order as DataOrder, Position, Stream, StreamOptions, Tokenizer, stream,
+};
+use xcomp_model::config::ModelConfig;
+
+use crate::error::Error;
+use crate::recipe::Recipe;
+use crate::recipe::tables::{BrokenSample, LabelRule, Order};
+
+/// What a run reads.
+#[derive(Debug, Clone)]
+pub struct Data {
+    /// The samples.
+    pub mixture: Arc<Mixture>,
+    /// The language model's tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    options: StreamOptions,
+}
+
+/// How much of the mixture a recipe takes.
+pub fn mixture_options(recipe: &Recipe) -> MixtureOptions {
+    MixtureOptions {
+        keep: (recipe.data.keep_start, recipe.data.keep_end),
+        keep_seed: recipe.data.keep_seed,
+        ..MixtureOptions::default()
+    }
+}
+
+/// Samples of the recipe's mixture; `None` where its file is not there.
+///
+/// # Errors
+/// If the mixture is there and cannot be used.
+pub fn count(recipe: &Recipe) -> Result<Option<usize>, Error> {
+    let path = Path::new(&recipe.data.mixture);
+    if recipe.data.mixture.is_empty() || !path.exists() {
+        return Ok(None);
+    }
+    let options = MixtureOptions { check_media: false, ..mixture_options(recipe) };
+    Ok(Some(Mixture::load(path, &options)?.len()))
+}
+
+/// Which frames of a video a recipe takes.
+pub fn frame_options(recipe: &Recipe, config: &ModelConfig) -> FrameOptions {
+    FrameOptions {
+        fps: recipe.data.fps,
+        min_frames: recipe.data.min_frames,
+        max_frames: recipe.data.max_frames,
+        clip_frames: recipe.data.clip_frames,
+        image_size: config.vision.image_size,
+        ..FrameOptions::default()
+    }
+}
+
+impl Data {
+    /// Reads the mixture and the tokenizer; broken samples are noted in `quarantine`.
+    ///
+    /// # Errors
+    /// If a file is missing or cannot be used.
+    pub fn open(
+        recipe: &Recipe,
+        config: &ModelConfig,
+        quarantine: Option<PathBuf>,
+    ) -> Result<Self, Error> {
+        if recipe.data.mixture.is_empty() {
+            let message = "[data] mixture: a run needs the mixture YAML".to_owned();
+            return Err(Error::Mismatch { path: recipe.path.clone(), message });
+        }
+        let tokenizer = Arc::new(Tokenizer::from_file(Path::new(&recipe.model.tokenizer))?);
+        let mixture = Mixture::load(Path::new(&recipe.data.mixture), &mixture_options(recipe))?;
+        let options = stream_options(recipe, config, Arc::clone(&tokenizer), quarantine);
+        Ok(Self { mixture: Arc::new(mixture), tokenizer, options })
+    }
+
+    /// Starts to decode from a position on.
+    ///
+    /// # Errors
+    /// If the position belongs to another mixture or seed.
+    pub fn stream(&self, from: Position) -> Result<Stream, Error> {
+        Ok(stream(Arc::clone(&self.mixture), self.options.clone(), from)?)
+    }
+}
+
+fn stream_options(
+    recipe: &Recipe,
+    config: &ModelConfig,
+    tokenizer: Arc<Tokenizer>,
+    quarantine: Option<PathBuf>,
+) -> StreamOptions {
+    let data = &recipe.data;
+    let load = LoadOptions {
+        frames: frame_options(recipe, config),
+        labels: match recipe.tune.labels {
+            LabelRule::Reference => Labels::Reference,
+            LabelRule::Answers => Labels::Answers,
+        },
+        ..LoadOptions::new(tokenizer)
+    };
+    let step = recipe.train.per_device_batch_size * recipe.train.gradient_accumulation_steps;
+    StreamOptions {
+        order: match data.order {
+            Order::Grouped => DataOrder::Blocks(step),
+            Order::Shuffled => DataOrder::Shuffled,
+            Order::Listed => DataOrder::Sequential,
+        },
+        workers: data.workers,
+        queue_bytes: (data.prefetch_mib as usize) << 20,
+        bad: BadSample {
+            policy: match data.on_broken {
+                BrokenSample::Neighbour => BadSamplePolicy::Neighbour,
+                BrokenSample::Skip => BadSamplePolicy::Skip,
+                BrokenSample::Stop => BadSamplePolicy::Fail,
+            },
+            max_fraction: data.max_broken_share,
+            quarantine,
+            ..BadSample::default()
+        },
+        step_samples: step,
+        drop_last: true,
+        ..StreamOptions::new(load, recipe.train.seed)
+    }
+}

@@ -1,0 +1,115 @@
+//! From a run to a folder that other code loads: the released names, every weight, configuration and tokenizer.
+
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::tensor::Device;
+use xcomp_model::vlm::Vlm;
+use xcomp_model::weights::{SaveOptions, WeightDtype};
+
+use crate::answer::COMPRESSION_BLOCK;
+use crate::checkpoint::tensors::write_parameters;
+use crate::checkpoint::{Checkpoints, Saved, read_tensors};
+use crate::error::Error;
+use crate::files::{at, create_folder, read_text, write_atomically};
+use crate::init::random;
+use crate::plan::Plan;
+use crate::recipe::tables::{FloatWord, Init};
+
+/// Bytes of tensors in one file of an export; above it, shards with an index are written.
+const MAX_FILE_BYTES: u64 = 5_000_000_000;
+/// Files of a tokenizer that are copied if they are there.
+const TOKENIZER_FILES: &[&str] = &[
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "generation_config.json",
+];
+
+/// The model of a run as a checkpoint has it, without a tape.
+///
+/// # Errors
+/// If base weights or checkpoint cannot be read.
+pub fn tuned_model(plan: &Plan, saved: &Saved, device: &Device) -> Result<Vlm, Error> {
+    let mut model = Vlm::new(&plan.config, device);
+    match plan.recipe.model.init {
+        Init::Checkpoint => {
+            model.load_weights(plan.recipe.model.checkpoint.as_ref())?;
+        }
+        Init::Random => model = random(model, plan.recipe.train.seed),
+    }
+    let (weights, _) = read_tensors(&saved.folder)?;
+    Ok(write_parameters(model, &weights).valid())
+}
+
+/// The newest complete checkpoint of a run, or the one that `step` names.
+///
+/// # Errors
+/// If there is none.
+pub fn find_checkpoint(run: &Path, step: Option<usize>) -> Result<Saved, Error> {
+    let checkpoints = Checkpoints::open(run);
+    let found = match step {
+        None => checkpoints.latest()?.0,
+        Some(step) => checkpoints.folders()?.into_iter().find(|saved| saved.step == step),
+    };
+    let none = || Error::Checkpoint {
+        path: run.into(),
+        message: "holds no complete checkpoint; is it the folder of a run?".into(),
+    };
+    found.ok_or_else(none)
+}
+
+/// Writes the export of a checkpoint.
+///
+/// # Errors
+/// If something cannot be read or written.
+pub fn export(plan: &Plan, saved: &Saved, folder: &Path, device: &Device) -> Result<(), Error> {
+    create_folder(folder)?;
+    let model = tuned_model(plan, saved, device)?;
+    let dtype = match plan.recipe.checkpoint.export_dtype {
+        FloatWord::F32 => WeightDtype::F32,
+        FloatWord::Bf16 => WeightDtype::Bf16,
+        FloatWord::F16 => WeightDtype::F16,
+    };
+    let options = SaveOptions { dtype, max_file_bytes: Some(MAX_FILE_BYTES) };
+    model.save_weights(folder, options)?;
+    write_config(plan, folder, dtype)?;
+    copy_tokenizer(Path::new(&plan.recipe.model.tokenizer), folder)
+}
+
+/// The base model's `config.json`, with the dtype of the weights and the compression that the layers were tuned to.
+fn write_config(plan: &Plan, folder: &Path, dtype: WeightDtype) -> Result<(), Error> {
+    let path = PathBuf::from(&plan.recipe.model.config);
+    let mut config: serde_json::Value = serde_json::from_str(&read_text(&path)?)
+        .map_err(|error| at("cannot read", &path)(error.into()))?;
+    config["torch_dtype"] = match dtype {
+        WeightDtype::F32 => "float32",
+        WeightDtype::Bf16 => "bfloat16",
+        WeightDtype::F16 => "float16",
+    }
+    .into();
+    let compression = serde_json::to_value(&plan.recipe.compression);
+    config[COMPRESSION_BLOCK] = compression.expect("a table of plain values is JSON");
+    let text = serde_json::to_vec_pretty(&config).expect("JSON stays JSON");
+    write_atomically(&folder.join("config.json"), &text)
+}
+
+fn copy_tokenizer(tokenizer: &Path, folder: &Path) -> Result<(), Error> {
+    if !tokenizer.is_file() {
+        return Ok(());
+    }
+    let copy = |from: &Path, name: &str| {
+        std::fs::copy(from, folder.join(name)).map(|_| ()).map_err(at("cannot copy", from))
+    };
+    copy(tokenizer, "tokenizer.json")?;
+    let beside = tokenizer.parent().unwrap_or(Path::new(""));
+    for name in TOKENIZER_FILES {
+        let from = beside.join(name);
+        if from.is_file() {
+            copy(&from, name)?;
+        }
+    }
+    Ok(())
+}

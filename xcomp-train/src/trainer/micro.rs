@@ -1,0 +1,147 @@
+//! One micro-step: samples from the stream, through the frozen tower, to gradients.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use burn::module::Module;
+use burn::tensor::{DType, Device};
+use xcomp_data::{Position, Stream};
+use xcomp_model::frames::{Clips, Encoding};
+use xcomp_model::loss::{IGNORE, LossNorm};
+use xcomp_model::splice::Prompt;
+use xcomp_model::vlm::Vlm;
+
+use crate::collate::collate;
+use crate::cost::SampleSize;
+use crate::error::Error;
+use crate::grads::NamedTensors;
+use crate::meter::Meter;
+use crate::micro_step::{MicroBatch, MicroStep, Recompute};
+use crate::plan::Plan;
+use crate::recipe::tables::{FloatWord, LossNormWord};
+
+/// The samples of one forward, on the host.
+#[derive(Debug)]
+pub(crate) struct HostBatch {
+    /// Dataset of the first sample.
+    pub(crate) source: Arc<str>,
+    /// Id of each sample.
+    pub(crate) ids: Vec<String>,
+    prompts: Vec<Prompt>,
+    clips: Vec<Clips>,
+}
+
+/// Takes the next samples off the stream and moves the position behind them.
+pub(crate) fn load_micro_batch(
+    plan: &Plan,
+    examples: &mut Stream,
+    meter: &mut Meter,
+    position: &mut Position,
+) -> Result<HostBatch, Error> {
+    let mut batch = HostBatch { source: "".into(), ids: vec![], prompts: vec![], clips: vec![] };
+    for _ in 0..plan.recipe.train.per_device_batch_size {
+        let asked = Instant::now();
+        let next = examples.next();
+        meter.waited(asked.elapsed().as_secs_f64());
+        let (example, after) = next.ok_or(Error::OutOfData)??;
+
+        let (source, id) = (Arc::clone(&example.source), example.id.clone());
+        let (prompt, clips) = collate(example, plan.recipe.data.clip_frames)?;
+        let size = SampleSize {
+            frames: clips.frame_count(),
+            text_tokens: prompt.ids.len() - usize::from(prompt.image_at.is_some()),
+            supervised_tokens: prompt.labels.iter().filter(|label| **label != IGNORE).count(),
+        };
+        let (tokens, limit) = (plan.tokens_in(size), plan.recipe.model.model_max_length);
+        if tokens > limit {
+            return Err(Error::TooLong { id, source_tag: source.to_string(), tokens, limit });
+        }
+        meter.count(plan, size);
+        if batch.ids.is_empty() {
+            batch.source = source;
+        }
+        batch.ids.push(id);
+        batch.prompts.push(prompt);
+        batch.clips.push(clips);
+        *position = after;
+    }
+    Ok(batch)
+}
+
+/// Forward and backward of one micro-batch; its loss goes to the meter, unread.
+pub(crate) fn micro_step(
+    plan: &Plan,
+    model: &Vlm,
+    batch: HostBatch,
+    device: &Device,
+    meter: &mut Meter,
+) -> NamedTensors {
+    let source = Arc::clone(&batch.source);
+    let MicroStep { loss, weight, grads } = forward_backward(plan, model, batch, device);
+    meter.loss(source, loss, weight);
+    grads
+}
+
+/// Forward and backward of one micro-batch.
+pub(crate) fn forward_backward(
+    plan: &Plan,
+    model: &Vlm,
+    batch: HostBatch,
+    device: &Device,
+) -> MicroStep {
+    let silent_projector = plan.recipe.tune.projector_gradient_below_frames.is_some_and(|limit| {
+        // The released code: a video of so many frames, alone in its batch (`llava_arch.py:454-466`).
+        batch.clips.len() == 1 && batch.clips[0].frame_count() >= limit
+    });
+    let encode = |clips: &Clips| Some(model.encode(clips, device, Encoding::default()));
+    let merged = batch.clips.iter().map(encode).collect();
+    let micro = MicroBatch { prompts: batch.prompts, merged };
+    let recompute = if plan.recompute { Recompute::EveryLayer } else { Recompute::Never };
+    let norm = match plan.recipe.train.loss_norm {
+        LossNormWord::Sample => LossNorm::Sample,
+        LossNormWord::Token => LossNorm::Token,
+    };
+    if silent_projector {
+        let mut model = model.clone();
+        model.projector = model.projector.valid();
+        return recompute.backward(&model, micro, &plan.compression, norm);
+    }
+    recompute.backward(model, micro, &plan.compression, norm)
+}
+
+/// Adds the gradients of a micro-step in the recipe's format.
+pub(crate) fn sum_gradients(plan: &Plan, sum: &mut NamedTensors, micro: NamedTensors) {
+    match plan.recipe.train.accumulate_dtype {
+        FloatWord::F32 => sum.add(micro),
+        FloatWord::Bf16 | FloatWord::F16 => {
+            sum.add(rounded(micro));
+            *sum = rounded(std::mem::take(sum));
+        }
+    }
+}
+
+/// Every number as the nearest bf16.
+fn rounded(tensors: NamedTensors) -> NamedTensors {
+    let mut rounded = NamedTensors::default();
+    for (name, tensor) in tensors.iter() {
+        rounded.insert(name.into(), tensor.clone().cast(DType::BF16).cast(DType::F32));
+    }
+    rounded
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Tensor, TensorData};
+
+    use super::*;
+
+    #[test]
+    fn bf16_sums_are_rounded() {
+        let mut given = NamedTensors::default();
+        let data = TensorData::new(vec![1.0_f32, 1.001, 257.0], [3]);
+        given.insert("a".into(), Tensor::from_data(data, &Device::flex()));
+        let got: Vec<f32> =
+            rounded(given).get("a").unwrap().clone().into_data().iter::<f32>().collect();
+        assert_eq!(got, [1.0, 1.0, 256.0]);
+    }
+}

@@ -1,0 +1,106 @@
+//! When checkpoints are written, and which stay.
+
+use super::{Event, Report, Training};
+use crate::checkpoint::{Checkpoints, Keep, Saved};
+use crate::error::Error;
+use crate::saver::Saver;
+use crate::state::{Best, TrainState};
+use crate::stop::Stop;
+
+/// The saves of one start of a run.
+pub(super) struct Saves<'a> {
+    task: &'a Training<'a>,
+    saver: Saver,
+    /// The newest step on disk or on its way there.
+    newest: usize,
+    last: Option<Saved>,
+    /// Losses since the last save: their sum and number.
+    losses: (f64, usize),
+}
+
+impl<'a> Saves<'a> {
+    /// Nothing to save yet: step `step` is on disk, or 0.
+    pub(super) fn new(task: &'a Training<'a>, step: usize) -> Self {
+        let saver = Saver::new(Checkpoints::open(task.run));
+        Self { task, saver, newest: step, last: None, losses: (0.0, 0) }
+    }
+
+    /// Whether a checkpoint follows 1-based `step`.
+    pub(super) fn due(&self, step: usize) -> bool {
+        let every = self.task.plan.recipe.checkpoint.save_steps;
+        step == self.task.plan.steps || (every > 0 && step.is_multiple_of(every))
+    }
+
+    /// Notes a loss, for the choice of the best checkpoint.
+    pub(super) fn note(&mut self, loss: f64) {
+        self.losses = (self.losses.0 + loss, self.losses.1 + 1);
+    }
+
+    /// Copies the state to the host and begins to write it.
+    pub(super) fn start(
+        &mut self,
+        state: &mut TrainState,
+        stop: &mut Stop,
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        let (sum, count) = std::mem::take(&mut self.losses);
+        let loss = sum / count.max(1) as f64;
+        if state.best.is_none_or(|best| loss < best.loss) {
+            state.best = Some(Best { step: state.step, loss });
+        }
+        self.write(state, stop, report)
+    }
+
+    fn write(
+        &mut self,
+        state: &TrainState,
+        stop: &mut Stop,
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        let table = &self.task.plan.recipe.checkpoint;
+        let best = state.best.filter(|_| table.keep_best).map(|best| best.step);
+        let keep = Keep { newest: table.save_total_limit, best };
+        let earlier = self.saver.start(state.snapshot(self.task.plan), keep)?;
+        self.newest = state.step;
+        self.tell(earlier, stop, report)
+    }
+
+    /// Saves what is not saved yet; gives the error that says why the run ends here.
+    pub(super) fn leave(
+        mut self,
+        state: &TrainState,
+        why: &'static str,
+        stop: &mut Stop,
+        report: &mut Report,
+    ) -> Result<Error, Error> {
+        if state.step > self.newest {
+            self.write(state, stop, report)?;
+        }
+        self.finish(stop, report)?;
+        let steps = self.task.plan.steps;
+        Ok(Error::Stopped { step: state.step, steps, why, run: self.task.run.into() })
+    }
+
+    /// Waits for the save that is under way; gives the newest of this start.
+    pub(super) fn finish(
+        &mut self,
+        stop: &mut Stop,
+        report: &mut Report,
+    ) -> Result<Option<Saved>, Error> {
+        let published = self.saver.finish()?;
+        self.tell(published, stop, report)?;
+        Ok(self.last.clone())
+    }
+
+    fn tell(
+        &mut self,
+        published: Option<crate::saver::Published>,
+        stop: &mut Stop,
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        let Some(published) = published else { return Ok(()) };
+        stop.save_took(published.seconds);
+        self.last = Some(published.saved.clone());
+        report(Event::Saved(published))
+    }
+}
