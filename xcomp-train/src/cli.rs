@@ -1,6 +1,7 @@
 //! The command line: verbs, and what they print and exit with.
 
 mod ask;
+mod data;
 mod doctor;
 mod export;
 mod plan;
@@ -33,6 +34,8 @@ enum Verb {
     Train(train::TrainArgs),
     /// Writes a run as a Hugging Face folder with the released tensor names.
     Export(export::ExportArgs),
+    /// Looks at the mixture of a recipe.
+    Data(data::DataArgs),
     /// Prints what this machine has: devices, features, libraries.
     Doctor(doctor::DoctorArgs),
 }
@@ -79,6 +82,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Ask(args) => ask::run(&args),
         Verb::Train(args) => train::run(&args),
         Verb::Export(args) => export::run(&args),
+        Verb::Data(args) => data::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
     };
     match result {

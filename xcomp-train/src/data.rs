@@ -77,6 +77,16 @@ impl Data {
         Ok(Self { mixture: Arc::new(mixture), tokenizer, options })
     }
 
+    /// How records become samples.
+    pub fn load_options(&self) -> &LoadOptions {
+        &self.options.load
+    }
+
+    /// The order of samples within an epoch.
+    pub fn order(&self) -> DataOrder {
+        self.options.order
+    }
+
     /// Starts to decode from a position on.
     ///
     /// # Errors

@@ -120,6 +120,14 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+    /// A mixture with samples that cannot be used.
+    #[error("{broken} of {samples} samples cannot be used")]
+    BrokenSamples {
+        /// How many.
+        broken: usize,
+        /// Of how many.
+        samples: usize,
+    },
     /// The stream ended before the run.
     #[error("the data ended before the last step; every sample of the mixture may be broken")]
     OutOfData,
@@ -148,9 +156,11 @@ impl Error {
             | Error::OtherRun { .. }
             | Error::Argument(_)
             | Error::Model(ModelError::ConfigFile { .. }) => EXIT_RECIPE,
-            Error::Data(_) | Error::Collate(_) | Error::TooLong { .. } | Error::OutOfData => {
-                EXIT_DATA
-            }
+            Error::Data(_)
+            | Error::Collate(_)
+            | Error::TooLong { .. }
+            | Error::BrokenSamples { .. }
+            | Error::OutOfData => EXIT_DATA,
             Error::NonFinite { .. } => EXIT_NON_FINITE,
             Error::Memory(_) => EXIT_MEMORY,
             Error::Stopped { .. } => EXIT_STOPPED,

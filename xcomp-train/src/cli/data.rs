@@ -1,0 +1,212 @@
+//! `xcomp data lint|stats|show`: the mixture of a recipe, before it is trained on.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use xcomp_data::report::{
+    LintReport, Span, StatsReport, contact_sheet, lint, show, stats, write_png,
+};
+use xcomp_data::{LintOptions, StatsOptions};
+use xcomp_model::config::ModelConfig;
+
+use super::{Format, RecipeArgs, print};
+use crate::cost::SampleSize;
+use crate::data::{Data, frame_options};
+use crate::error::Error;
+use crate::plan::Plan;
+use crate::recipe::Recipe;
+
+/// Samples of each dataset that `stats` tokenizes.
+const MAX_TOKENIZED: usize = 200;
+/// A contact sheet is so many pictures wide.
+const SHEET_COLUMNS: usize = 8;
+/// Each so many pixels.
+const SHEET_TILE: usize = 160;
+
+/// Arguments of `xcomp data`.
+#[derive(Debug, Args)]
+pub(super) struct DataArgs {
+    #[command(subcommand)]
+    report: Report,
+}
+
+#[derive(Debug, Subcommand)]
+enum Report {
+    /// Opens every media file once and lists what cannot be used; exit code 3 if anything.
+    Lint(Common),
+    /// Counts samples, frames, tokens and FLOPs by dataset.
+    Stats(Common),
+    /// Shows one sample as the model gets it.
+    Show(ShowArgs),
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// How the report is printed.
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct ShowArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Index of the sample in the mixture.
+    #[arg(long, default_value_t = 0)]
+    index: usize,
+    /// Writes its pictures as one PNG.
+    #[arg(long, value_name = "FILE")]
+    sheet: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &DataArgs) -> Result<(), Error> {
+    match &args.report {
+        Report::Lint(common) => run_lint(common),
+        Report::Stats(common) => run_stats(common),
+        Report::Show(args) => run_show(args),
+    }
+}
+
+/// The recipe's plan and its data.
+fn open(common: &Common) -> Result<(Plan, Data), Error> {
+    let recipe = Recipe::load(&common.recipe.recipe, &common.recipe.set)?;
+    let config = ModelConfig::from_file(recipe.model.config.as_ref())?;
+    let data = Data::open(&recipe, &config, None)?;
+    // A mixture may be looked at before it fills a step.
+    let plan = Plan::new(recipe, Some(data.mixture.len()))?;
+    Ok((plan, data))
+}
+
+fn output(format: Format, text: &str, report: &impl Serialize) -> Result<(), Error> {
+    match format {
+        Format::Text => print(text),
+        Format::Json => {
+            print(&serde_json::to_string_pretty(report).expect("a report of plain data is JSON"))
+        }
+    }
+}
+
+fn run_lint(common: &Common) -> Result<(), Error> {
+    let (plan, data) = open(common)?;
+    let frames = frame_options(&plan.recipe, &plan.config);
+    let options =
+        LintOptions { frames, threads: plan.recipe.data.workers, ..LintOptions::default() };
+    let report = lint(&data.mixture, &options, &|_, _| ())?;
+    output(common.format, &lint_text(&report), &report)?;
+    if report.is_clean() {
+        return Ok(());
+    }
+    Err(Error::BrokenSamples { broken: report.findings.len(), samples: report.samples })
+}
+
+fn lint_text(report: &LintReport) -> String {
+    let mut text = format!(
+        "{} samples over {} media, {} cannot be used\n",
+        report.samples,
+        report.media,
+        report.findings.len()
+    );
+    for note in &report.notes {
+        line(&mut text, format_args!("note: {note}"));
+    }
+    for finding in &report.findings {
+        let (index, source, id) = (finding.index, &finding.source, &finding.id);
+        line(&mut text, format_args!("sample {index} ({source}, {id}): {}", finding.reason));
+    }
+    text
+}
+
+fn run_stats(common: &Common) -> Result<(), Error> {
+    let (plan, data) = open(common)?;
+    let options = StatsOptions {
+        cost: cost_model(&plan),
+        index_cache: None,
+        tokenizer: Some(data.tokenizer.clone()),
+        max_tokenized: MAX_TOKENIZED,
+        order: data.order(),
+        seed: plan.recipe.train.seed,
+        step_samples: plan.samples_per_step(),
+        world: 1,
+    };
+    let report = stats(&data.mixture, &options)?;
+    output(common.format, &stats_text(&report), &report)
+}
+
+/// The plan's FLOPs as a formula over frames and tokens, with a constant mean of tokens per frame over the layers.
+fn cost_model(plan: &Plan) -> xcomp_data::cost::CostModel {
+    let flops = |frames: usize, text_tokens: usize| {
+        plan.flops(SampleSize { frames, text_tokens, supervised_tokens: 0 })
+    };
+    let clip = plan.recipe.data.clip_frames;
+    let (frame, token) = (flops(clip, 0), flops(0, 1));
+    let per_token = token.llm_forward_matmul + token.llm_backward_matmul;
+    let pairs = flops(0, 1000);
+    xcomp_data::cost::CostModel {
+        per_frame: (frame.vision + frame.merge + frame.projector) / clip as f64,
+        per_token,
+        per_token_pair: (pairs.llm_forward_attention + pairs.llm_backward_attention) / 1e6,
+        tokens_per_frame: plan.compression.mean_tokens(),
+        frames: frame_options(&plan.recipe, &plan.config),
+    }
+}
+
+fn stats_text(report: &StatsReport) -> String {
+    let mut text = format!(
+        "{} samples ({} images, {} videos), {:.3e} FLOPs an epoch, sha256 {}\n",
+        report.samples, report.images, report.videos, report.flops, report.hash
+    );
+    let head = ["dataset", "records", "used", "images", "videos", "frames", "p90", "tokens", "p90"];
+    line(&mut text, row(&head.map(String::from)));
+    for source in &report.sources {
+        let cells = [
+            source.source.clone(),
+            source.total.to_string(),
+            source.samples.to_string(),
+            source.images.to_string(),
+            source.videos.to_string(),
+            format!("{:.0}", source.frames.mean),
+            source.frames.p90.to_string(),
+            format!("{:.0}", source.text_tokens.mean),
+            source.text_tokens.p90.to_string(),
+        ];
+        line(&mut text, row(&cells));
+    }
+    text
+}
+
+fn row(cells: &[String; 9]) -> String {
+    let (name, rest) = cells.split_first().expect("nine cells");
+    rest.iter().fold(format!("{name:<32}"), |row, cell| row + &format!("{cell:>9}"))
+}
+
+fn run_show(args: &ShowArgs) -> Result<(), Error> {
+    let (_, data) = open(&args.common)?;
+    let (report, example) = show(&data.mixture, args.index, data.load_options())?;
+    if let Some(path) = &args.sheet {
+        write_png(path, &contact_sheet(&example.frames, SHEET_COLUMNS, SHEET_TILE))?;
+    }
+    let mut text = format!(
+        "sample {} ({}, {}): {}\n{} frames, {} tokens, {} supervised (shown in [[ ]])\n",
+        report.index,
+        report.source,
+        report.id,
+        report.path.display(),
+        report.frames.len(),
+        report.tokens,
+        report.supervised
+    );
+    let shown = |span: &Span| match span.supervised {
+        true => format!("[[{}]]", span.text),
+        false => span.text.clone(),
+    };
+    text.extend(report.spans.iter().map(shown));
+    output(args.common.format, &text, &report)
+}
+
+fn line(text: &mut String, line: impl std::fmt::Display) {
+    writeln!(text, "{line}").expect("a string takes any text");
+}
