@@ -4,6 +4,8 @@
 //! cases are there; a prefix without a case fails the test.
 
 mod compare;
+#[cfg(feature = "video")]
+mod fixture;
 mod golden;
 mod llm;
 mod material;
@@ -12,6 +14,8 @@ mod module;
 pub use compare::{
     Tolerance, assert_close, assert_exact, assert_grad_close, assert_grad_within, assert_scalar,
 };
+#[cfg(feature = "video")]
+pub use fixture::{Ended, TinyRun};
 pub use golden::{Case, HostData, HostTensor, case, cases, golden_roots};
 pub use llm::{case_schedule, compare_gradients, compare_hidden, prompts};
 pub use material::{media_root, shared_root, skipped};

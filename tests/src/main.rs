@@ -1,4 +1,4 @@
-//! The `xcomp` program, built where the tests find it.
+//! The `xcomp` program, as the tests run it.
 
 fn main() -> std::process::ExitCode {
     xcomp_train::main()
