@@ -2,9 +2,18 @@
 
 use std::path::Path;
 
+use burn::tensor::Device;
+use xcomp_data::load_example;
+use xcomp_model::frames::Encoding;
+use xcomp_model::loss::LossNorm;
+use xcomp_model::vlm::Vlm;
 use xcomp_tests::media_root;
+use xcomp_train::collate::collate;
+use xcomp_train::data::{self, Data};
 use xcomp_train::device::Choice;
+use xcomp_train::export::{find_checkpoint, tuned_model};
 use xcomp_train::meter::Record;
+use xcomp_train::plan::Plan;
 use xcomp_train::recipe::Recipe;
 use xcomp_train::run::train_recipe;
 use xcomp_train::stop::Stop;
@@ -34,6 +43,7 @@ fn two_steps_on_real_clips() {
 fn run(recipe: &Path, set: &[String]) -> Vec<Record> {
     let folder = tempfile::tempdir().unwrap();
     let recipe = Recipe::load(recipe, set).unwrap();
+    let plan = Plan::new(recipe.clone(), data::count(&recipe).unwrap()).unwrap();
     let summary = train_recipe(recipe, folder.path(), Choice::Cpu, Stop::never()).unwrap();
     assert_eq!(summary.step, 2);
     for name in ["recipe.toml", "recipe.lock.toml", "plan.json", "env.json", "trainer_state.json"] {
@@ -42,6 +52,28 @@ fn run(recipe: &Path, set: &[String]) -> Vec<Record> {
     for name in ["checkpoint-2/MANIFEST", "last/optimizer.safetensors", "export/config.json"] {
         assert!(folder.path().join(name).is_file(), "{name}");
     }
+    the_export_reloads_to_the_same_loss(&plan, folder.path());
     let records = xcomp_train::metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
     records.into_values().collect()
+}
+
+/// The weights in memory and those of the f32 export give the same loss to the last bit.
+fn the_export_reloads_to_the_same_loss(plan: &Plan, run: &Path) {
+    let device = Device::flex();
+    let saved = find_checkpoint(run, None).unwrap();
+    let tuned = tuned_model(plan, &saved, &device).unwrap();
+    let mut reloaded = Vlm::new(&plan.config, &device);
+    reloaded.load_weights(&run.join("export")).unwrap();
+
+    let data = Data::open(&plan.recipe, &plan.config, None).unwrap();
+    let example = load_example(&data.mixture.records()[0], 0, data.load_options()).unwrap();
+    let (prompt, clips) = collate(example, plan.recipe.data.clip_frames).unwrap();
+    let loss = |model: &Vlm| {
+        let merged = vec![Some(model.encode(&clips, &device, Encoding::default()))];
+        let (loss, weight) =
+            model.loss(&[prompt.clone()], merged, &plan.compression, LossNorm::Token);
+        loss.into_scalar::<f32>() / weight as f32
+    };
+    let (want, got) = (loss(&tuned), loss(&reloaded));
+    assert!(want.is_finite() && got.to_bits() == want.to_bits(), "{got} {want}");
 }
