@@ -10,6 +10,8 @@ mod golden;
 mod llm;
 mod material;
 mod module;
+#[cfg(feature = "video")]
+mod tiny;
 
 pub use compare::{
     Tolerance, assert_close, assert_exact, assert_grad_close, assert_grad_within, assert_scalar,
@@ -20,3 +22,5 @@ pub use golden::{Case, HostData, HostTensor, case, cases, golden_roots};
 pub use llm::{case_schedule, compare_gradients, compare_hidden, prompts};
 pub use material::{media_root, shared_root, skipped};
 pub use module::{gradients, host, load_case, weights};
+#[cfg(feature = "video")]
+pub use tiny::Tiny;

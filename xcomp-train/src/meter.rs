@@ -51,8 +51,13 @@ pub struct Record {
     pub peak_gib: f64,
     /// Mean loss by dataset.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub sources: BTreeMap<String, f64>,
+    pub sources: BTreeMap<String, Raw>,
 }
+
+/// A number that may not be finite.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Raw(#[serde(with = "raw")] pub f64);
 
 /// Numbers that may not be finite: JSON has no word for them, so they are written as strings.
 mod raw {
@@ -205,13 +210,13 @@ fn mean_of_steps(parts: &[Part], losses: &[f64], steps: usize) -> f64 {
     (0..steps).map(of_step).sum::<f64>() / steps.max(1) as f64
 }
 
-fn by_source(parts: &[Part], losses: &[f64]) -> BTreeMap<String, f64> {
+fn by_source(parts: &[Part], losses: &[f64]) -> BTreeMap<String, Raw> {
     let mut sums: BTreeMap<String, (f64, usize)> = BTreeMap::new();
     for (part, loss) in parts.iter().zip(losses) {
         let sum = sums.entry(part.source.to_string()).or_default();
         *sum = (sum.0 + loss, sum.1 + part.weight);
     }
-    let mean = |(sum, weight): (f64, usize)| sum / weight.max(1) as f64;
+    let mean = |(sum, weight): (f64, usize)| Raw(sum / weight.max(1) as f64);
     sums.into_iter().map(|(source, sum)| (source, mean(sum))).collect()
 }
 
@@ -248,7 +253,7 @@ mod tests {
         let losses = [1.0, 7.0, 8.0];
         assert!((mean_of_steps(&parts, &losses, 2) - 3.0).abs() < 1e-12);
         let sources = by_source(&parts, &losses);
-        assert!((sources["a"] - 3.0).abs() < 1e-12 && (sources["b"] - 7.0 / 3.0).abs() < 1e-12);
+        assert!((sources["a"].0 - 3.0).abs() < 1e-12 && (sources["b"].0 - 7.0 / 3.0).abs() < 1e-12);
     }
 
     #[test]

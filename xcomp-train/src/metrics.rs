@@ -131,7 +131,7 @@ fn scalars(record: &Record) -> Vec<(String, f64)> {
     .map(|(tag, value)| (tag.to_owned(), value))
     .into();
     scalars.extend(record.mfu_pct.map(|mfu| ("perf/mfu".to_owned(), mfu)));
-    scalars.extend(record.sources.iter().map(|(name, loss)| (format!("loss/{name}"), *loss)));
+    scalars.extend(record.sources.iter().map(|(name, loss)| (format!("loss/{name}"), loss.0)));
     scalars
 }
 
@@ -172,6 +172,7 @@ mod tests {
         for loss in [f64::NAN, f64::INFINITY] {
             let mut given = record(1, 1.0);
             given.loss = loss;
+            given.sources.insert("b".into(), crate::meter::Raw(loss));
             let text = serde_json::to_string(&given).unwrap();
             let read: Record = serde_json::from_str(&text).unwrap();
             assert_eq!(read.loss.to_bits(), loss.to_bits(), "{text}");

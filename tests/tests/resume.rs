@@ -1,0 +1,167 @@
+//! Promises of the loop that only whole runs can show: exact resume, accumulation, refusals.
+
+#![cfg(feature = "video")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use xcomp_tests::Tiny;
+use xcomp_train::checkpoint::Checkpoints;
+use xcomp_train::checkpoint::manifest::damage;
+use xcomp_train::device::Choice;
+use xcomp_train::error::{EXIT_RECIPE, Error};
+use xcomp_train::files::size_and_sha256;
+use xcomp_train::meter::Record;
+use xcomp_train::run::train_recipe;
+use xcomp_train::stop::Stop;
+use xcomp_train::trainer::Summary;
+
+fn train(tiny: &Tiny, out: &Path, set: &[&str]) -> Result<Summary, Error> {
+    train_recipe(tiny.recipe(set), out, Choice::Cpu, Stop::never())
+}
+
+/// Hashes of everything that decides what comes next.
+fn fingerprint(run: &Path) -> BTreeMap<&'static str, String> {
+    ["model.safetensors", "optimizer.safetensors", "train_state.json"]
+        .map(|name| (name, size_and_sha256(&run.join("last").join(name)).unwrap().1))
+        .into()
+}
+
+fn records(run: &Path) -> Vec<Record> {
+    let records = xcomp_train::metrics::read(&run.join("metrics.jsonl")).unwrap();
+    records.into_values().collect()
+}
+
+#[test]
+fn a_resumed_run_ends_with_the_same_bits() {
+    let tiny = Tiny::new();
+    let (whole, parts) = (tiny.path("whole"), tiny.path("parts"));
+    train(&tiny, &whole, &[]).unwrap();
+    train(&tiny, &parts, &[]).unwrap();
+    assert_eq!(fingerprint(&whole), fingerprint(&parts), "two runs agree");
+
+    // Go back to step 4 as if the process had died before its last save: the newest folder is gone.
+    std::fs::remove_dir_all(parts.join("checkpoint-6")).unwrap();
+    assert_eq!(Checkpoints::open(&parts).latest().unwrap().0.unwrap().step, 4);
+    // What only moves files and threads may change between starts.
+    let summary = train(&tiny, &parts, &["data.workers=2", "data.prefetch_mib=1"]).unwrap();
+    assert_eq!(summary.step, 6);
+    assert_eq!(fingerprint(&whole), fingerprint(&parts), "the resumed run agrees");
+
+    // One record per step, and the steps done twice had the same numbers.
+    let (a, b) = (records(&whole), records(&parts));
+    let numbers = |records: &[Record]| -> Vec<_> {
+        records.iter().map(|r| (r.step, r.loss.to_bits(), r.grad_norm.to_bits())).collect()
+    };
+    assert_eq!(numbers(&a), numbers(&b));
+    assert_eq!(a.len(), 6);
+}
+
+#[test]
+fn truncated_and_deleted_checkpoints_are_passed_over() {
+    let tiny = Tiny::new();
+    let (whole, hurt) = (tiny.path("whole"), tiny.path("hurt"));
+    let keep_all = "checkpoint.save_total_limit=0";
+    train(&tiny, &whole, &[keep_all]).unwrap();
+    train(&tiny, &hurt, &[keep_all]).unwrap();
+    std::fs::remove_file(hurt.join("checkpoint-4/optimizer.safetensors")).unwrap();
+    let model = hurt.join("checkpoint-6/model.safetensors");
+    let half = std::fs::read(&model).unwrap().len() as u64 / 2;
+    std::fs::OpenOptions::new().write(true).open(&model).unwrap().set_len(half).unwrap();
+    train(&tiny, &hurt, &[keep_all]).unwrap();
+    assert_eq!(fingerprint(&whole), fingerprint(&hurt));
+    assert_eq!(damage(&hurt.join("checkpoint-4")), None, "the redone steps publish it anew");
+}
+
+#[test]
+fn a_changed_run_is_refused_with_every_difference() {
+    let tiny = Tiny::new();
+    let out = tiny.path("run");
+    train(&tiny, &out, &["train.max_steps=2"]).unwrap();
+    let refused = |set: &[&str], want: &[&str]| {
+        let error = train(&tiny, &out, set).unwrap_err();
+        assert_eq!(error.exit_code(), EXIT_RECIPE);
+        let text = error.to_string();
+        assert!(want.iter().all(|want| text.contains(want)), "{text}");
+    };
+    refused(
+        &["train.max_steps=2", "optimizer.learning_rate=0.5", "compression.schedule=none"],
+        &[
+            "[optimizer] learning_rate was 0.01, is 0.5",
+            "[compression] schedule was \"cosine\", is \"none\"",
+        ],
+    );
+    let text = std::fs::read_to_string(tiny.path("pictures.json")).unwrap();
+    tiny.write("pictures.json", &text.replace("It is red.", "It is rose."));
+    refused(&["train.max_steps=2"], &["sha256 of the mixture"]);
+}
+
+#[test]
+fn accumulation_of_four_ones_is_one_of_four() {
+    let tiny = Tiny::new();
+    for norm in ["sample", "token"] {
+        let norm = format!("train.loss_norm={norm}");
+        let run = |batch: &str, accumulation: &str| {
+            let out = tiny.path(&format!("{norm}-{batch}"));
+            let batch = format!("train.per_device_batch_size={batch}");
+            let accumulation = format!("train.gradient_accumulation_steps={accumulation}");
+            // A constant rate: the first update already moves weights.
+            let set =
+                [&norm, &batch, &accumulation, "schedule.warmup_ratio=0", "train.max_steps=2"];
+            train(&tiny, &out, &set).unwrap();
+            records(&out)
+        };
+        for (one, four) in run("1", "4").iter().zip(run("4", "1")) {
+            assert!((one.loss - four.loss).abs() <= 1e-6 * one.loss, "{} {}", one.loss, four.loss);
+            let off = (one.grad_norm - four.grad_norm).abs();
+            assert!(off <= 1e-5 * one.grad_norm, "{} {}", one.grad_norm, four.grad_norm);
+        }
+    }
+}
+
+#[test]
+fn recompute_trains_the_same_model() {
+    let tiny = Tiny::new();
+    let losses = |recompute: &str| -> Vec<f64> {
+        let out = tiny.path(recompute);
+        train(&tiny, &out, &[&format!("train.recompute={recompute}")]).unwrap();
+        records(&out).iter().map(|record| record.loss).collect()
+    };
+    for (kept, again) in losses("none").iter().zip(losses("layer")) {
+        assert!((kept - again).abs() < 1e-4 * kept, "{kept} {again}");
+    }
+}
+
+#[test]
+fn the_export_reloads_to_the_same_weights() {
+    let tiny = Tiny::new();
+    let out = tiny.path("run");
+    train(&tiny, &out, &[]).unwrap();
+    let tuned = xcomp_train::checkpoint::tensors::read_file(&out.join("last/model.safetensors"));
+    let exported =
+        xcomp_train::checkpoint::tensors::read_file(&out.join("export/model.safetensors"));
+    let (tuned, exported) = (tuned.unwrap(), exported.unwrap());
+    assert!(exported.len() > tuned.len(), "frozen weights are exported too");
+    for (name, tensor) in &tuned {
+        assert_eq!(exported.get(name), Some(tensor), "{name}");
+    }
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_the_run_and_can_be_looked_into() {
+    let tiny = Tiny::new();
+    let out = tiny.path("run");
+    // A rate that blows the weights up.
+    let set =
+        ["optimizer.learning_rate=1e30", "schedule.warmup_ratio=0", "optimizer.max_grad_norm=0"];
+    let error = train(&tiny, &out, &set).unwrap_err();
+    assert_eq!(error.exit_code(), 4, "{error}");
+    let Error::NonFinite { step, .. } = error else { panic!("{error}") };
+    let last = records(&out).pop().unwrap();
+    assert!(last.step == step && !(last.loss.is_finite() && last.grad_norm.is_finite()));
+    assert_eq!(damage(&out.join(format!("non_finite/checkpoint-{}", step - 1))), None);
+
+    let skipped = tiny.path("skipped");
+    let set = [&set[..], &["train.on_non_finite=skip"]].concat();
+    assert_eq!(train(&tiny, &skipped, &set).unwrap().step, 6);
+}
