@@ -3,7 +3,7 @@
 CARGO := cargo
 XCOMP := target/release/xcomp
 
-.PHONY: demo build test check native
+.PHONY: demo build test check bench-data native
 
 demo: build
 	$(XCOMP) demo
@@ -18,6 +18,13 @@ check: native
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps
+
+# Decoding and resizing beside decord and PyAV (in a virtual environment of its own), and memory over 500 samples.
+MEDIA ?= ../shared/media
+ROUNDS ?= 3
+bench-data: native
+	$(CARGO) build --release -p xcomp-data --example bench_data
+	scripts/bench-data.py $${CARGO_TARGET_DIR:-target}/release/examples/bench_data $(MEDIA) $(ROUNDS)
 
 native:
 	@scripts/native-libraries.sh

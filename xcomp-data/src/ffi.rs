@@ -4,23 +4,26 @@
     reason = "FFmpeg calls without a safe binding; each has its reason beside it"
 )]
 
+/// Something that is worth compiling for a newer CPU.
+pub(crate) trait Work {
+    /// Does it; `inline(always)`, as everything that it calls, else it is compiled for the oldest CPU only.
+    fn run(self);
+}
+
 /// Runs `work`, compiled for AVX2 where this CPU has it.
-///
-/// What `work` calls must be `inline(always)` to be compiled anew.
-#[inline]
-pub(crate) fn fastest<R>(work: impl FnOnce() -> R) -> R {
+pub(crate) fn fastest(work: impl Work) {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
         // SAFETY: the CPU has just been asked for AVX2.
         return unsafe { with_avx2(work) };
     }
-    work()
+    work.run();
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn with_avx2<R>(work: impl FnOnce() -> R) -> R {
-    work()
+fn with_avx2(work: impl Work) {
+    work.run();
 }
 
 #[cfg(feature = "video")]

@@ -1,8 +1,14 @@
 //! Pillow's antialiased resize of 8-bit RGB, bit for bit, and a coarser, faster one.
 //!
 //! Pillow (`Resample.c`): a horizontal pass, rounded to 8 bits, then a vertical one; weights are normalised in f64 and fixed to 22 bits.
+#![expect(
+    clippy::inline_always,
+    reason = "passes must be compiled with the features of their caller"
+)]
 
 use serde::{Deserialize, Serialize};
+
+use crate::ffi::{Work, fastest};
 
 /// Fraction bits of the fixed-point weights, as in Pillow (`32 - 8 - 2`).
 const PRECISION_BITS: u32 = 22;
@@ -74,7 +80,7 @@ pub fn resize_into(
     } else {
         let weights = Weights::new(source.width, width, how);
         narrow.resize(3 * width * source.height, 0);
-        crate::ffi::fastest(|| horizontal(source, &weights, &mut narrow));
+        fastest(Horizontal { source, weights: &weights, out: &mut narrow });
         Picture::packed(width, source.height, &narrow)
     };
     let start = out.len();
@@ -84,7 +90,7 @@ pub fn resize_into(
         (0..height).for_each(|y| out[3 * width * y..][..3 * width].copy_from_slice(narrow.row(y)));
     } else {
         let weights = Weights::new(source.height, height, how);
-        crate::ffi::fastest(|| vertical(narrow, &weights, out));
+        fastest(Vertical { source: narrow, weights: &weights, out });
     }
 }
 
@@ -129,6 +135,7 @@ impl Weights {
         weights
     }
 
+    #[inline(always)]
     fn window(&self, at: usize) -> (usize, &[i32]) {
         (self.starts[at], &self.values[at * self.taps..][..self.lengths[at]])
     }
@@ -157,9 +164,36 @@ fn fixed_point(weight: f64) -> i32 {
     (if scaled < 0.0 { scaled - 0.5 } else { scaled + 0.5 }) as i32
 }
 
+/// One pass of a resize.
+struct Horizontal<'a> {
+    source: Picture<'a>,
+    weights: &'a Weights,
+    out: &'a mut [u8],
+}
+
+/// The other one.
+struct Vertical<'a> {
+    source: Picture<'a>,
+    weights: &'a Weights,
+    out: &'a mut [u8],
+}
+
+impl Work for Horizontal<'_> {
+    #[inline(always)]
+    fn run(self) {
+        horizontal(self.source, self.weights, self.out);
+    }
+}
+
+impl Work for Vertical<'_> {
+    #[inline(always)]
+    fn run(self) {
+        vertical(self.source, self.weights, self.out);
+    }
+}
+
 /// Takes strips of rows, turned so that the rows of one column lie side by side.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
 fn horizontal(source: Picture<'_>, weights: &Weights, out: &mut [u8]) {
     let width = weights.starts.len();
     let mut strip = vec![[0_u8; STRIP_BYTES]; source.width];
@@ -183,7 +217,6 @@ fn horizontal(source: Picture<'_>, weights: &Weights, out: &mut [u8]) {
 }
 
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
 fn weighted_sum<const N: usize>(columns: &[[u8; N]], window: &[i32]) -> [u8; N] {
     let mut sums = [1_i32 << (PRECISION_BITS - 1); N];
     for (column, &weight) in columns.iter().zip(window) {
@@ -195,7 +228,6 @@ fn weighted_sum<const N: usize>(columns: &[[u8; N]], window: &[i32]) -> [u8; N] 
 }
 
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
 fn vertical(source: Picture<'_>, weights: &Weights, out: &mut [u8]) {
     let row_bytes = 3 * source.width;
     for (y, to) in out.chunks_exact_mut(row_bytes).enumerate() {
@@ -212,7 +244,6 @@ fn vertical(source: Picture<'_>, weights: &Weights, out: &mut [u8]) {
 }
 
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
 fn lane_sum(source: Picture<'_>, start: usize, window: &[i32], at: usize) -> [u8; LANE_BYTES] {
     let mut sums = [1_i32 << (PRECISION_BITS - 1); LANE_BYTES];
     for (row, &weight) in window.iter().enumerate() {
@@ -234,7 +265,6 @@ fn byte_sum(source: Picture<'_>, start: usize, window: &[i32], at: usize) -> u8 
 }
 
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
 fn clip8(sum: i32) -> u8 {
     (sum >> PRECISION_BITS).clamp(0, 255) as u8
 }
