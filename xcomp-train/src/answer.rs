@@ -75,6 +75,12 @@ impl Answerer {
         Ok(Self { model, config, compression, tokenizer, device: device.clone().inner() })
     }
 
+    /// The same model, answering under another compression: an untuned model under LP-Comp, say.
+    #[must_use]
+    pub fn with_compression(self, compression: CompressionPlan) -> Self {
+        Self { compression, ..self }
+    }
+
     /// Sizes of the model.
     pub fn config(&self) -> &ModelConfig {
         &self.config

@@ -2,6 +2,8 @@
 
 mod ask;
 mod data;
+#[cfg(feature = "video")]
+mod demo;
 mod doctor;
 mod export;
 mod plan;
@@ -36,6 +38,9 @@ enum Verb {
     Export(export::ExportArgs),
     /// Looks at the mixture of a recipe.
     Data(data::DataArgs),
+    /// Makes its own small world, tunes a tiny model on it with LP-Comp, and asks it held-out questions.
+    #[cfg(feature = "video")]
+    Demo(demo::DemoArgs),
     /// Prints what this machine has: devices, features, libraries.
     Doctor(doctor::DoctorArgs),
 }
@@ -83,6 +88,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Train(args) => train::run(&args),
         Verb::Export(args) => export::run(&args),
         Verb::Data(args) => data::run(&args),
+        #[cfg(feature = "video")]
+        Verb::Demo(args) => demo::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
     };
     match result {

@@ -1,8 +1,13 @@
 //! `xcomp demo`: makes its own material by code, trains on it with LP-Comp, and shows what was learnt.
 
+pub mod base;
 pub mod bpe;
 pub mod error;
 pub mod question;
+pub mod quiz;
 pub mod random;
+pub mod run;
 pub mod scene;
+pub mod things;
+mod weights;
 pub mod world;

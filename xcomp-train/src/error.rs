@@ -134,6 +134,10 @@ pub enum Error {
     /// Memory ran out.
     #[error("out of memory: {0}")]
     Memory(String),
+    /// The demo.
+    #[cfg(feature = "video")]
+    #[error(transparent)]
+    Demo(#[from] crate::demo::error::DemoError),
     /// A file.
     #[error("{action} {path}: {source}")]
     File {
@@ -164,6 +168,8 @@ impl Error {
             Error::NonFinite { .. } => EXIT_NON_FINITE,
             Error::Memory(_) => EXIT_MEMORY,
             Error::Stopped { .. } => EXIT_STOPPED,
+            #[cfg(feature = "video")]
+            Error::Demo(_) => 1,
             Error::Model(_)
             | Error::File { .. }
             | Error::Checkpoint { .. }

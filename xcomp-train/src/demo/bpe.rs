@@ -24,13 +24,17 @@ const TEMPLATE: [&str; 4] = [
     "\nThe video lasts for 2.00 seconds, and 16 frames are uniformly sampled from it. \n",
 ];
 
-/// Trains on `texts` and the chat template, and writes a `tokenizer.json` of at most `vocab_size` tokens.
+/// Trains on `texts` and the chat template, writes a `tokenizer.json` of at most `vocab_size` tokens, and returns how many it has.
 ///
 /// # Errors
 /// If the trainer fails or the file cannot be written.
-pub fn write_tokenizer(path: &Path, texts: &[String], vocab_size: usize) -> Result<(), DemoError> {
+pub fn write_tokenizer(
+    path: &Path,
+    texts: &[String],
+    vocab_size: usize,
+) -> Result<usize, DemoError> {
     train(texts, vocab_size)
-        .and_then(|tokenizer| tokenizer.save(path, true))
+        .and_then(|tokenizer| tokenizer.save(path, true).map(|()| tokenizer.get_vocab_size(true)))
         .map_err(|source| DemoError::Tokenizer { path: path.to_owned(), source })
 }
 
@@ -93,7 +97,7 @@ mod tests {
         for (at, mark) in SPECIAL_TOKENS.iter().enumerate() {
             assert_eq!(ids(&tokenizer, mark), [(size - 3 + at) as u32]);
         }
-        for word in ["\n", "red", "yellow", "left", "down", "assistant", " helpful"] {
+        for word in ["\n", "red", "yellow", "grows", "shrinks", "assistant", " helpful"] {
             assert_eq!(ids(&tokenizer, word).len(), 1, "{word:?}");
         }
         let turn = "<|im_start|>assistant\nred<|im_end|>\n";

@@ -34,6 +34,16 @@ pub enum DemoError {
         /// What the trainer said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Training did what it should not: the loss stayed up.
+    #[error(
+        "the loss went from {first:.3} to {last:.3}, not to half of it; this is a fault of the program"
+    )]
+    NotLearnt {
+        /// Mean loss of the first steps.
+        first: f64,
+        /// Mean loss of the last steps.
+        last: f64,
+    },
 }
 
 impl DemoError {

@@ -1,6 +1,7 @@
 //! What is asked about a scene, and the answer that its frames give.
 
-use super::scene::{Colour, Direction, Scene};
+use super::scene::Scene;
+use super::things::{Colour, Growth};
 
 /// A question that only the video answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -9,20 +10,20 @@ pub enum Question {
     FirstColour,
     /// The colour at the end.
     LastColour,
-    /// Where the shape goes.
-    Direction,
+    /// How the size changes.
+    Growth,
 }
 
 impl Question {
     /// Every question.
-    pub const ALL: [Self; 3] = [Self::FirstColour, Self::LastColour, Self::Direction];
+    pub const ALL: [Self; 3] = [Self::FirstColour, Self::LastColour, Self::Growth];
 
     /// Its name in tables and files.
     pub fn kind(self) -> &'static str {
         match self {
             Self::FirstColour => "first_color",
             Self::LastColour => "last_color",
-            Self::Direction => "direction",
+            Self::Growth => "growth",
         }
     }
 
@@ -31,15 +32,15 @@ impl Question {
         match self {
             Self::FirstColour => "What color comes first?",
             Self::LastColour => "What color comes last?",
-            Self::Direction => "Which way does the shape move?",
+            Self::Growth => "How does the size change?",
         }
     }
 
     /// What one could answer without a look at the video; as likely as each other.
     pub fn candidates(self) -> Vec<&'static str> {
         match self {
-            Self::FirstColour | Self::LastColour => Colour::ALL.map(Colour::word).to_vec(),
-            Self::Direction => Direction::ALL.map(Direction::word).to_vec(),
+            Self::FirstColour | Self::LastColour => Colour::ALL.iter().map(|c| c.word()).collect(),
+            Self::Growth => Growth::ALL.iter().map(|growth| growth.word()).collect(),
         }
     }
 
@@ -48,7 +49,7 @@ impl Question {
         match self {
             Self::FirstColour => scene.colours[0].word(),
             Self::LastColour => scene.colours[1].word(),
-            Self::Direction => scene.direction.word(),
+            Self::Growth => scene.growth().word(),
         }
     }
 }
@@ -65,7 +66,8 @@ mod tests {
         for question in Question::ALL {
             for candidate in question.candidates() {
                 let count = scenes.iter().filter(|s| question.answer(s) == candidate).count();
-                assert!((25..80).contains(&count), "{question:?} {candidate} {count}");
+                let expect = scenes.len() / question.candidates().len();
+                assert!(count.abs_diff(expect) < 25, "{question:?} {candidate} {count}");
             }
             assert!(scenes.iter().all(|s| question.candidates().contains(&question.answer(s))));
         }

@@ -1,0 +1,155 @@
+//! The demo's base checkpoint: a tiny folder in the shape of VideoChat-Flash-2B, with seeded random weights.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::bpe::{SPECIAL_TOKENS, write_tokenizer};
+use super::error::DemoError;
+use super::scene::SIDE;
+use super::weights::write_weights;
+
+/// Sizes of the tiny model.
+///
+/// A frame is 8 x 8 patches, so the connector merges 64 patches into 16 tokens, in two halvings as the released one does in six rounds.
+#[derive(Clone, Debug)]
+pub struct BaseOptions {
+    /// Rows of the embedding table; at least as many as the tokenizer has tokens.
+    pub vocab_size: usize,
+    /// Width of the language model.
+    pub hidden_size: usize,
+    /// Width of its feed-forward blocks.
+    pub intermediate_size: usize,
+    /// Decoder layers; the cosine schedule needs at least 9 to reach one token from 16.
+    pub num_hidden_layers: usize,
+    /// Query heads.
+    pub num_attention_heads: usize,
+    /// Key and value heads.
+    pub num_key_value_heads: usize,
+    /// Base of the rotary frequencies: short sequences need few slow ones.
+    pub rope_theta: f64,
+    /// Width of the vision tower.
+    pub vision_hidden_size: usize,
+    /// Attention heads of the tower.
+    pub vision_heads: usize,
+    /// Blocks of the tower that are built.
+    pub vision_blocks: usize,
+    /// Pixels per side of a patch.
+    pub patch_size: usize,
+    /// Fixes every weight.
+    pub seed: u64,
+}
+
+impl Default for BaseOptions {
+    fn default() -> Self {
+        Self {
+            vocab_size: 512,
+            hidden_size: 64,
+            intermediate_size: 128,
+            num_hidden_layers: 9,
+            num_attention_heads: 4,
+            num_key_value_heads: 2,
+            rope_theta: 1000.0,
+            vision_hidden_size: 64,
+            vision_heads: 2,
+            vision_blocks: 1,
+            patch_size: 8,
+            seed: 0,
+        }
+    }
+}
+
+/// Writes `config.json`, `generation_config.json`, `tokenizer.json` and `model.safetensors` into `folder`.
+///
+/// # Errors
+/// If the tokenizer cannot be trained on `texts` or a file cannot be written.
+pub fn write_base(folder: &Path, texts: &[String], options: &BaseOptions) -> Result<(), DemoError> {
+    fs::create_dir_all(folder).map_err(DemoError::write(folder))?;
+    let tokens = write_tokenizer(&folder.join("tokenizer.json"), texts, options.vocab_size)?;
+    let special = SPECIAL_TOKENS.len();
+    let [endoftext, _im_start, im_end] = [0, 1, 2].map(|at| tokens - special + at);
+    let generation = json!({
+        "bos_token_id": endoftext, "pad_token_id": endoftext,
+        "eos_token_id": [im_end, endoftext], "do_sample": false,
+    });
+    let config = config(options, endoftext, im_end);
+    for (name, value) in [("config.json", &config), ("generation_config.json", &generation)] {
+        let path = folder.join(name);
+        fs::write(&path, format!("{value:#}\n")).map_err(DemoError::write(&path))?;
+    }
+    write_weights(&folder.join("model.safetensors"), options)
+}
+
+/// The keys of the released `config.json`, with tiny sizes.
+fn config(options: &BaseOptions, endoftext: usize, im_end: usize) -> Value {
+    json!({
+        "architectures": ["LlavaQwenForCausalLM"],
+        "model_type": "qwen2",
+        "hidden_act": "silu",
+        "vocab_size": options.vocab_size,
+        "hidden_size": options.hidden_size,
+        "intermediate_size": options.intermediate_size,
+        "num_hidden_layers": options.num_hidden_layers,
+        "num_attention_heads": options.num_attention_heads,
+        "num_key_value_heads": options.num_key_value_heads,
+        "max_position_embeddings": 4096,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": options.rope_theta,
+        "tie_word_embeddings": true,
+        "use_sliding_window": false,
+        "attention_dropout": 0.0,
+        "bos_token_id": endoftext,
+        "eos_token_id": im_end,
+        "torch_dtype": "float32",
+        "mm_vision_tower": "umt-demo",
+        "mm_vision_select_layer": -2,
+        "mm_hidden_size": options.vision_hidden_size,
+        "mm_projector_type": "tome16_mlp_hd64",
+        "mm_local_num_frames": 8,
+        "mm_patch_merge_type": "flat",
+        "mm_newline_position": "one_token",
+        "mm_llm_compress": false,
+        "vision_encode_type": "video_image",
+        "image_aspect_ratio": "square",
+        "frame_aspect_ratio": "square",
+        "tokenizer_model_max_length": 4096,
+        "tokenizer_padding_side": "right",
+        "vision_config": {
+            "image_size": SIDE,
+            "patch_size": options.patch_size,
+            "hidden_size": options.vision_hidden_size,
+            "num_hidden_layers": options.vision_blocks + 1, // the selected layer -2 drops the last
+            "num_attention_heads": options.vision_heads,
+            "intermediate_size": 4 * options.vision_hidden_size,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use xcomp_model::config::ModelConfig;
+
+    use super::*;
+    use crate::demo::world::{World, WorldOptions};
+
+    #[test]
+    fn the_folder_is_the_same_for_a_seed_and_its_config_loads() {
+        let options = WorldOptions { train_clips: 1, held_out_clips: 1, seed: 0 };
+        let texts = World::draw_lots(options).texts();
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        for folder in &folders {
+            write_base(folder.path(), &texts, &BaseOptions::default()).unwrap();
+        }
+        for name in ["config.json", "generation_config.json", "tokenizer.json", "model.safetensors"]
+        {
+            let [a, b] = [0, 1].map(|at| fs::read(folders[at].path().join(name)).unwrap());
+            assert!(a == b, "{name} differs");
+        }
+        let config = ModelConfig::from_file(&folders[0].path().join("config.json")).unwrap();
+        assert_eq!((config.llm.num_hidden_layers, config.llm.head_dim()), (9, 16));
+        assert_eq!((config.vision.patches(), config.vision.depth), (64, 1));
+        assert_eq!(config.projector.tokens_per_frame, 16);
+        assert!(config.vision.patches() > config.projector.tokens_per_frame);
+    }
+}

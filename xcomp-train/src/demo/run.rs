@@ -1,0 +1,168 @@
+//! The demo from nothing to a table: make a world, tune on it, export, reload, ask.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::base::{BaseOptions, write_base};
+use super::error::DemoError;
+use super::question::Question;
+use super::quiz::{Score, ask, questions};
+use super::world::{World, WorldOptions};
+use crate::answer::Answerer;
+use crate::device::{self, Choice};
+use crate::error::Error;
+use crate::meter::peak_rss_bytes;
+use crate::plan::{GIB, Plan};
+use crate::recipe::Recipe;
+use crate::run::{EXPORT, train_recipe};
+use crate::stop::Stop;
+
+/// The recipe that the demo trains, in the repository as `recipes/demo.toml`.
+const RECIPE: &str = include_str!("../../../recipes/demo.toml");
+
+/// How much of the world is made.
+const WORLD: WorldOptions = WorldOptions { train_clips: 800, held_out_clips: 60, seed: 0 };
+
+/// What the demo shows.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// One row for each kind of question, and one for all.
+    pub rows: Vec<Row>,
+    /// Mean loss of the steps up to the first record.
+    pub loss_first: f64,
+    /// Mean loss of the steps up to the last record.
+    pub loss_last: f64,
+    /// Optimizer steps.
+    pub steps: usize,
+    /// Tokens of a frame in each layer.
+    pub tokens_per_layer: Vec<usize>,
+    /// Seconds of training.
+    pub train_s: f64,
+    /// Seconds of everything.
+    pub total_s: f64,
+    /// Largest memory of the process, in GiB.
+    pub peak_gib: f64,
+}
+
+/// Accuracy on held-out questions of one kind.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    /// The kind.
+    pub kind: String,
+    /// What guessing among the possible answers gives.
+    pub chance: f64,
+    /// The base model under the same compression.
+    pub before: Score,
+    /// The tuned model, exported and reloaded.
+    pub after: Score,
+}
+
+/// Runs the whole demo inside `folder`.
+///
+/// # Errors
+/// If a step fails, or the loss does not fall to half.
+pub fn run(folder: &Path, device: Choice) -> Result<Report, Error> {
+    let started = Instant::now();
+    let world = World::draw_lots(WORLD);
+    let files = world.write(&folder.join("world"))?;
+    let base = folder.join("base");
+    write_base(&base, &world.texts(), &BaseOptions::default())?;
+    let recipe_path = folder.join("demo.toml");
+    std::fs::write(&recipe_path, RECIPE).map_err(DemoError::write(&recipe_path))?;
+    let recipe = Recipe::load(&recipe_path, &[])?;
+    let plan = Plan::new(recipe.clone(), Some(world.train.len()))?;
+
+    let asked = questions(&files.held_out)?;
+    let world_folder = folder.join("world");
+    let opened = device::open(device)?;
+    let untuned = Answerer::open(&base, &opened)?.with_compression(plan.compression.clone());
+    let before = ask(&untuned, &world_folder, &asked)?;
+
+    let run = folder.join("run");
+    let summary = train_recipe(recipe, &run, device, Stop::never())?;
+    let tuned = Answerer::open(&run.join(EXPORT), &opened)?;
+    let after = ask(&tuned, &world_folder, &asked)?;
+
+    let losses: Vec<f64> = crate::metrics::read(&run.join("metrics.jsonl"))?
+        .into_values()
+        .map(|record| record.loss)
+        .collect();
+    let report = Report {
+        rows: rows(&before, &after),
+        loss_first: losses.first().copied().unwrap_or(f64::NAN),
+        loss_last: losses.last().copied().unwrap_or(f64::NAN),
+        steps: summary.step,
+        tokens_per_layer: tuned.compression().tokens_per_layer().to_vec(),
+        train_s: summary.seconds,
+        total_s: started.elapsed().as_secs_f64(),
+        peak_gib: peak_rss_bytes() as f64 / GIB,
+    };
+    let fell = report.loss_last <= report.loss_first / 2.0; // a loss that is not a number has not fallen
+    if !fell {
+        return Err(
+            DemoError::NotLearnt { first: report.loss_first, last: report.loss_last }.into()
+        );
+    }
+    Ok(report)
+}
+
+fn rows(before: &BTreeMap<String, Score>, after: &BTreeMap<String, Score>) -> Vec<Row> {
+    let of = |scores: &BTreeMap<String, Score>, kind: &str| {
+        scores.get(kind).copied().unwrap_or_default()
+    };
+    let mut rows: Vec<Row> = Question::ALL
+        .into_iter()
+        .map(|question| Row {
+            kind: question.kind().to_owned(),
+            chance: 1.0 / question.candidates().len() as f64,
+            before: of(before, question.kind()),
+            after: of(after, question.kind()),
+        })
+        .collect();
+    let sum = |score: fn(&Row) -> Score| Score {
+        right: rows.iter().map(|row| score(row).right).sum(),
+        asked: rows.iter().map(|row| score(row).asked).sum(),
+    };
+    let chance = rows.iter().map(|row| row.chance).sum::<f64>() / rows.len() as f64;
+    rows.push(Row {
+        kind: "all".into(),
+        chance,
+        before: sum(|row| row.before),
+        after: sum(|row| row.after),
+    });
+    rows
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tokens: Vec<String> = self.tokens_per_layer.iter().map(ToString::to_string).collect();
+        writeln!(f, "held-out questions     chance   before    after   right/asked")?;
+        for row in &self.rows {
+            writeln!(
+                f,
+                "{:<20} {:>7.0} % {:>6.0} % {:>6.0} % {:>9}/{}",
+                row.kind,
+                100.0 * row.chance,
+                100.0 * row.before.accuracy(),
+                100.0 * row.after.accuracy(),
+                row.after.right,
+                row.after.asked
+            )?;
+        }
+        writeln!(
+            f,
+            "loss {:.3} -> {:.3} in {} steps",
+            self.loss_first, self.loss_last, self.steps
+        )?;
+        writeln!(f, "tokens of a frame in each layer: {}", tokens.join(" "))?;
+        write!(
+            f,
+            "{:.0} s, of which training {:.0} s; peak memory {:.2} GiB",
+            self.total_s, self.train_s, self.peak_gib
+        )
+    }
+}

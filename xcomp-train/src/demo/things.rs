@@ -1,0 +1,96 @@
+//! The things of the demo's world: colours, outlines, and what they do.
+
+/// Declares a list of things with a word for each.
+macro_rules! things {
+    ($(#[$doc:meta])* $name:ident { $($(#[$thing_doc:meta])* $thing:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$thing_doc])* $thing,)* }
+
+        impl $name {
+            /// Every one of them.
+            pub const ALL: &[Self] = &[$(Self::$thing),*];
+
+            /// The word for it.
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$thing => $word,)* }
+            }
+        }
+    };
+}
+
+things! {
+    /// A colour that a shape can have.
+    Colour {
+        /// `[220, 40, 40]`.
+        Red = "red",
+        /// `[40, 190, 60]`.
+        Green = "green",
+        /// `[50, 80, 230]`.
+        Blue = "blue",
+        /// `[225, 210, 50]`.
+        Yellow = "yellow",
+    }
+}
+
+things! {
+    /// How the size of a shape changes over a clip.
+    Growth {
+        /// From small to large.
+        Grows = "grows",
+        /// From large to small.
+        Shrinks = "shrinks",
+        /// It keeps a middle size.
+        Stays = "stays",
+    }
+}
+
+things! {
+    /// Where a shape goes, seen from the viewer.
+    Direction {
+        /// From the right edge to the left.
+        Left = "left",
+        /// From the left edge to the right.
+        Right = "right",
+        /// From the bottom to the top.
+        Up = "up",
+        /// From the top to the bottom.
+        Down = "down",
+    }
+}
+
+things! {
+    /// The outline of a shape.
+    Outline {
+        /// A filled square.
+        Square = "square",
+        /// A filled circle.
+        Disc = "disc",
+        /// A square with a dark middle.
+        Frame = "frame",
+    }
+}
+
+impl Colour {
+    /// Its RGB value as drawn.
+    pub fn rgb(self) -> [u8; 3] {
+        match self {
+            Self::Red => [220, 40, 40],
+            Self::Green => [40, 190, 60],
+            Self::Blue => [50, 80, 230],
+            Self::Yellow => [225, 210, 50],
+        }
+    }
+}
+
+impl Outline {
+    /// Whether it covers the point, given from -1 to 1 in both directions.
+    pub fn covers(self, x: f64, y: f64) -> bool {
+        let square = x.abs().max(y.abs());
+        match self {
+            Self::Square => square <= 1.0,
+            Self::Disc => x.hypot(y) <= 1.0,
+            Self::Frame => (0.5..=1.0).contains(&square),
+        }
+    }
+}
