@@ -3,7 +3,7 @@
 CARGO := cargo
 XCOMP := target/release/xcomp
 
-.PHONY: demo build test check bench-data native
+.PHONY: demo build test torture check bench-data native
 
 demo: build
 	$(XCOMP) demo
@@ -13,6 +13,10 @@ build: native
 
 test: native
 	$(CARGO) test --release --workspace
+
+# Kills a training process 200 times, inside steps and inside saves; the short form is part of `make test`.
+torture: native
+	XCOMP_TORTURE=200 $(CARGO) test --release --workspace --test torture
 
 check: native
 	$(CARGO) fmt --all --check

@@ -20,7 +20,7 @@ pub use compare::{
 pub use fixture::{Ended, TinyRun};
 pub use golden::{Case, HostData, HostTensor, case, cases, golden_roots};
 pub use llm::{case_schedule, compare_gradients, compare_hidden, prompts};
-pub use material::{media_root, shared_root, skipped};
+pub use material::{kills, media_root, shared_root, skipped};
 pub use module::{gradients, host, load_case, weights};
 #[cfg(feature = "video")]
 pub use tiny::Tiny;

@@ -48,6 +48,16 @@ pub fn skipped(test: &str, why: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
 }
 
+/// How many times the kill test kills: `XCOMP_TORTURE`, else 20.
+///
+/// # Panics
+///
+/// If the variable is no number.
+pub fn kills() -> usize {
+    let given = environment("XCOMP_TORTURE");
+    given.map_or(20, |kills| kills.to_string_lossy().parse().expect("XCOMP_TORTURE is a number"))
+}
+
 /// The folder of the workspace's `Cargo.toml`.
 pub(crate) fn workspace_root() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();

@@ -38,9 +38,33 @@ pub struct TrainState {
     pub position: Position,
     /// The best checkpoint so far.
     pub best: Option<Best>,
+    /// Losses since the last regular save, for the choice of the best.
+    pub interval: Interval,
     /// Running mean of the loss, for the spike watch.
     pub loss_mean: Option<f64>,
     identity: Identity,
+}
+
+/// Logged losses of a part of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    sum: f64,
+    count: usize,
+}
+
+impl Interval {
+    /// Notes a loss; one that is not finite says nothing about the rest.
+    pub fn add(&mut self, loss: f64) {
+        if loss.is_finite() {
+            self.sum += loss;
+            self.count += 1;
+        }
+    }
+
+    /// Their mean.
+    pub fn mean(self) -> f64 {
+        self.sum / self.count.max(1) as f64
+    }
 }
 
 /// A checkpoint by its mean loss since the one before it.
@@ -60,6 +84,7 @@ struct Stored {
     optimizer_step: u64,
     position: Position,
     best: Option<Best>,
+    interval: Interval,
     loss_mean: Option<f64>,
     identity: Identity,
 }
@@ -83,6 +108,7 @@ impl TrainState {
             optim: AdamWState::default(),
             position: Position::start(),
             best: None,
+            interval: Interval::default(),
             loss_mean: None,
             identity,
         })
@@ -124,6 +150,7 @@ impl TrainState {
             },
             position: stored.position,
             best: stored.best,
+            interval: stored.interval,
             loss_mean: stored.loss_mean,
             identity: state.identity,
         })
@@ -137,6 +164,7 @@ impl TrainState {
             optimizer_step: self.optim.step,
             position: self.position.clone(),
             best: self.best,
+            interval: self.interval,
             loss_mean: self.loss_mean,
             identity: self.identity.clone(),
         };

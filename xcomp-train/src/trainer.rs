@@ -123,7 +123,7 @@ pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Su
         if save || log_due(plan, step) {
             let record = meter.record(plan, step, grad_norm); // the loop's only host sync
             sound = guard(task, &mut state, &record, step_start, report)?;
-            saves.note(record.loss);
+            state.interval.add(record.loss);
             last = Some(record);
         }
 

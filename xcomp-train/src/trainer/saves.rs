@@ -14,26 +14,19 @@ pub(super) struct Saves<'a> {
     /// The newest step on disk or on its way there.
     newest: usize,
     last: Option<Saved>,
-    /// Losses since the last save: their sum and number.
-    losses: (f64, usize),
 }
 
 impl<'a> Saves<'a> {
     /// Nothing to save yet: step `step` is on disk, or 0.
     pub(super) fn new(task: &'a Training<'a>, step: usize) -> Self {
         let saver = Saver::new(Checkpoints::open(task.run));
-        Self { task, saver, newest: step, last: None, losses: (0.0, 0) }
+        Self { task, saver, newest: step, last: None }
     }
 
     /// Whether a checkpoint follows 1-based `step`.
     pub(super) fn due(&self, step: usize) -> bool {
         let every = self.task.plan.recipe.checkpoint.save_steps;
         step == self.task.plan.steps || (every > 0 && step.is_multiple_of(every))
-    }
-
-    /// Notes a loss, for the choice of the best checkpoint.
-    pub(super) fn note(&mut self, loss: f64) {
-        self.losses = (self.losses.0 + loss, self.losses.1 + 1);
     }
 
     /// Copies the state to the host and begins to write it.
@@ -43,8 +36,7 @@ impl<'a> Saves<'a> {
         stop: &mut Stop,
         report: &mut Report,
     ) -> Result<(), Error> {
-        let (sum, count) = std::mem::take(&mut self.losses);
-        let loss = sum / count.max(1) as f64;
+        let loss = std::mem::take(&mut state.interval).mean();
         if state.best.is_none_or(|best| loss < best.loss) {
             state.best = Some(Best { step: state.step, loss });
         }

@@ -1,0 +1,188 @@
+//! The program as users meet it: arguments, exit codes, error lines, stdout and stderr.
+
+#![cfg(feature = "video")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use xcomp_tests::Tiny;
+
+fn xcomp(arguments: &[&str]) -> Output {
+    let program = env!("CARGO_BIN_EXE_xcomp-under-test");
+    Command::new(program).args(arguments).current_dir(root()).output().unwrap()
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Runs the program; its exit code and what it says on stderr, or stdout if it succeeds.
+fn check(arguments: &[&str], code: i32, want: &[&str]) {
+    let output = xcomp(arguments);
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{out}\n{err}");
+    let text = if code == 0 { &out } else { &err };
+    for want in want {
+        assert!(text.contains(want), "{arguments:?} says not `{want}` but\n{text}");
+    }
+    assert!(!err.contains("panicked"), "{err}");
+}
+
+#[test]
+fn the_missions_recipe_is_planned_with_no_weights_present() {
+    check(
+        &["plan", "recipes/xcomp-2b.toml"],
+        0,
+        &[
+            "1,543,714,304",
+            "of 1,838,128,640",
+            "16 16 16 15 15 14 14 13 12 12 11 10 9 9 8 7 6 5 5 4 3 3 2 2 1 1 1 1",
+            "2,247 of 32 samples, warm-up 68",
+        ],
+    );
+    check(
+        &["plan", "recipes/xcomp-2b-released.toml", "--format", "json"],
+        0,
+        &[
+            "\"tuned\": 1547649536",
+            "\"total\": 1838128640",
+            "\"steps\": 2247",
+            "\"warmup_steps\": 68",
+        ],
+    );
+}
+
+#[test]
+fn a_wrong_key_is_named_with_line_and_suggestion_within_50_ms() {
+    let tiny = Tiny::new();
+    tiny.write("wrong.toml", "[model]\ncheckpoint = \"x\"\n[optimizer]\nlearning_rat = 1e-5\n");
+    let path = tiny.path("wrong.toml");
+    let path = path.to_str().unwrap();
+    let line = format!(
+        "{path}:4: unknown key `learning_rat` in [optimizer]; did you mean `learning_rate`?"
+    );
+    check(&["train", path], 2, &[&line]);
+    let fastest = (0..5)
+        .map(|_| {
+            let begun = Instant::now();
+            xcomp(&["train", path]);
+            begun.elapsed()
+        })
+        .min()
+        .unwrap();
+    assert!(fastest < Duration::from_millis(50), "{fastest:?}");
+}
+
+#[test]
+fn wrong_arguments_and_missing_files_exit_with_2() {
+    check(&["train"], 2, &["<RECIPE>"]);
+    check(&["trian"], 2, &["unrecognized subcommand 'trian'"]);
+    check(&["train", "nowhere.toml"], 2, &["cannot read the recipe nowhere.toml"]);
+    check(&["train", "recipes/xcomp-2b.toml", "--device", "gpu"], 2, &["`gpu` is no device"]);
+    check(&["train", "recipes/xcomp-2b.toml", "--budget", "soon"], 2, &["`soon` is no duration"]);
+    check(&["plan", "recipes/xcomp-2b.toml", "--set", "steps=3"], 2, &["table.key=value"]);
+    check(
+        &["plan", "recipes/xcomp-2b.toml", "--set", "model.config=nowhere.json"],
+        2,
+        &["nowhere.json"],
+    );
+    check(&["export", "nowhere", "out"], 1, &["no complete checkpoint"]);
+    check(&["--version"], 0, &["xcomp"]);
+    check(&["help"], 0, &["plan", "train", "export", "data", "doctor"]);
+    check(&["doctor"], 0, &["cpu: works"]);
+}
+
+#[test]
+fn a_run_is_trained_exported_and_continued() {
+    let tiny = Tiny::new();
+    let recipe = tiny.path("recipe.toml");
+    let (recipe, run, export) = (recipe.to_str().unwrap(), tiny.path("run"), tiny.path("export"));
+    let (run, export) = (run.to_str().unwrap(), export.to_str().unwrap());
+    check(&["train", recipe, "--out", run, "--device", "cpu"], 0, &["6 steps, loss"]);
+    check(&["train", recipe, "--out", run, "--device", "cpu"], 0, &["6 steps"]);
+    check(&["export", run, export, "--step", "4"], 0, &["exported step 4"]);
+    for name in ["model.safetensors", "config.json", "tokenizer.json"] {
+        assert!(Path::new(export).join(name).is_file(), "{name}");
+    }
+    check(
+        &["train", recipe, "--out", run, "--set", "train.seed=7"],
+        2,
+        &["belongs to another run", "[train] seed was 42, is 7"],
+    );
+}
+
+#[test]
+fn unusable_data_exits_with_3() {
+    let tiny = Tiny::new();
+    let recipe = tiny.path("recipe.toml");
+    let recipe = recipe.to_str().unwrap();
+    let with = |set: &str, want: &[&str]| {
+        let run = tiny.path("run");
+        check(&["train", recipe, "--out", run.to_str().unwrap(), "--set", set], 3, want);
+    };
+    with("data.mixture=nowhere.yaml", &["nowhere.yaml"]);
+    tiny.write("not-a-tokenizer.json", "{}");
+    with("model.tokenizer=not-a-tokenizer.json", &["not-a-tokenizer.json"]);
+    with("model.model_max_length=20", &["model_max_length is 20"]);
+    // Every picture is broken: no neighbour can stand in.
+    for index in 0..9 {
+        tiny.write(&format!("media/picture_{index}.png"), "not a picture");
+    }
+    for (folder, frame) in (0..3).flat_map(|folder| (0..16).map(move |frame| (folder, frame))) {
+        tiny.write(&format!("media/folder_{folder}/frame_{frame}.png"), "not a picture");
+    }
+    with("data.on_broken=neighbour", &["cannot be read"]);
+    with("data.on_broken=stop", &["cannot be read"]);
+    check(&["data", "lint", recipe], 3, &["12 of 12 samples cannot be used"]);
+}
+
+#[test]
+fn the_mixture_is_reported() {
+    let tiny = Tiny::new();
+    let recipe = tiny.path("recipe.toml");
+    let recipe = recipe.to_str().unwrap();
+    check(&["data", "lint", recipe], 0, &["12 samples over 12 media, 0 cannot be used"]);
+    check(
+        &["data", "stats", recipe],
+        0,
+        &["12 samples (9 images, 3 videos)", "pictures", "folders"],
+    );
+    check(&["data", "show", recipe, "--index", "1"], 0, &["It is green."]);
+    check(&["data", "show", recipe, "--index", "99"], 3, &["the mixture has 12"]);
+}
+
+#[test]
+fn damaged_base_weights_are_named() {
+    let tiny = Tiny::new();
+    let recipe = tiny.path("recipe.toml");
+    let recipe = recipe.to_str().unwrap();
+    let (run, base) = (tiny.path("run"), tiny.path("run/export"));
+    check(&["train", recipe, "--out", run.to_str().unwrap()], 0, &[]);
+    let weights = base.join("model.safetensors");
+    let checkpoint = format!("model.checkpoint={}", base.display());
+    let tuned = tiny.path("tuned");
+    let train = |code, want: &[&str]| {
+        let tuned = tuned.to_str().unwrap();
+        let set = ["--set", &checkpoint, "--set", "model.init=checkpoint"];
+        check(&[&["train", recipe, "--out", tuned], &set[..]].concat(), code, want);
+    };
+    let bytes = std::fs::read(&weights).unwrap();
+    std::fs::write(&weights, &bytes[..bytes.len() / 2]).unwrap();
+    train(1, &["model.safetensors"]);
+    std::fs::remove_file(&weights).unwrap();
+    train(1, &[base.to_str().unwrap()]);
+    std::fs::write(&weights, &bytes).unwrap();
+    let config = std::fs::read_to_string(tiny.path("config.json")).unwrap();
+    tiny.write(
+        "config.json",
+        &config.replace(
+            "\"intermediate_size\":32,\"num_hidden_layers\":9",
+            "\"intermediate_size\":48,\"num_hidden_layers\":9",
+        ),
+    );
+    train(1, &["shape", "48"]);
+    tiny.write("config.json", &config);
+    train(0, &["6 steps"]);
+}

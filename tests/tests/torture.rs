@@ -1,0 +1,211 @@
+//! Runs that are killed, signalled, out of time or out of disk.
+//!
+//! `XCOMP_TORTURE` says how many times the kill test kills (default 20; `make torture` 200).
+
+#![cfg(feature = "video")]
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use xcomp_data::PythonRandom;
+use xcomp_tests::{Tiny, kills};
+use xcomp_train::checkpoint::Checkpoints;
+use xcomp_train::checkpoint::manifest::damage;
+use xcomp_train::files::size_and_sha256;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_xcomp-under-test");
+
+fn start(tiny: &Tiny, run: &Path, extra: &[&str]) -> Child {
+    let mut command = Command::new(PROGRAM);
+    command.arg("train").arg(tiny.path("recipe.toml")).arg("--out").arg(run).args(extra);
+    command.args(["--device", "cpu"]).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+fn finish(child: Child) -> Output {
+    child.wait_with_output().unwrap()
+}
+
+/// Hashes of weights, moments and everything else, the order of the next samples included.
+fn fingerprint(run: &Path) -> BTreeMap<&'static str, String> {
+    ["model.safetensors", "optimizer.safetensors", "train_state.json"]
+        .map(|name| (name, size_and_sha256(&run.join("last").join(name)).unwrap().1))
+        .into()
+}
+
+/// The newest step on disk; every published checkpoint must be whole.
+fn newest(run: &Path) -> usize {
+    let folders = Checkpoints::open(run).folders().unwrap();
+    for saved in &folders {
+        assert_eq!(damage(&saved.folder), None, "published but damaged");
+    }
+    if run.join("last").exists() {
+        assert_eq!(damage(&run.join("last")), None);
+    }
+    folders.last().map_or(0, |saved| saved.step)
+}
+
+#[test]
+fn kill_minus_nine_at_any_moment_loses_at_most_one_interval() {
+    let tiny = Tiny::new();
+    let steps = ["--set", "train.max_steps=40", "--set", "checkpoint.save_steps=1"];
+    let whole = tiny.path("whole");
+    let begun = Instant::now();
+    assert!(finish(start(&tiny, &whole, &steps)).status.success());
+    let (want, whole_ms) = (fingerprint(&whole), begun.elapsed().as_millis() as u32);
+
+    let mut random = PythonRandom::new(7);
+    let (mut killed, mut finished, mut inside_saves) = (0, 0, 0);
+    while killed < kills() || finished == 0 {
+        let run: PathBuf = tiny.path(&format!("run-{finished}"));
+        let before = newest(&run);
+        let mut child = start(&tiny, &run, &steps);
+        if killed < kills() {
+            let delay_ms = random.randbelow(whole_ms / 3 + 20);
+            std::thread::sleep(Duration::from_millis(delay_ms.into()));
+            child.kill().unwrap();
+            killed += 1;
+        }
+        let done = finish(child).status.success();
+        assert!(newest(&run) >= before, "a published checkpoint was lost");
+        inside_saves += usize::from(partial(&run));
+        if done {
+            assert_eq!(fingerprint(&run), want, "after {killed} kills");
+            finished += 1;
+        }
+    }
+    say(&format!(
+        "killed {killed} times ({inside_saves} inside a save), {finished} runs ended with the bits of the uninterrupted one"
+    ));
+}
+
+/// Whether a kill left a half-written checkpoint.
+fn partial(run: &Path) -> bool {
+    let entries = std::fs::read_dir(run).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(".partial-"))
+}
+
+/// A line that is seen although the test passes.
+fn say(line: &str) {
+    writeln!(std::io::stderr(), "{line}").unwrap();
+}
+
+const LONG: [&str; 4] = ["--set", "train.max_steps=120", "--set", "checkpoint.save_steps=0"];
+
+/// Waits until a run has logged so many steps.
+fn await_steps(run: &Path, steps: usize) {
+    let begun = Instant::now();
+    loop {
+        let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
+        if text.lines().count() >= steps {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "the run does not start");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[test]
+fn a_signal_saves_and_exits_with_75_and_the_run_goes_on_exactly() {
+    let tiny = Tiny::new();
+    let (whole, parts) = (tiny.path("whole"), tiny.path("parts"));
+    assert!(finish(start(&tiny, &whole, &LONG)).status.success());
+    for name in ["-TERM", "-INT"] {
+        let child = start(&tiny, &parts, &LONG);
+        await_steps(&parts, newest(&parts) + 5);
+        signal(&child, name);
+        let output = finish(child);
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(75), "{err}");
+        assert!(err.contains("by a signal; the same command goes on from there"), "{err}");
+        assert!((5..120).contains(&newest(&parts)));
+    }
+    assert!(finish(start(&tiny, &parts, &LONG)).status.success());
+    assert_eq!(fingerprint(&whole), fingerprint(&parts));
+}
+
+#[test]
+fn a_budget_leaves_time_to_save() {
+    let tiny = Tiny::new();
+    let run = tiny.path("run");
+    let endless = ["--set", "train.max_steps=1000000", "--budget", "2s"];
+    let begun = Instant::now();
+    let output = finish(start(&tiny, &run, &endless));
+    let took = begun.elapsed();
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(75), "{err}");
+    assert!(err.contains("by the budget"), "{err}");
+    assert!(took < Duration::from_millis(2500), "{took:?}");
+    assert!(newest(&run) > 0);
+}
+
+#[test]
+fn two_processes_do_not_share_a_run() {
+    let tiny = Tiny::new();
+    let run = tiny.path("run");
+    let first = start(&tiny, &run, &LONG);
+    await_steps(&run, 1);
+    let second = finish(start(&tiny, &run, &LONG));
+    assert_eq!(second.status.code(), Some(2));
+    let err = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(err.contains("in use by another process"), "{err}");
+    signal(&first, "-TERM");
+    assert_eq!(finish(first).status.code(), Some(75));
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    let tiny = Tiny::new();
+    for run in [Path::new("/proc/xcomp-run"), &tiny.path("recipe.toml/run")] {
+        let output = finish(start(&tiny, run, &[]));
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{err}");
+        assert!(
+            err.contains("cannot create folder") && err.contains(run.to_str().unwrap()),
+            "{err}"
+        );
+    }
+}
+
+/// A run that keeps every checkpoint on a small disk: it ends with an error that says so, and goes on once there is room.
+#[test]
+fn a_full_disk_leaves_the_last_checkpoint_intact() {
+    let tiny = Tiny::new();
+    let disk = tiny.path("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size=4m none {disk} || exit 99
+         run() {{ {PROGRAM} train {recipe} --out {disk}/run --device cpu \
+             --set train.max_steps=40 --set checkpoint.save_steps=1 --set checkpoint.save_total_limit=0; }}
+         run; echo code $?
+         mount -o remount,size=64m {disk} || exit 99
+         run; echo code $?
+         sha256sum {disk}/run/last/model.safetensors",
+        disk = disk.display(),
+        recipe = tiny.path("recipe.toml").display(),
+    );
+    let unshare =
+        Command::new("unshare").args(["--map-root-user", "--mount", "sh", "-c", &script]).output();
+    let Ok(output) = unshare else { return say("SKIPPED a_full_disk: no `unshare` here") };
+    if output.status.code() == Some(99) {
+        return say("SKIPPED a_full_disk: this system mounts no tmpfs for users");
+    }
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    let codes: Vec<&str> = out.lines().filter_map(|line| line.strip_prefix("code ")).collect();
+    assert_eq!(codes, ["1", "0"], "{out}\n{err}");
+    assert!(err.contains("make room, the last checkpoint is intact"), "{err}");
+
+    let whole = tiny.path("whole");
+    let steps = ["--set", "train.max_steps=40", "--set", "checkpoint.save_steps=0"];
+    assert!(finish(start(&tiny, &whole, &steps)).status.success());
+    assert!(out.contains(&fingerprint(&whole)["model.safetensors"]), "{out}");
+}
