@@ -101,10 +101,11 @@ fn k_qc_scores() {
 }
 
 fn score_rule(case: &Case) -> ScoreRule {
-    let kind = case.value("/config/score_type").as_str().unwrap();
+    let kind = case.value("/config/score_type").as_str().expect("a score type");
     let scope = match kind.strip_prefix("segments_").and_then(|sizes| sizes.split_once('_')) {
         Some((clips, stride)) => {
-            Scope::Segments { clips: clips.parse().unwrap(), stride: stride.parse().unwrap() }
+            let size = |word: &str| word.parse().expect("segments_<clips>_<stride>");
+            Scope::Segments { clips: size(clips), stride: size(stride) }
         }
         None => Scope::Global,
     };
@@ -114,6 +115,8 @@ fn score_rule(case: &Case) -> ScoreRule {
         query_skip: case.count("/config/query_bias"),
         causal: false,
         half_precision: false,
+        first_layer: 0,
+        last_layer: usize::MAX,
     }
 }
 

@@ -28,9 +28,28 @@ impl SelectRule {
             chunk_stride: 512,
             clip_frames: 8,
             n_repeat,
-            scope: Scope::Segments { clips: 8, stride: 4 },
+            scope: Scope::WINDOWS,
             layers: 6..=23,
             threshold_frames: 1024,
+        }
+    }
+
+    /// The reference's rule for a video of any length and a decoder of any depth.
+    ///
+    /// A short video is one chunk that runs over its own end, so that its first and last clips are scored like all others.
+    /// The layers are the same share of the stack: 6 to 23 of 28.
+    ///
+    /// # Panics
+    /// If the video is shorter than one scored clip.
+    pub fn any_length(frames: usize, layers: usize, n_repeat: usize) -> Self {
+        let reference = Self::reference(n_repeat);
+        assert!(frames >= reference.clip_frames, "{frames} frames are not one clip");
+        let whole_clips = frames / reference.clip_frames * reference.clip_frames;
+        Self {
+            chunk_stride: reference.chunk_stride.min(whole_clips),
+            layers: scored_layers(layers),
+            threshold_frames: 0,
+            ..reference
         }
     }
 
@@ -96,6 +115,15 @@ impl SelectRule {
     }
 }
 
+/// The layers that are summed: 6 to 23 of the released 28 (0-based), the same share of other depths.
+pub fn scored_layers(layers: usize) -> RangeInclusive<usize> {
+    const FIRST: usize = 6;
+    const END: usize = 24;
+    const OF: usize = 28;
+    let first = (FIRST * layers / OF).min(layers.saturating_sub(1));
+    first..=(END * layers).div_ceil(OF).saturating_sub(1).max(first)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +136,25 @@ mod tests {
         check(2, 1024, &[0, 512, 260, 772]);
         check(2, 1600, &[0, 512, 1024, 1536, 708, 1220, 132, 644]);
         assert_eq!(SelectRule::reference(2).chunk_frames(), 576);
+    }
+
+    #[test]
+    fn layers_keep_their_share_of_the_stack() {
+        for (layers, want) in [(28, 6..=23), (1, 0..=0), (4, 0..=3), (9, 1..=7), (56, 12..=47)] {
+            assert_eq!(scored_layers(layers), want, "{layers}");
+        }
+    }
+
+    #[test]
+    fn a_short_video_is_gone_through_once_over_its_end() {
+        let rule = SelectRule::any_length(20, 28, 1);
+        assert_eq!((rule.chunk_stride, rule.chunk_frames()), (16, 80));
+        assert_eq!(rule.chunk_starts(20), [0, 16]);
+        assert_eq!(rule.chunk(16, 20)[..6], [16, 17, 18, 19, 0, 1]);
+        assert_eq!(
+            SelectRule { threshold_frames: 1024, ..SelectRule::any_length(1600, 28, 2) },
+            SelectRule::reference(2)
+        );
     }
 
     #[test]

@@ -23,6 +23,11 @@ pub enum Scope {
     },
 }
 
+impl Scope {
+    /// The released `segments_8_4`: windows of 8 clips, one every 4.
+    pub const WINDOWS: Self = Self::Segments { clips: 8, stride: 4 };
+}
+
 /// How clips are scored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScoreRule {
@@ -36,12 +41,18 @@ pub struct ScoreRule {
     pub causal: bool,
     /// Whether probabilities and means are rounded to half precision, as the released evaluation does.
     pub half_precision: bool,
+    /// First 0-based layer that is scored; layers before it get no scores.
+    pub first_layer: usize,
+    /// Last 0-based layer that is scored; the stack is not run behind its attention.
+    pub last_layer: usize,
 }
 
 /// Scores of every clip in one layer; `None` where a clip lies in too few windows.
 pub type ClipScores = Vec<Option<f32>>;
 
-/// Runs the prefill and scores every clip in every layer, from the hidden states that enter the layer.
+/// Runs the prefill up to the last scored layer and scores every clip from the hidden states that enter each layer.
+///
+/// The result has an entry for every layer up to the last scored one, empty before the first scored one.
 ///
 /// # Shapes
 /// - `x`: `[1, layout.longest(), hidden]`
@@ -61,13 +72,16 @@ pub fn clip_scores(
     let rope = model.rope(layout.longest(), &x.device());
     let text_behind = layout.sequences[0].len - user_end;
     let mut scores = Vec::with_capacity(model.layers.len());
-    for (index, layer) in model.layers.iter().enumerate() {
+    let last = rule.last_layer.min(model.layers.len() - 1);
+    for (index, layer) in model.layers.iter().enumerate().take(last + 1) {
         (x, layout) = compress(x, &layout, plan.reduce(index));
         let sequence = layout.sequences[0];
         let scored =
             Scored { layer, rope: &rope, sequence, user_end: sequence.len - text_behind, rule };
-        scores.push(scored.clips(&x));
-        x = layer.forward(x, &rope);
+        scores.push(if index >= rule.first_layer { scored.clips(&x) } else { vec![] });
+        if index < last {
+            x = layer.forward(x, &rope);
+        }
     }
     scores
 }

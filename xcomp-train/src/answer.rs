@@ -1,5 +1,8 @@
 //! A tuned checkpoint that answers questions about videos.
 
+pub mod clips;
+pub mod select;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -66,8 +69,25 @@ impl Answerer {
     /// # Errors
     /// If configuration, weights or tokenizer cannot be used.
     pub fn open(folder: &Path, device: &Device) -> Result<Self, Error> {
+        Self::open_with_clips(folder, None, device)
+    }
+
+    /// As [`Answerer::open`], with another number of frames in a clip than `config.json` states.
+    ///
+    /// The released model was tuned with clips of 8 frames and is evaluated with clips of 4.
+    ///
+    /// # Errors
+    /// As [`Answerer::open`].
+    pub fn open_with_clips(
+        folder: &Path,
+        clip_frames: Option<usize>,
+        device: &Device,
+    ) -> Result<Self, Error> {
         let path = folder.join("config.json");
-        let config = ModelConfig::from_file(&path)?;
+        let mut config = ModelConfig::from_file(&path)?;
+        if let Some(frames) = clip_frames {
+            config.vision.clip_frames = frames;
+        }
         let compression = read_compression(&path, &config)?;
         let tokenizer = Arc::new(Tokenizer::from_file(&folder.join("tokenizer.json"))?);
         let mut model = Vlm::new(&config, &device.clone().inner());

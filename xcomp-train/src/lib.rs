@@ -32,6 +32,7 @@ pub mod run_dir;
 pub mod saver;
 pub mod state;
 pub mod stop;
+pub mod svg;
 pub mod trainer;
 pub mod tune;
 

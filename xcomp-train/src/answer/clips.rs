@@ -1,0 +1,73 @@
+//! Encoded clips of one video, each run through the tower once however often it is looked at.
+
+use std::collections::HashMap;
+
+use burn::tensor::Tensor;
+use xcomp_data::Frames;
+use xcomp_model::frames::{Clips, Encoding};
+
+use super::Answerer;
+use crate::error::Error;
+
+/// Frames of a video, held as bytes, and their clips as the tower left them.
+///
+/// A clip is known by the numbers of its frames: scoring and answering share it where both cut the video alike.
+/// At most [`EncodedClips::MAX_HELD_FRAMES`] encoded frames are held, so memory does not grow with passes over the video.
+pub struct EncodedClips<'a> {
+    answerer: &'a Answerer,
+    frames: &'a Frames,
+    held: HashMap<Vec<usize>, Tensor<3>>,
+    runs: usize,
+}
+
+impl<'a> EncodedClips<'a> {
+    /// Most encoded frames held: 256 MiB at 16 tokens of width 1024 in f32.
+    pub const MAX_HELD_FRAMES: usize = 4096;
+
+    /// Nothing is encoded yet.
+    pub fn new(answerer: &'a Answerer, frames: &'a Frames) -> Self {
+        Self { answerer, frames, held: HashMap::new(), runs: 0 }
+    }
+
+    /// Frames of the video.
+    pub fn frame_count(&self) -> usize {
+        self.frames.count
+    }
+
+    /// Clips that went through the tower so far.
+    pub fn runs(&self) -> usize {
+        self.runs
+    }
+
+    /// The merged tokens of these frames, clip after clip: `[clips, clip_frames * tokens_per_frame, mm_hidden]`.
+    ///
+    /// # Errors
+    /// If they do not make whole clips.
+    pub fn merged(&mut self, numbers: &[usize]) -> Result<Tensor<3>, Error> {
+        let clip_frames = self.answerer.config().vision.clip_frames;
+        if numbers.is_empty() || !numbers.len().is_multiple_of(clip_frames) {
+            let count = numbers.len();
+            let message = format!("{count} frames do not make whole clips of {clip_frames}");
+            return Err(Error::Argument(message));
+        }
+        let clips = numbers.chunks(clip_frames).map(|clip| self.clip(clip));
+        Ok(Tensor::cat(clips.collect(), 0))
+    }
+
+    fn clip(&mut self, numbers: &[usize]) -> Tensor<3> {
+        if let Some(held) = self.held.get(numbers) {
+            return held.clone();
+        }
+        let bytes = self.frames.frame_bytes();
+        let picture = |number: &usize| &self.frames.pixels[number * bytes..(number + 1) * bytes];
+        let pixels: Vec<u8> = numbers.iter().flat_map(picture).copied().collect();
+        let clip = Clips::video(pixels, numbers.len(), self.frames.size, numbers.len())
+            .expect("a clip has its frames");
+        let encoded = self.answerer.model.encode(&clip, &self.answerer.device, Encoding::default());
+        self.runs += 1;
+        if (self.held.len() + 1) * numbers.len() <= Self::MAX_HELD_FRAMES {
+            self.held.insert(numbers.to_vec(), encoded.clone());
+        }
+        encoded
+    }
+}

@@ -1,0 +1,156 @@
+//! QC-Comp at work: the frames of a long video that a question looks at.
+
+use xcomp_data::{IMAGE_TOKEN, render_question};
+use xcomp_model::frame_select::{SelectRule, scored_layers};
+use xcomp_model::qc_comp::{Scope, ScoreRule, clip_scores};
+use xcomp_model::splice::Prompt;
+
+use super::Answerer;
+use super::clips::EncodedClips;
+use crate::error::Error;
+
+/// Text tokens of the time message that the released evaluation skips, whatever the message says (`QUERY_BIAS` of its `run.sh`).
+const REFERENCE_QUERY_SKIP: usize = 27;
+
+/// Whose rules scoring follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ScoreMode {
+    /// The released evaluation: 27 text tokens skipped, half-precision scores, only videos of 1024 frames and more.
+    Reference,
+    /// The question's own tokens, full precision, videos of any length.
+    Clean,
+}
+
+/// How frames are chosen by question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SelectOptions {
+    /// Frames to keep.
+    pub count: usize,
+    /// Passes over the video, each shifted.
+    pub n_repeat: usize,
+    /// Whose rules.
+    pub mode: ScoreMode,
+    /// What a softmax spans.
+    pub scope: Scope,
+    /// Whether a token of the question sees only what stands before it; the reference's do not.
+    pub causal: bool,
+}
+
+/// The chosen frames and why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Selection {
+    /// Chosen frames, in order, as places among the sampled frames.
+    pub frames: Vec<usize>,
+    /// Score of every sampled frame; empty if nothing had to be chosen.
+    pub scores: Vec<f64>,
+}
+
+/// Where the parts of a prompt stand, in tokens before the video is put in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PromptParts {
+    /// The marker of the video.
+    image_at: usize,
+    /// Tokens of the time message behind the marker.
+    message: usize,
+    /// The mark that ends the question.
+    question_end: usize,
+    /// The assistant's header.
+    user_end: usize,
+}
+
+impl Answerer {
+    /// Chooses frames of a video by a question.
+    ///
+    /// # Errors
+    /// If the numbers do not fit the video or the model, or the tokenizer fails.
+    pub fn select(
+        &self,
+        clips: &mut EncodedClips<'_>,
+        message: &str,
+        question: &str,
+        options: &SelectOptions,
+    ) -> Result<Selection, Error> {
+        let frames = clips.frame_count();
+        let rule = self.select_rule(frames, options)?;
+        if frames < rule.threshold_frames || options.count >= frames {
+            return Ok(Selection { frames: (0..frames).collect(), scores: vec![] });
+        }
+        let ids = render_question(&self.tokenizer, question, message)?;
+        let parts = self.parts(&ids, message)?;
+        let (query_skip, user_end) = match options.mode {
+            ScoreMode::Reference => (REFERENCE_QUERY_SKIP, parts.user_end),
+            ScoreMode::Clean => (parts.message, parts.question_end),
+        };
+        if parts.image_at + 1 + query_skip >= user_end {
+            let message = "the question is too short to choose frames by; ask in more words";
+            return Err(Error::Argument(message.into()));
+        }
+        let score_rule = ScoreRule {
+            scope: options.scope,
+            clip_frames: rule.clip_frames,
+            query_skip,
+            causal: options.causal,
+            half_precision: options.mode == ScoreMode::Reference,
+            first_layer: *rule.layers.start(),
+            last_layer: *rule.layers.end(),
+        };
+
+        let prompt = Prompt {
+            labels: vec![xcomp_model::loss::IGNORE; ids.len()],
+            ids,
+            image_at: Some(parts.image_at),
+        };
+        let mut scores = vec![];
+        for start in rule.chunk_starts(frames) {
+            let merged = clips.merged(&rule.chunk(start, frames))?;
+            let (x, layout) = self.model.embed(std::slice::from_ref(&prompt), vec![Some(merged)]);
+            let visual = layout.sequences[0].len - (prompt.ids.len() - 1);
+            let user_end = user_end - 1 + visual;
+            let llm = &self.model.llm.model;
+            scores.push(clip_scores(llm, x, layout, user_end, &self.compression, score_rule));
+        }
+        let chosen = rule.select(frames, options.count, &scores);
+        Ok(Selection { frames: chosen, scores: rule.frame_scores(frames, &scores) })
+    }
+
+    fn select_rule(&self, frames: usize, options: &SelectOptions) -> Result<SelectRule, Error> {
+        let (layers, clip) = (self.config.llm.num_hidden_layers, self.config.vision.clip_frames);
+        let wrong = |message: String| Err(Error::Argument(message));
+        if options.count == 0 || !options.count.is_multiple_of(clip) {
+            return wrong(format!(
+                "cannot keep {} frames: give a multiple of {clip}",
+                options.count
+            ));
+        }
+        let reference = SelectRule::reference(options.n_repeat.max(1));
+        let shift = reference.clip_frames;
+        if options.n_repeat == 0 || options.n_repeat > shift {
+            return wrong(format!("cannot repeat {} times: give 1 to {shift}", options.n_repeat));
+        }
+        let rule = match options.mode {
+            ScoreMode::Clean if frames >= reference.clip_frames => {
+                SelectRule::any_length(frames, layers, options.n_repeat)
+            }
+            _ => SelectRule { layers: scored_layers(layers), ..reference },
+        };
+        Ok(SelectRule { scope: options.scope, ..rule })
+    }
+
+    /// Finds the parts of a rendered question.
+    fn parts(&self, ids: &[i32], message: &str) -> Result<PromptParts, Error> {
+        let image_at = ids.iter().position(|id| *id == IMAGE_TOKEN).expect("it shows a video");
+        let tokens = |text: &str| self.tokenizer.encode(text).map(|ids| ids.len());
+        let user_end = ids.len() - tokens("<|im_start|>assistant\n")?;
+        let question_end = user_end - tokens("<|im_end|>\n")?;
+
+        // Behind the marker stand a line break, the message and a space that belongs to the question's first word.
+        let wanted = 1 + message.trim().len();
+        let behind = &ids[image_at + 1..question_end];
+        let mut count = 0;
+        while count < behind.len() && self.tokenizer.decode_all(&behind[..count])?.len() < wanted {
+            count += 1;
+        }
+        Ok(PromptParts { image_at, message: count, question_end, user_end })
+    }
+}
