@@ -10,11 +10,11 @@ use xcomp_tests::Tiny;
 
 fn xcomp(arguments: &[&str]) -> Output {
     let program = env!("CARGO_BIN_EXE_xcomp-under-test");
-    Command::new(program).args(arguments).current_dir(root()).output().unwrap()
+    Command::new(program).args(arguments).current_dir(root()).output().expect("the program starts")
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
 }
 
 /// Runs the program; its exit code and what it says on stderr, or stdout if it succeeds.

@@ -71,7 +71,7 @@ fn the_export_reloads_to_the_same_loss(plan: &Plan, run: &Path) {
     let loss = |model: &Vlm| {
         let merged = vec![Some(model.encode(&clips, &device, Encoding::default()))];
         let (loss, weight) =
-            model.loss(&[prompt.clone()], merged, &plan.compression, LossNorm::Token);
+            model.loss(std::slice::from_ref(&prompt), merged, &plan.compression, LossNorm::Token);
         loss.into_scalar::<f32>() / weight as f32
     };
     let (want, got) = (loss(&tuned), loss(&reloaded));

@@ -87,7 +87,7 @@ impl Checkpoints {
             match manifest::damage(&saved.folder) {
                 None => return Ok((Some(saved), notes)),
                 Some(damage) => {
-                    notes.push(format!("passed over {}: {damage}", saved.folder.display()))
+                    notes.push(format!("passed over {}: {damage}", saved.folder.display()));
                 }
             }
         }

@@ -56,7 +56,9 @@ impl NamedTensors {
         self.map(|tensor| tensor / by)
     }
 
-    fn map(self, f: impl Fn(Tensor<1>) -> Tensor<1>) -> Self {
+    /// Every tensor changed in the same way.
+    #[must_use]
+    pub fn map(self, f: impl Fn(Tensor<1>) -> Tensor<1>) -> Self {
         Self { by_name: self.by_name.into_iter().map(|(name, tensor)| (name, f(tensor))).collect() }
     }
 

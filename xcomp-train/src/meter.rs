@@ -63,6 +63,7 @@ pub struct Raw(#[serde(with = "raw")] pub f64);
 mod raw {
     use serde::{Deserialize, Deserializer, Serializer};
 
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
     pub(super) fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
         if value.is_finite() {
             to.serialize_f64(*value)

@@ -185,7 +185,7 @@ pub(crate) fn rate(plan: &Plan, step: usize, name: &str) -> Rate {
         DecayRule::All => true,
         // The tower's norms are `LayerNorm`s, the decoder's are not: those decay there as well.
         DecayRule::HuggingFace => {
-            !name.ends_with("bias") && !(Part::Vision.contains(name) && name.contains("norm"))
+            !(name.ends_with("bias") || Part::Vision.contains(name) && name.contains("norm"))
         }
     };
     Rate {

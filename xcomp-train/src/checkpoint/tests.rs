@@ -45,11 +45,13 @@ fn the_newest_and_the_best_stay() {
     assert_eq!(steps(&checkpoints), [10, 11, 12]);
 }
 
+type Damage<'a> = &'a dyn Fn(&Path);
+
 #[test]
 fn damaged_checkpoints_are_passed_over_and_named() {
     let run = tempfile::tempdir().unwrap();
     let checkpoints = Checkpoints::open(run.path());
-    let damages: [(usize, &dyn Fn(&Path), &str); 4] = [
+    let damages: [(usize, Damage, &str); 4] = [
         (2, &|f| fs::remove_file(f.join(manifest::MANIFEST)).unwrap(), "MANIFEST"),
         (3, &|f| fs::write(f.join(MODEL), b"short").unwrap(), "model.safetensors has 5 bytes"),
         (4, &|f| fs::remove_file(f.join(OPTIMIZER)).unwrap(), "optimizer.safetensors"),

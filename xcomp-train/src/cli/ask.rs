@@ -214,7 +214,7 @@ fn text(report: &Report) -> String {
     if report.frames < report.frames_looked_at {
         let times: Vec<String> = report.times_s.iter().map(|time| format!("{time:.1}")).collect();
         let looked_at = report.frames_looked_at;
-        text += &format!("\n[chosen of {looked_at} at seconds {}]", times.join(" "));
+        text = format!("{text}\n[chosen of {looked_at} at seconds {}]", times.join(" "));
     }
     text
 }

@@ -199,9 +199,8 @@ fn run_show(args: &ShowArgs) -> Result<(), Error> {
         report.tokens,
         report.supervised
     );
-    let shown = |span: &Span| match span.supervised {
-        true => format!("[[{}]]", span.text),
-        false => span.text.clone(),
+    let shown = |span: &Span| {
+        if span.supervised { format!("[[{}]]", span.text) } else { span.text.clone() }
     };
     text.extend(report.spans.iter().map(shown));
     output(args.common.format, &text, &report)

@@ -21,7 +21,7 @@ pub(super) struct ExportArgs {
     /// This checkpoint instead of the newest.
     #[arg(long)]
     step: Option<usize>,
-    /// Overrides a key of the run's recipe, such as checkpoint.export_dtype; repeatable.
+    /// Overrides a key of the run's recipe, such as `checkpoint.export_dtype`; repeatable.
     #[arg(long, value_name = "TABLE.KEY=VALUE")]
     set: Vec<String>,
 }

@@ -122,11 +122,7 @@ pub(crate) fn sum_gradients(plan: &Plan, sum: &mut NamedTensors, micro: NamedTen
 
 /// Every number as the nearest bf16.
 fn rounded(tensors: NamedTensors) -> NamedTensors {
-    let mut rounded = NamedTensors::default();
-    for (name, tensor) in tensors.iter() {
-        rounded.insert(name.into(), tensor.clone().cast(DType::BF16).cast(DType::F32));
-    }
-    rounded
+    tensors.map(|tensor| tensor.cast(DType::BF16).cast(DType::F32))
 }
 
 #[cfg(test)]
