@@ -103,6 +103,13 @@ fn a_run_is_trained_exported_and_continued() {
     check(&["train", recipe, "--out", run, "--device", "cpu"], 0, &["6 steps, loss"]);
     check(&["train", recipe, "--out", run, "--device", "cpu"], 0, &["6 steps"]);
     check(&["export", run, export, "--step", "4"], 0, &["exported step 4"]);
+    check(
+        &["replay", run, "--step", "4"],
+        0,
+        &["from the state after step 0", "micro-batch 1", "finite"],
+    );
+    check(&["replay", run, "--step", "9"], 2, &["the run has steps 1 to 6"]);
+    check(&["compare", run, "reference"], 0, &["outside the band of the released run"]);
     for name in ["model.safetensors", "config.json", "tokenizer.json"] {
         assert!(Path::new(export).join(name).is_file(), "{name}");
     }

@@ -1,12 +1,14 @@
 //! The command line: verbs, and what they print and exit with.
 
 mod ask;
+mod compare;
 mod data;
 #[cfg(feature = "video")]
 mod demo;
 mod doctor;
 mod export;
 mod plan;
+mod replay;
 mod train;
 
 use std::ffi::OsString;
@@ -36,6 +38,10 @@ enum Verb {
     Train(train::TrainArgs),
     /// Writes a run as a Hugging Face folder with the released tensor names.
     Export(export::ExportArgs),
+    /// Does one step of a run again and names the first tensor and sample that are not finite.
+    Replay(replay::ReplayArgs),
+    /// Lays a run's loss, gradient norm and learning rate over the released run.
+    Compare(compare::CompareArgs),
     /// Looks at the mixture of a recipe.
     Data(data::DataArgs),
     /// Makes its own small world, tunes a tiny model on it with LP-Comp, and asks it held-out questions.
@@ -87,6 +93,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Ask(args) => ask::run(&args),
         Verb::Train(args) => train::run(&args),
         Verb::Export(args) => export::run(&args),
+        Verb::Replay(args) => replay::run(&args),
+        Verb::Compare(args) => compare::run(&args),
         Verb::Data(args) => data::run(&args),
         #[cfg(feature = "video")]
         Verb::Demo(args) => demo::run(&args),

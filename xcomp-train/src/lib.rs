@@ -7,6 +7,7 @@ pub mod checkpoint;
 mod cli;
 pub mod clip;
 pub mod collate;
+pub mod compare;
 pub mod cost;
 pub mod data;
 #[cfg(feature = "video")]
@@ -27,6 +28,7 @@ pub mod optim;
 pub mod plan;
 pub mod progress;
 pub mod recipe;
+pub mod replay;
 pub mod run;
 pub mod run_dir;
 pub mod saver;

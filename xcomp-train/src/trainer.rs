@@ -162,7 +162,7 @@ fn log_due(plan: &Plan, step: usize) -> bool {
         || plan.recipe.train.on_non_finite == NonFinite::Skip
 }
 
-fn adam(plan: &Plan) -> AdamW {
+pub(crate) fn adam(plan: &Plan) -> AdamW {
     let optimizer = &plan.recipe.optimizer;
     AdamW {
         adam_beta1: optimizer.adam_beta1,
