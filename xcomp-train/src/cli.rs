@@ -1,10 +1,12 @@
 //! The command line: verbs, and what they print and exit with.
 
 mod ask;
+mod compare;
 mod data;
 #[cfg(feature = "video")]
 mod demo;
 mod doctor;
+mod eval;
 mod export;
 mod plan;
 mod train;
@@ -36,6 +38,10 @@ enum Verb {
     Train(train::TrainArgs),
     /// Writes a run as a Hugging Face folder with the released tensor names.
     Export(export::ExportArgs),
+    /// Scores a checkpoint on the questions of a benchmark.
+    Eval(eval::EvalArgs),
+    /// Says whether the second of two evaluations is better.
+    Compare(compare::CompareArgs),
     /// Looks at the mixture of a recipe.
     Data(data::DataArgs),
     /// Makes its own small world, tunes a tiny model on it with LP-Comp, and asks it held-out questions.
@@ -85,6 +91,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match cli.verb {
         Verb::Plan(args) => plan::run(&args),
         Verb::Ask(args) => ask::run(&args),
+        Verb::Eval(args) => eval::run(&args),
+        Verb::Compare(args) => compare::run(&args),
         Verb::Train(args) => train::run(&args),
         Verb::Export(args) => export::run(&args),
         Verb::Data(args) => data::run(&args),
