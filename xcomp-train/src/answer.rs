@@ -156,18 +156,7 @@ impl Answerer {
         options: &AnswerOptions,
         on_text: &mut dyn FnMut(&str),
     ) -> Result<String, Error> {
-        let ids = render_question(&self.tokenizer, question, &seen.message)?;
-        let image_at = ids.iter().position(|id| *id == xcomp_data::IMAGE_TOKEN);
-        let prompt = Prompt { labels: vec![xcomp_model::loss::IGNORE; ids.len()], ids, image_at };
-        let (x, layout) = self.model.embed(&[prompt], vec![Some(seen.merged.clone())]);
-        let (mut decoding, mut scores) = Decoding::prefill(
-            &self.model.llm,
-            x,
-            layout,
-            &self.compression,
-            options.max_new_tokens,
-        );
-
+        let (mut decoding, mut scores) = self.prefill(seen, question, options.max_new_tokens)?;
         let special = self.tokenizer.special();
         let mut random = SplitMix(options.seed);
         let (mut tokens, mut shown) = (vec![], String::new());
@@ -193,6 +182,44 @@ impl Answerer {
         }
         Ok(self.tokenizer.decode(&tokens)?.trim().to_owned())
     }
+
+    /// Log-likelihood of each letter as the first token of the answer.
+    ///
+    /// # Errors
+    /// If the tokenizer fails, or a letter is not one token of it.
+    pub fn letter_likelihoods(
+        &self,
+        seen: &Seen,
+        question: &str,
+        letters: &[char],
+    ) -> Result<Vec<f64>, Error> {
+        let ids =
+            letters.iter().map(|letter| match *self.tokenizer.encode(&letter.to_string())? {
+                [id] => Ok(id as usize),
+                _ => Err(Error::Argument(format!("`{letter}` is not one token of this tokenizer"))),
+            });
+        let ids = ids.collect::<Result<Vec<_>, _>>()?;
+        let (_, scores) = self.prefill(seen, question, 0)?;
+        let row: Vec<f32> = scores.into_data().iter().collect();
+        let best = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let total: f64 = row.iter().map(|score| f64::from(score - best).exp()).sum();
+        Ok(ids.iter().map(|id| f64::from(row[*id] - best) - total.ln()).collect())
+    }
+
+    /// Runs the decoder over the rendered question.
+    fn prefill(
+        &self,
+        seen: &Seen,
+        question: &str,
+        max_new_tokens: usize,
+    ) -> Result<(Decoding<'_>, Tensor<1>), Error> {
+        let ids = render_question(&self.tokenizer, question, &seen.message)?;
+        let image_at = ids.iter().position(|id| *id == xcomp_data::IMAGE_TOKEN);
+        let prompt = Prompt { labels: vec![xcomp_model::loss::IGNORE; ids.len()], ids, image_at };
+        let (x, layout) = self.model.embed(&[prompt], vec![Some(seen.merged.clone())]);
+        let llm = &self.model.llm;
+        Ok(Decoding::prefill(llm, x, layout, &self.compression, max_new_tokens))
+    }
 }
 
 /// The compression that a folder's `config.json` states.
@@ -208,11 +235,16 @@ fn read_compression(path: &Path, config: &ModelConfig) -> Result<CompressionPlan
 }
 
 /// A small generator (Steele et al., `SplitMix64`): draws depend on the seed alone.
-struct SplitMix(u64);
+pub(crate) struct SplitMix(pub(crate) u64);
 
 impl SplitMix {
+    /// A number below `count`.
+    pub(crate) fn below(&mut self, count: usize) -> usize {
+        ((f64::from(self.uniform()) * count as f64) as usize).min(count - 1)
+    }
+
     /// A number in `[0, 1)`.
-    fn uniform(&mut self) -> f32 {
+    pub(crate) fn uniform(&mut self) -> f32 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

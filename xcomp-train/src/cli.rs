@@ -6,6 +6,7 @@ mod data;
 #[cfg(feature = "video")]
 mod demo;
 mod doctor;
+mod eval;
 mod export;
 mod plan;
 mod replay;
@@ -40,7 +41,9 @@ enum Verb {
     Export(export::ExportArgs),
     /// Does one step of a run again and names the first tensor and sample that are not finite.
     Replay(replay::ReplayArgs),
-    /// Lays a run's loss, gradient norm and learning rate over the released run.
+    /// Scores a checkpoint on the questions of a benchmark.
+    Eval(eval::EvalArgs),
+    /// Says whether the second of two evaluations is better, or lays a run over the released one.
     Compare(compare::CompareArgs),
     /// Looks at the mixture of a recipe.
     Data(data::DataArgs),
@@ -91,6 +94,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match cli.verb {
         Verb::Plan(args) => plan::run(&args),
         Verb::Ask(args) => ask::run(&args),
+        Verb::Eval(args) => eval::run(&args),
         Verb::Train(args) => train::run(&args),
         Verb::Export(args) => export::run(&args),
         Verb::Replay(args) => replay::run(&args),

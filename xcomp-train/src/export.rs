@@ -1,9 +1,12 @@
 //! From a run to a folder that other code loads: the released names, every weight, configuration and tokenizer.
 
+pub mod llm_only;
+
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::Device;
+use xcomp_data::Tokenizer;
 use xcomp_model::vlm::Vlm;
 use xcomp_model::weights::{SaveOptions, WeightDtype};
 
@@ -76,7 +79,24 @@ pub fn export(plan: &Plan, saved: &Saved, folder: &Path, device: &Device) -> Res
     let options = SaveOptions { dtype, max_file_bytes: Some(MAX_FILE_BYTES) };
     model.save_weights(folder, options)?;
     write_config(plan, folder, dtype)?;
-    copy_tokenizer(Path::new(&plan.recipe.model.tokenizer), folder)
+    copy_tokenizer(Path::new(&plan.recipe.model.tokenizer), folder)?;
+    write_generation_config(folder)
+}
+
+/// States what ends an answer, where the base model's own file does not.
+fn write_generation_config(folder: &Path) -> Result<(), Error> {
+    let (path, tokenizer) = (folder.join("generation_config.json"), folder.join("tokenizer.json"));
+    if path.is_file() || !tokenizer.is_file() {
+        return Ok(());
+    }
+    let special = Tokenizer::from_file(&tokenizer)?.special();
+    let config = serde_json::json!({
+        "do_sample": false,
+        "eos_token_id": [special.im_end, special.endoftext],
+        "pad_token_id": special.endoftext,
+    });
+    let text = serde_json::to_vec_pretty(&config).expect("JSON stays JSON");
+    write_atomically(&path, &text)
 }
 
 /// The base model's `config.json`, with the dtype of the weights and the compression that the layers were tuned to.

@@ -16,9 +16,12 @@ use crate::error::Error;
 pub struct EncodedClips<'a> {
     answerer: &'a Answerer,
     frames: &'a Frames,
-    held: HashMap<Vec<usize>, Tensor<3>>,
+    held: HeldClips,
     runs: usize,
 }
+
+/// Encoded clips by the numbers of their frames.
+pub type HeldClips = HashMap<Vec<usize>, Tensor<3>>;
 
 impl<'a> EncodedClips<'a> {
     /// Most encoded frames held: 256 MiB at 16 tokens of width 1024 in f32.
@@ -26,7 +29,17 @@ impl<'a> EncodedClips<'a> {
 
     /// Nothing is encoded yet.
     pub fn new(answerer: &'a Answerer, frames: &'a Frames) -> Self {
-        Self { answerer, frames, held: HashMap::new(), runs: 0 }
+        Self::go_on(answerer, frames, HeldClips::new())
+    }
+
+    /// As [`EncodedClips::new`], with the clips of the same frames from before.
+    pub fn go_on(answerer: &'a Answerer, frames: &'a Frames, held: HeldClips) -> Self {
+        Self { answerer, frames, held, runs: 0 }
+    }
+
+    /// The clips, for another question about the same frames.
+    pub fn into_held(self) -> HeldClips {
+        self.held
     }
 
     /// Frames of the video.

@@ -133,10 +133,15 @@ impl AskArgs {
     }
 
     fn select_options(&self, count: usize) -> SelectOptions {
-        let scope = if self.global { Scope::Global } else { Scope::WINDOWS };
+        let scope = scope(self.global);
         let (n_repeat, mode, causal) = (self.repeat, self.score, self.causal);
         SelectOptions { count, n_repeat, mode, scope, causal }
     }
+}
+
+/// What a softmax spans.
+pub(super) fn scope(global: bool) -> Scope {
+    if global { Scope::Global } else { Scope::WINDOWS }
 }
 
 /// Runs the tower over the frames that count.
@@ -207,20 +212,21 @@ fn text(report: &Report) -> String {
         (Some(first), Some(last)) => format!(" from {first:.1} s to {last:.1} s"),
         _ => String::new(),
     };
-    let mut text = format!(
+    let text = format!(
         "\n[{} frames{span}; {} visual tokens enter the decoder, {} leave it]",
         report.frames, report.visual_tokens_in, report.visual_tokens_out
     );
     if report.frames < report.frames_looked_at {
         let times: Vec<String> = report.times_s.iter().map(|time| format!("{time:.1}")).collect();
         let looked_at = report.frames_looked_at;
-        text = format!("{text}\n[chosen of {looked_at} at seconds {}]", times.join(" "));
+        let times = times.join(" ");
+        return format!("{text}\n[chosen of {looked_at} at seconds {times}]");
     }
     text
 }
 
 /// Whole clips between the two numbers.
-fn frame_range(word: Option<&str>, clip: usize) -> Result<(usize, usize), Error> {
+pub(super) fn frame_range(word: Option<&str>, clip: usize) -> Result<(usize, usize), Error> {
     let Some(word) = word else { return Ok(FRAMES) };
     let wrong = || {
         Error::Argument(format!(

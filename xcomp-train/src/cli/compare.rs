@@ -1,35 +1,130 @@
-//! `xcomp compare RUN reference`.
+//! `xcomp compare A B`: is the second evaluation better than the first? Or: `xcomp compare RUN reference`.
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use serde::{Deserialize, Serialize};
 
 use super::{Format, print_as};
-use crate::compare::compare;
 use crate::error::Error;
-use crate::metrics::{METRICS, read};
+use crate::eval::responses::Record;
+use crate::eval::statistics::{Comparison, Verdict, compare};
+use crate::files::{at, read_text};
+use crate::metrics::{self, METRICS};
+
+/// The word for the released run's log, which travels with the program.
+const REFERENCE: &str = "reference";
 
 /// Arguments of `xcomp compare`.
 #[derive(Debug, Args)]
 pub(super) struct CompareArgs {
-    /// Folder of the run.
-    run: PathBuf,
-    /// What it is laid over.
-    #[arg(value_enum)]
-    with: With,
+    /// Output folder of the first evaluation, or folder of a run.
+    first: PathBuf,
+    /// Output folder of the second evaluation; or `reference`, the log of the released run.
+    second: PathBuf,
+    /// Fixes the interval.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
     /// How the report is printed.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum With {
-    /// The log of the released run.
-    Reference,
+#[derive(Debug, Serialize)]
+struct Report {
+    first: f64,
+    second: f64,
+    #[serde(flatten)]
+    comparison: Comparison,
+}
+
+#[derive(Deserialize)]
+struct Results {
+    logs: Vec<Record>,
 }
 
 pub(super) fn run(args: &CompareArgs) -> Result<(), Error> {
-    let With::Reference = args.with;
-    let records = read(&args.run.join(METRICS))?;
-    print_as(args.format, &compare(records.values()))
+    if args.second == Path::new(REFERENCE) {
+        let records = metrics::read(&args.first.join(METRICS))?;
+        return print_as(args.format, &crate::compare::compare(records.values()));
+    }
+    let (first, second) = (read(&args.first)?, read(&args.second)?);
+    let pairs = pairs(args, &first, &second)?;
+    let mean = |side: fn(&(&str, f64, f64)) -> f64| {
+        pairs.iter().map(side).sum::<f64>() / pairs.len().max(1) as f64
+    };
+    let none = || Error::Argument("no question counts in both evaluations".into());
+    let report = Report {
+        first: mean(|pair| pair.1),
+        second: mean(|pair| pair.2),
+        comparison: compare(pairs.iter().copied(), args.seed).ok_or_else(none)?,
+    };
+    print_as(args.format, &report)
+}
+
+fn read(folder: &Path) -> Result<Vec<Record>, Error> {
+    let path = folder.join("results.json");
+    let results: Results = serde_json::from_str(&read_text(&path)?)
+        .map_err(|error| at("cannot read", &path)(error.into()))?;
+    Ok(results.logs)
+}
+
+/// Video and both scores of each question that counts in both; both must be about the same questions.
+fn pairs<'a>(
+    args: &CompareArgs,
+    first: &'a [Record],
+    second: &[Record],
+) -> Result<Vec<(&'a str, f64, f64)>, Error> {
+    let key = |record: &Record| (record.video.clone(), record.input.clone());
+    let others: HashMap<_, _> = second.iter().map(|record| (key(record), record)).collect();
+    let mut known: Vec<_> = first.iter().map(key).collect();
+    known.sort();
+    known.dedup();
+    if others.len() != known.len() || known.iter().any(|key| !others.contains_key(key)) {
+        return Err(Error::Argument(format!(
+            "{} and {} are not about the same questions; evaluate both on one file",
+            args.first.display(),
+            args.second.display()
+        )));
+    }
+    let pair = |record: &'a Record| {
+        let other = others[&key(record)];
+        Some((record.video.as_str(), record.score?, other.score?))
+    };
+    Ok(first.iter().filter_map(pair).collect())
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Comparison { difference: d, verdict, needed_questions } = &self.comparison;
+        let percent = |share: f64| share * 100.0;
+        writeln!(f, "first  {:6.2} %", percent(self.first))?;
+        writeln!(f, "second {:6.2} %", percent(self.second))?;
+        writeln!(
+            f,
+            "difference {:+.2} points, 95 % interval {:+.2} to {:+.2}, {} questions about {} videos",
+            percent(d.mean),
+            percent(d.low),
+            percent(d.high),
+            d.questions,
+            d.videos
+        )?;
+        match verdict {
+            Verdict::Better => writeln!(f, "the second is better")?,
+            Verdict::Worse => writeln!(f, "the second is worse")?,
+            Verdict::NotDistinguishable => writeln!(f, "not distinguishable")?,
+        }
+        match needed_questions {
+            Some(needed) => write!(
+                f,
+                "about {needed} questions like these show such a difference in 4 of 5 trials"
+            ),
+            None => write!(
+                f,
+                "the scores are equal: no number of questions like these shows a difference"
+            ),
+        }
+    }
 }

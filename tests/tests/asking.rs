@@ -1,0 +1,99 @@
+//! `xcomp ask` on a tiny tuned model and real videos made by code.
+
+use serde_json::Value;
+use xcomp_data::encode::{RgbFrames, write_mp4};
+use xcomp_tests::TinyRun;
+
+const XCOMP: &str = env!("CARGO_BIN_EXE_xcomp-under-test");
+const SIDE: usize = 64;
+
+/// A tuned model and a video of `count` frames at 8 frames a second, dark but for a bright middle.
+fn tuned(count: usize) -> TinyRun {
+    let run = TinyRun::new();
+    for arguments in [
+        &["train", "recipe.toml", "--out", "base", "--set", "train.max_steps=1"][..],
+        &["export", "base", "model"],
+    ] {
+        let ended = run.run(XCOMP, arguments);
+        assert_eq!(ended.code, 0, "{ended:?}");
+    }
+    let level = |frame: usize| if (count / 2..count / 2 + 8).contains(&frame) { 240 } else { 30 };
+    let pixels: Vec<u8> =
+        (0..count).flat_map(|frame| vec![level(frame); SIDE * SIDE * 3]).collect();
+    let frames = RgbFrames { pixels: &pixels, width: SIDE, height: SIDE, fps: 8 };
+    write_mp4(&run.path("film.mp4"), frames).unwrap();
+    run
+}
+
+fn ask(run: &TinyRun, more: &[&str]) -> Value {
+    let mut arguments = vec!["ask", "model", "film.mp4", "Which colour is it?", "--format", "json"];
+    arguments.extend(["--max-new-tokens", "4", "--device", "cpu"]);
+    arguments.extend(more);
+    let ended = run.run(XCOMP, &arguments);
+    assert_eq!(ended.code, 0, "{arguments:?}: {ended:?}");
+    serde_json::from_str(&ended.stdout).unwrap()
+}
+
+#[test]
+fn chooses_frames_and_draws_their_scores() {
+    let run = tuned(96);
+    let all = ask(&run, &["--frames", "96"]);
+    assert_eq!((&all["frames"], &all["frames_looked_at"]), (&96.into(), &96.into()));
+
+    for more in [
+        &["--repeat", "1"][..],
+        &["--repeat", "8"],
+        &["--global"],
+        &["--causal"],
+        &["--clip-frames", "4"],
+    ] {
+        let select = [&["--frames", "96", "--select", "16", "--plot", "scores.svg"], more].concat();
+        let chosen = ask(&run, &select);
+        assert_eq!(chosen["frames"], 16, "{more:?}");
+        let times: Vec<f64> =
+            chosen["times_s"].as_array().unwrap().iter().filter_map(Value::as_f64).collect();
+        assert_eq!(times.len(), 16);
+        assert!(
+            times.is_sorted() && times.iter().all(|time| (0.0..12.0).contains(time)),
+            "{times:?}"
+        );
+        assert_eq!(chosen["visual_tokens_in"], 16 * 16);
+        let svg = std::fs::read_to_string(run.path("scores.svg")).unwrap();
+        assert_eq!(svg.matches("<line").count(), 16);
+        let points = svg.split("points=\"").nth(1).unwrap().split('"').next().unwrap();
+        assert_eq!(points.split(' ').count(), 96, "a score for every frame");
+    }
+}
+
+/// The released evaluation leaves videos below 1024 frames alone.
+#[test]
+fn the_reference_rules_choose_from_1024_frames_on() {
+    let run = tuned(96);
+    let kept = ask(&run, &["--frames", "96", "--select", "16", "--score", "reference"]);
+    assert_eq!(kept["frames"], 96);
+    let long = tuned(1024);
+    let chosen = ask(
+        &long,
+        &["--frames", "1024", "--select", "16", "--score", "reference", "--repeat", "1"],
+    );
+    assert_eq!((&chosen["frames"], &chosen["frames_looked_at"]), (&16.into(), &1024.into()));
+}
+
+#[test]
+fn wrong_numbers_are_one_clear_line() {
+    let run = tuned(32);
+    for (more, says) in [
+        (["--select", "12"], "multiple of 8"),
+        (["--repeat", "9"], "give 1 to 8"),
+        (["--frames", "12"], "multiples of 8"),
+    ] {
+        let mut arguments = vec!["ask", "model", "film.mp4", "Which colour is it?"];
+        arguments.extend(more);
+        if more[0] == "--repeat" {
+            arguments.extend(["--select", "16"]);
+        }
+        let ended = run.run(XCOMP, &arguments);
+        assert_eq!(ended.code, 2, "{ended:?}");
+        assert!(ended.stderr.contains(says), "{ended:?}");
+    }
+}

@@ -1,0 +1,9 @@
+//! Multiple-choice benchmarks: questions as published, answers by their own rules, honest statistics.
+
+pub mod model;
+pub mod question;
+pub mod report;
+pub mod responses;
+pub mod rules;
+pub mod statistics;
+pub mod subtitles;

@@ -1,0 +1,177 @@
+//! A model that answers the questions of a benchmark about videos on disk.
+
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use xcomp_data::{Choice, Frames, Limits, Media, ReadType, TimeMessage, load_media};
+
+use super::question::Question;
+use super::responses::{Responder, Response};
+use crate::answer::clips::{EncodedClips, HeldClips};
+use crate::answer::select::{SelectOptions, Selection};
+use crate::answer::{AnswerOptions, Answerer, Seen};
+use crate::error::Error;
+use crate::files::{entries, size_and_sha256};
+
+/// Endings that are tried where a benchmark names a video without one.
+const ENDINGS: [&str; 6] = ["mp4", "mkv", "webm", "avi", "mov", "gif"];
+
+/// How a letter is got out of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum AnswerBy {
+    /// It writes an answer, which the benchmark's rule reads.
+    Generation,
+    /// The likeliest letter as the first token.
+    Likelihood,
+}
+
+/// How questions are put to a model.
+#[derive(Debug, Clone)]
+pub struct AskSettings {
+    /// Folder of the videos.
+    pub videos: PathBuf,
+    /// Fewest and most frames.
+    pub frames: RangeInclusive<usize>,
+    /// How frames are chosen by question, if they are.
+    pub select: Option<SelectOptions>,
+    /// How the letter is got.
+    pub by: AnswerBy,
+    /// How an answer is written.
+    pub answer: AnswerOptions,
+}
+
+/// A checkpoint that answers; frames of the last video are kept for the next question.
+pub struct ModelResponder {
+    answerer: Answerer,
+    weights: String,
+    ask: AskSettings,
+    last: Option<(String, Video)>,
+}
+
+struct Video {
+    frames: Frames,
+    choice: Choice,
+    media: Media,
+    held: HeldClips,
+}
+
+impl ModelResponder {
+    /// Puts questions to `answerer`, which was opened from `folder`.
+    ///
+    /// # Errors
+    /// If the folder's files cannot be hashed.
+    pub fn new(answerer: Answerer, folder: &Path, ask: AskSettings) -> Result<Self, Error> {
+        let mut weights = String::new();
+        for path in entries(folder)?.into_iter().filter(|path| path.is_file()) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            weights += &[&name, " ", &size_and_sha256(&path)?.1, "\n"].concat();
+        }
+        Ok(Self { answerer, weights, ask, last: None })
+    }
+
+    fn load(&self, name: &str) -> Result<Video, Error> {
+        let path = find(&self.ask.videos, name)?;
+        let options = self.answerer.frame_options(self.ask.frames.clone());
+        let read_type = path.is_dir().then_some(ReadType::Img);
+        let (frames, choice, media) = load_media(&path, read_type, &options, &Limits::default())?;
+        Ok(Video { frames, choice, media, held: HeldClips::new() })
+    }
+
+    /// What the model sees of a video when it is asked this.
+    fn look(&self, video: &mut Video, question: &str) -> Result<(Seen, Selection), Error> {
+        let message = match video.media {
+            Media::Image => String::new(),
+            Media::Video => video.choice.message(TimeMessage::Short),
+        };
+        let all = Selection { frames: (0..video.frames.count).collect(), scores: vec![] };
+        if video.media == Media::Image {
+            return Ok((self.answerer.see(video.frames.clone(), &video.choice, video.media)?, all));
+        }
+        let held = std::mem::take(&mut video.held);
+        let mut clips = EncodedClips::go_on(&self.answerer, &video.frames, held);
+        let selection = match &self.ask.select {
+            Some(options) => self.answerer.select(&mut clips, &message, question, options)?,
+            None => all,
+        };
+        let merged = clips.merged(&selection.frames)?;
+        video.held = clips.into_held();
+        Ok((Seen { merged, message }, selection))
+    }
+}
+
+impl Responder for ModelResponder {
+    fn settings(&self) -> String {
+        let AskSettings { videos: _, frames, select, by, answer } = &self.ask;
+        let clip = self.answerer.config().vision.clip_frames;
+        format!("{}{frames:?} {select:?} {by:?} {answer:?} {clip}", self.weights)
+    }
+
+    fn respond(&mut self, question: &Question) -> Result<Response, Error> {
+        let mut video = match self.last.take() {
+            Some((name, video)) if name == question.video => video,
+            _ => self.load(&question.video)?,
+        };
+        let (seen, selection) = self.look(&mut video, &question.prompt)?;
+        let text = match self.ask.by {
+            AnswerBy::Generation => {
+                self.answerer.answer(&seen, &question.prompt, &self.ask.answer, &mut |_| ())?
+            }
+            AnswerBy::Likelihood => {
+                let letters: Vec<char> =
+                    (0..question.candidates.len()).map(Question::letter).collect();
+                let scores = self.answerer.letter_likelihoods(&seen, &question.prompt, &letters)?;
+                likeliest(&letters, &scores).to_string()
+            }
+        };
+        let times: Vec<f64> = video.choice.times_s().collect();
+        let frames_s = selection.frames.iter().filter_map(|at| times.get(*at)).copied().collect();
+        self.last = Some((question.video.clone(), video));
+        Ok(Response { text, frames_s })
+    }
+}
+
+/// The letter with the best score, the first of equals.
+fn likeliest(letters: &[char], scores: &[f64]) -> char {
+    let mut best = 0;
+    for at in 1..letters.len() {
+        if scores[at] > scores[best] {
+            best = at;
+        }
+    }
+    letters[best]
+}
+
+/// The file or folder of a video.
+fn find(videos: &Path, name: &str) -> Result<PathBuf, Error> {
+    let plain = videos.join(name);
+    let with_ending = ENDINGS.iter().map(|ending| videos.join(format!("{name}.{ending}")));
+    std::iter::once(plain).chain(with_ending).find(|path| path.exists()).ok_or_else(|| {
+        let message =
+            format!("no video `{name}` in {}, with or without an ending", videos.display());
+        Error::Argument(message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_equals_is_likeliest() {
+        assert_eq!(likeliest(&['A', 'B', 'C'], &[-2.0, -1.0, -1.0]), 'B');
+    }
+
+    #[test]
+    fn videos_are_found_with_and_without_an_ending() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["one.mp4", "two.webm"] {
+            std::fs::write(folder.path().join(name), "x").unwrap();
+        }
+        for (name, file) in [("one.mp4", "one.mp4"), ("one", "one.mp4"), ("two", "two.webm")] {
+            assert_eq!(find(folder.path(), name).unwrap(), folder.path().join(file));
+        }
+        assert!(find(folder.path(), "three").unwrap_err().to_string().contains("three"));
+    }
+}

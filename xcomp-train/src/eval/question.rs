@@ -1,0 +1,237 @@
+//! Questions of the published benchmarks, their prompts and right answers (section 10.6 of the facts).
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::subtitles::read_subtitles;
+use crate::error::Error;
+use crate::files::{at, read_text};
+
+/// What every prompt ends with.
+const DIRECTLY: &str = "Answer with the option's letter from the given choices directly.";
+
+/// Whose files, prompt and answer rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Benchmark {
+    /// `LVBench`: candidates begin with their letter already.
+    Lvbench,
+    /// `MLVU` multiple choice; also `MVBench` and any list of video, question, candidates, answer.
+    Mlvu,
+    /// Video-MME without subtitles.
+    Videomme,
+    /// `LongVideoBench` with subtitles.
+    Longvideobench,
+}
+
+/// One question about one video.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Question {
+    /// Its name, unique in the file.
+    pub id: String,
+    /// File or folder of the video, relative to the folder of videos.
+    pub video: String,
+    /// What the model is asked.
+    pub prompt: String,
+    /// Possible answers in words.
+    pub candidates: Vec<String>,
+    /// Place of the right one.
+    pub answer: usize,
+    /// Its tasks; a question may belong to several.
+    pub tasks: Vec<String>,
+}
+
+impl Question {
+    /// The letter of a candidate.
+    ///
+    /// # Panics
+    /// Never: questions have at most 26 candidates.
+    pub fn letter(index: usize) -> char {
+        char::from(b'A' + u8::try_from(index).expect("at most 26 candidates"))
+    }
+}
+
+/// Whose layout an entry has.
+pub fn detect(entry: &Value) -> Benchmark {
+    let lettered = |entry: &Value| {
+        let first = entry["candidates"][0].as_str().unwrap_or_default();
+        first.starts_with("(A) ")
+    };
+    match entry {
+        _ if entry.get("options").is_some() => Benchmark::Videomme,
+        _ if entry.get("correct_choice").is_some() => Benchmark::Longvideobench,
+        _ if lettered(entry) => Benchmark::Lvbench,
+        _ => Benchmark::Mlvu,
+    }
+}
+
+/// Reads a file of questions, a JSON list; `subtitles` is the folder that `LongVideoBench`'s subtitle files lie in.
+///
+/// # Errors
+/// If the file cannot be read or an entry is no question; the error names its place.
+pub fn read_questions(
+    path: &Path,
+    benchmark: Option<Benchmark>,
+    subtitles: Option<&Path>,
+) -> Result<(Benchmark, Vec<Question>), Error> {
+    let entries: Vec<Value> = serde_json::from_str(&read_text(path)?)
+        .map_err(|error| at("cannot read", path)(error.into()))?;
+    let first = entries
+        .first()
+        .ok_or_else(|| Error::Argument(format!("{} holds no questions", path.display())))?;
+    let benchmark = benchmark.unwrap_or_else(|| detect(first));
+    let read = |(index, entry): (usize, &Value)| {
+        let subtitle = match (benchmark, entry["subtitle_path"].as_str(), subtitles) {
+            (Benchmark::Longvideobench, Some(file), Some(folder)) => {
+                let number = |key: &str| entry[key].as_f64().unwrap_or(0.0);
+                let start = number("starting_timestamp_for_subtitles");
+                read_subtitles(&folder.join(file), start, number("duration"))?
+            }
+            _ => String::new(),
+        };
+        question(benchmark, index, entry, &subtitle).map_err(|what| {
+            Error::Argument(format!("{}: question {}: {what}", path.display(), index + 1))
+        })
+    };
+    let questions = entries.iter().enumerate().map(read).collect::<Result<_, _>>()?;
+    Ok((benchmark, questions))
+}
+
+/// One entry as a question; the error says what is wrong with it.
+///
+/// # Errors
+/// If a field is missing or the answer is not among the candidates.
+pub fn question(
+    benchmark: Benchmark,
+    index: usize,
+    entry: &Value,
+    subtitles: &str,
+) -> Result<Question, String> {
+    let text = |key: &str| {
+        entry[key].as_str().map(str::to_owned).ok_or_else(|| format!("it has no text `{key}`"))
+    };
+    let list_key = if benchmark == Benchmark::Videomme { "options" } else { "candidates" };
+    let candidates = texts(&entry[list_key]);
+    if candidates.len() < 2 || candidates.len() > 26 {
+        return Err(format!("`{list_key}` must list 2 to 26 answers"));
+    }
+    let asked = text("question")?;
+    let prompt = prompt(benchmark, &asked, &candidates, subtitles);
+    let place = |name: &str| candidates.iter().position(|candidate| candidate == name);
+    let (video, answer, tasks) = match benchmark {
+        Benchmark::Lvbench | Benchmark::Mlvu => {
+            let answer = text("answer")?;
+            let task = entry.get("question_type").or_else(|| entry.get("type"));
+            (text("video")?, place(&answer).ok_or(answer), task.map(texts).unwrap_or_default())
+        }
+        Benchmark::Videomme => {
+            let answer = text("answer")?;
+            let letter = answer.bytes().next().map(|byte| usize::from(byte.wrapping_sub(b'A')));
+            let known = letter.filter(|at| *at < candidates.len());
+            (text("videoID")?, known.ok_or(answer), texts(&entry["task_type"]))
+        }
+        Benchmark::Longvideobench => {
+            let choice = entry["correct_choice"].as_u64().map(|choice| choice as usize);
+            let known = choice.filter(|at| *at < candidates.len());
+            let answer = known.ok_or_else(|| entry["correct_choice"].to_string());
+            (text("video_path")?, answer, texts(&entry["question_category"]))
+        }
+    };
+    let answer = answer.map_err(|answer| format!("its answer `{answer}` is not a candidate"))?;
+    let id = ["question_id", "id"].iter().find_map(|key| entry[*key].as_str());
+    let id = id.map_or_else(|| index.to_string(), str::to_owned);
+    Ok(Question { id, video, prompt, candidates, answer, tasks })
+}
+
+/// A text as a list of one, a list of texts as it is.
+fn texts(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(text) => vec![text.clone()],
+        Value::Array(list) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => vec![],
+    }
+}
+
+fn prompt(benchmark: Benchmark, question: &str, candidates: &[String], subtitles: &str) -> String {
+    let lines = |line: &dyn Fn(char, &str) -> String| -> String {
+        let lines = candidates.iter().enumerate();
+        lines.map(|(index, text)| line(Question::letter(index), text)).collect()
+    };
+    match benchmark {
+        Benchmark::Lvbench => {
+            let options = lines(&|letter, text| format!("{letter}. {text}\n"));
+            format!("{question}\n{options}{DIRECTLY}")
+        }
+        Benchmark::Mlvu => {
+            let options = lines(&|letter, text| format!("({letter}) {text}\n"));
+            format!("Question:{question}\nOption:\n{options}{DIRECTLY}")
+        }
+        Benchmark::Videomme => format!(
+            "These are the frames of a video. Select the best answer to the following multiple-choice question based on the video. Respond with only the letter (A, B, C, or D) of the correct option.\nQuestion: {question}\nOption:\n{}\n{DIRECTLY}",
+            candidates.join("\n")
+        ),
+        Benchmark::Longvideobench => {
+            let options = lines(&|letter, text| format!("({letter}). {text}\n"));
+            format!(
+                " This video's subtitles are listed below: \n{subtitles}.\n Select the best answer to the following multiple-choice question based on the video and the subtitles. Respond with only the letter of the correct option.\nQuestion: {question}\n{options}{DIRECTLY}\n"
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(entry: &Value, benchmark: Benchmark, prompt: &str, answer: usize, tasks: &[&str]) {
+        assert_eq!(detect(entry), benchmark);
+        let got = question(benchmark, 3, entry, "hello").unwrap();
+        assert_eq!((got.prompt.as_str(), got.answer), (prompt, answer));
+        assert_eq!(got.tasks, tasks);
+    }
+
+    #[test]
+    fn prompts_are_those_of_the_benchmarks() {
+        let entry = json!({ "video": "7", "question": "Q?", "candidates": ["(A) x", "(B) y"],
+            "answer": "(B) y", "question_type": ["one", "two"] });
+        let want = format!("Q?\nA. (A) x\nB. (B) y\n{DIRECTLY}");
+        check(&entry, Benchmark::Lvbench, &want, 1, &["one", "two"]);
+
+        let entry = json!({ "video": "7.mp4", "question": "Q?", "candidates": ["x", "y"],
+            "answer": "x", "question_type": "count" });
+        let want = format!("Question:Q?\nOption:\n(A) x\n(B) y\n{DIRECTLY}");
+        check(&entry, Benchmark::Mlvu, &want, 0, &["count"]);
+
+        let entry = json!({ "videoID": "v", "question_id": "1-1", "question": "Q?",
+            "options": ["A. x", "B. y", "C. z"], "answer": "C", "task_type": "t" });
+        let want = format!(
+            "These are the frames of a video. Select the best answer to the following multiple-choice question based on the video. Respond with only the letter (A, B, C, or D) of the correct option.\nQuestion: Q?\nOption:\nA. x\nB. y\nC. z\n{DIRECTLY}"
+        );
+        check(&entry, Benchmark::Videomme, &want, 2, &["t"]);
+
+        let entry = json!({ "video_path": "v.mp4", "id": "v_0", "question": "Q?",
+            "candidates": ["x", "y"], "correct_choice": 1, "question_category": "TOS" });
+        let want = format!(
+            " This video's subtitles are listed below: \nhello.\n Select the best answer to the following multiple-choice question based on the video and the subtitles. Respond with only the letter of the correct option.\nQuestion: Q?\n(A). x\n(B). y\n{DIRECTLY}\n"
+        );
+        check(&entry, Benchmark::Longvideobench, &want, 1, &["TOS"]);
+    }
+
+    #[test]
+    fn what_is_no_question_is_named() {
+        let fails = |entry: Value, says: &str| {
+            let error = question(Benchmark::Mlvu, 0, &entry, "").unwrap_err();
+            assert!(error.contains(says), "{error}");
+        };
+        fails(json!({ "question": "Q?" }), "`candidates`");
+        fails(json!({ "candidates": ["x", "y"] }), "`question`");
+        fails(
+            json!({ "video": "v", "question": "Q?", "candidates": ["x", "y"], "answer": "z" }),
+            "`z` is not a candidate",
+        );
+    }
+}

@@ -1,0 +1,160 @@
+//! What was answered so far: one line per question, kept as it comes, so that a broken run goes on where it stopped.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::question::{Benchmark, Question};
+use super::rules::{chosen, counts};
+use crate::answer::SplitMix;
+use crate::error::Error;
+use crate::files::{at, create_folder, read_text, sha256};
+
+/// One answered question; the words are those of lmms-eval's sample logs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Name of the question.
+    pub doc_id: String,
+    /// Its video.
+    pub video: String,
+    /// Its tasks.
+    pub tasks: Vec<String>,
+    /// What the model was asked.
+    pub input: String,
+    /// The right letter.
+    pub target: String,
+    /// What the model wrote.
+    pub resps: Vec<String>,
+    /// The letter that it means; none if it means none.
+    pub filtered_resps: Option<String>,
+    /// 1 if right, 0 if wrong; none if the benchmark leaves the response out.
+    pub score: Option<f64>,
+    /// Times of the frames that the answer rests on, in seconds.
+    pub frames_s: Vec<f64>,
+    /// Hash of all that decides the response.
+    pub key: String,
+}
+
+/// What a responder gives.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Response {
+    /// What the model wrote.
+    pub text: String,
+    /// Times of the frames that it saw, in seconds.
+    pub frames_s: Vec<f64>,
+}
+
+/// Something that answers questions.
+pub trait Responder {
+    /// All that decides its responses, besides the question.
+    fn settings(&self) -> String;
+
+    /// Answers one question.
+    ///
+    /// # Errors
+    /// If it cannot.
+    fn respond(&mut self, question: &Question) -> Result<Response, Error>;
+}
+
+/// Answers every question that has no record yet, and gives all records in the order of the questions.
+///
+/// # Errors
+/// If a question cannot be answered or a record not be written.
+pub fn answer_all(
+    benchmark: Benchmark,
+    questions: &[Question],
+    responder: &mut dyn Responder,
+    folder: &Path,
+    on_record: &mut dyn FnMut(usize, &Record),
+) -> Result<Vec<Record>, Error> {
+    create_folder(folder)?;
+    let path = folder.join("responses.jsonl");
+    let mut held: HashMap<String, Record> =
+        read_records(&path)?.into_iter().map(|record| (record.key.clone(), record)).collect();
+    let mut file = open_for_more(&path)?;
+    let settings = responder.settings();
+    let mut records = vec![];
+    for (index, question) in questions.iter().enumerate() {
+        let key = sha256(format!("{settings}\n{}\n{}", question.video, question.prompt).as_bytes());
+        let record = match held.get(&key).cloned() {
+            Some(held) => judged(benchmark, question, held.resps.concat(), held.frames_s, key),
+            None => {
+                let Response { text, frames_s } = responder.respond(question)?;
+                let record = judged(benchmark, question, text, frames_s, key);
+                let line = serde_json::to_string(&record).expect("a record is JSON");
+                writeln!(file, "{line}").map_err(at("cannot write", &path))?;
+                held.insert(record.key.clone(), record.clone());
+                record
+            }
+        };
+        on_record(index, &record);
+        records.push(record);
+    }
+    Ok(records)
+}
+
+/// A response with its score.
+fn judged(
+    benchmark: Benchmark,
+    question: &Question,
+    text: String,
+    frames_s: Vec<f64>,
+    key: String,
+) -> Record {
+    // By lot as the benchmark asks, but the same lot for the same question.
+    let mut random = SplitMix(u64::from_str_radix(&key[..16], 16).expect("a hash is hexadecimal"));
+    let meant = chosen(benchmark, &text, &question.candidates, &mut |count| random.below(count));
+    let letter = |at: usize| Question::letter(at).to_string();
+    Record {
+        doc_id: question.id.clone(),
+        video: question.video.clone(),
+        tasks: question.tasks.clone(),
+        input: question.prompt.clone(),
+        target: letter(question.answer),
+        filtered_resps: meant.map(letter),
+        score: counts(benchmark, &text)
+            .then(|| f64::from(u8::from(meant == Some(question.answer)))),
+        resps: vec![text],
+        frames_s,
+        key,
+    }
+}
+
+/// The records of a file; a last line that was cut off is left out.
+///
+/// # Errors
+/// If the file cannot be read, or a line before the last is no record.
+pub fn read_records(path: &Path) -> Result<Vec<Record>, Error> {
+    if !path.is_file() {
+        return Ok(vec![]);
+    }
+    let text = read_text(path)?;
+    let mut lines = text.split_inclusive('\n').peekable();
+    let mut records = vec![];
+    while let Some(line) = lines.next() {
+        match serde_json::from_str(line) {
+            Ok(record) => records.push(record),
+            Err(_) if lines.peek().is_none() && !line.ends_with('\n') => {}
+            Err(error) => return Err(at("cannot read", path)(error.into())),
+        }
+    }
+    Ok(records)
+}
+
+/// Opens the file behind its last whole line.
+fn open_for_more(path: &Path) -> Result<File, Error> {
+    let opened = (|| {
+        let whole = match std::fs::read(path) {
+            Ok(bytes) => bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        file.set_len(whole as u64)?;
+        Ok(file)
+    })();
+    opened.map_err(at("cannot write", path))
+}
