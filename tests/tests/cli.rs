@@ -64,7 +64,7 @@ fn a_wrong_key_is_named_with_line_and_suggestion_within_50_ms() {
         "{path}:4: unknown key `learning_rat` in [optimizer]; did you mean `learning_rate`?"
     );
     check(&["train", path], 2, &[&line]);
-    let fastest = (0..5)
+    let fastest = (0..40) // the machine may be busy with other tests
         .map(|_| {
             let begun = Instant::now();
             xcomp(&["train", path]);
