@@ -134,8 +134,8 @@ mod tests {
         };
         close(scores(|question| Question::letter(question.answer).into()), (1.0, 1.0, 0));
         // Always A: 1 of 3 in x, 2 of 2 in y.
-        close(scores(|_| "A".into()), (3.0 / 5.0, (1.0 / 3.0 + 1.0) / 2.0, 0));
-        close(scores(|_| "(B)".into()), (1.0 / 5.0, (1.0 / 3.0 + 0.0) / 2.0, 0));
+        close(scores(|_| "A".into()), (3.0 / 5.0, 2.0 / 3.0, 0));
+        close(scores(|_| "(B)".into()), (1.0 / 5.0, 1.0 / 6.0, 0));
         // Silent on the first question, which then counts nowhere: 0 of 2 in x, 2 of 2 in y.
         let silent = |question: &Question| if question.id == "0" { "" } else { "A" }.to_owned();
         close(scores(silent), (2.0 / 4.0, 0.5, 1));

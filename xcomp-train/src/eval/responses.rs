@@ -79,16 +79,15 @@ pub fn answer_all(
     let mut records = vec![];
     for (index, question) in questions.iter().enumerate() {
         let key = sha256(format!("{settings}\n{}\n{}", question.video, question.prompt).as_bytes());
-        let record = match held.get(&key).cloned() {
-            Some(held) => judged(benchmark, question, held.resps.concat(), held.frames_s, key),
-            None => {
-                let Response { text, frames_s } = responder.respond(question)?;
-                let record = judged(benchmark, question, text, frames_s, key);
-                let line = serde_json::to_string(&record).expect("a record is JSON");
-                writeln!(file, "{line}").map_err(at("cannot write", &path))?;
-                held.insert(record.key.clone(), record.clone());
-                record
-            }
+        let record = if let Some(held) = held.get(&key).cloned() {
+            judged(benchmark, question, held.resps.concat(), held.frames_s, key)
+        } else {
+            let Response { text, frames_s } = responder.respond(question)?;
+            let record = judged(benchmark, question, text, frames_s, key);
+            let line = serde_json::to_string(&record).expect("a record is JSON");
+            writeln!(file, "{line}").map_err(at("cannot write", &path))?;
+            held.insert(record.key.clone(), record.clone());
+            record
         };
         on_record(index, &record);
         records.push(record);

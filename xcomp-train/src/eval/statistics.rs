@@ -105,7 +105,7 @@ pub fn compare<'a>(
         _ => Verdict::NotDistinguishable,
     };
     let times = (DETECTABLE * difference.error / difference.mean).powi(2);
-    let needed = (difference.mean != 0.0).then(|| difference.questions as f64 * times);
+    let needed = (difference.mean != 0.0).then_some(difference.questions as f64 * times);
     let needed_questions = needed.map(|needed| (needed.ceil() as usize).max(1));
     Some(Comparison { difference, verdict, needed_questions })
 }
