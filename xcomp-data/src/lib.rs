@@ -21,6 +21,7 @@ mod load;
 pub mod mixture;
 mod mixture_file;
 mod mt19937;
+mod open;
 pub mod picture;
 mod python;
 mod read;

@@ -13,7 +13,7 @@ use crate::limits::{Limits, Watch};
 use crate::mixture::ReadType;
 use crate::read::Source;
 use crate::report::LintOptions;
-use crate::resize::resize_into;
+use crate::resize::Resizer;
 use crate::{DataError, Tokenizer};
 
 /// How records become samples.
@@ -170,8 +170,9 @@ fn read_frames(
     let mut numbers: Vec<usize> = choice.indices.iter().map(|index| index + choice.first).collect();
     numbers.dedup();
     let mut pixels = Vec::with_capacity(frames.count * frames.frame_bytes());
+    let mut resizer = Resizer::new(size, size, options.resize);
     reader.read(&numbers, &mut |picture| {
-        resize_into(picture, size, size, options.resize, &mut pixels);
+        resizer.resize_into(picture, &mut pixels);
         Ok(())
     })?;
     let got = pixels.len() / frames.frame_bytes();

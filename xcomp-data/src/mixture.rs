@@ -3,7 +3,6 @@
 //! The order of steps is the reference's (`train.py:1118-1301`): load, shuffle with seed 12345, slice by strategy, shuffle with the
 //! keep seed, slice the keep range, drop what is not exactly one picture or one video.
 
-use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::annotation::{Media, RawRecord, Record, is_confined};
 use crate::json_scan::{JsonLimits, read_range, scan_records};
 use crate::mixture_file::{Entry, read_entries};
+use crate::open::open_regular;
 use crate::{DataError, PythonRandom};
 
 /// Every list is shuffled with this seed before it is sliced (`train.py:1178`).
@@ -216,7 +216,7 @@ fn read_chosen(
     options: &MixtureOptions,
 ) -> Result<Vec<Record>, DataError> {
     let path = &dataset.annotation;
-    let mut file = File::open(path).map_err(|source| DataError::read(path, source))?;
+    let mut file = open_regular(path)?;
     let mut by_offset: Vec<usize> = (0..chosen.len()).collect();
     by_offset.sort_unstable_by_key(|&place| chosen[place]);
 

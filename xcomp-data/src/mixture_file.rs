@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::mixture::ReadType;
+use crate::open::read_regular;
 use crate::{DataError, Strategy};
 
 /// Largest mixture file, in bytes; the released one has 14 kB.
@@ -95,13 +96,9 @@ fn yaml_options() -> serde_saphyr::Options {
 }
 
 fn read_text(path: &Path) -> Result<String, DataError> {
-    let read_error = |source| DataError::read(path, source);
-    let length = std::fs::metadata(path).map_err(read_error)?.len();
-    if length > MAX_YAML_BYTES {
-        let message = format!("{length} bytes is more than a mixture can have ({MAX_YAML_BYTES})");
-        return Err(DataError::Yaml { path: path.to_owned(), message });
-    }
-    std::fs::read_to_string(path).map_err(read_error)
+    let bytes = read_regular(path, MAX_YAML_BYTES)?;
+    String::from_utf8(bytes)
+        .map_err(|error| DataError::Yaml { path: path.to_owned(), message: error.to_string() })
 }
 
 fn unknown_keys(keys: &KeysOnly) -> Vec<String> {

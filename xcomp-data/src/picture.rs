@@ -1,10 +1,11 @@
 //! Still pictures, within limits.
 
-use std::io::{BufRead, Seek};
+use std::io::{BufRead, BufReader, Seek};
 use std::path::Path;
 
 use image::{ImageError, ImageReader};
 
+use crate::open::open_regular;
 use crate::resize::Picture;
 use crate::{DataError, Limits};
 
@@ -65,8 +66,8 @@ pub fn picture_size(path: &Path) -> Result<(u32, u32), DataError> {
 }
 
 fn open(path: &Path) -> Result<ImageReader<impl BufRead + Seek + use<>>, DataError> {
-    ImageReader::open(path)
-        .and_then(ImageReader::with_guessed_format)
+    ImageReader::new(BufReader::new(open_regular(path)?))
+        .with_guessed_format()
         .map_err(|source| DataError::read(path, source))
 }
 

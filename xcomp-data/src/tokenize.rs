@@ -6,6 +6,9 @@ use sha2::{Digest, Sha256};
 
 use crate::DataError;
 
+/// Largest tokenizer file, in bytes; that of Qwen2.5 has 7 MB.
+const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
+
 /// A byte-level BPE tokenizer read from a Hugging Face `tokenizer.json`.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
@@ -33,7 +36,7 @@ impl Tokenizer {
     /// # Errors
     /// When the file cannot be read as a tokenizer, or lacks a token of the Qwen chat template.
     pub fn from_file(path: &Path) -> Result<Self, DataError> {
-        let bytes = std::fs::read(path).map_err(|source| DataError::read(path, source))?;
+        let bytes = crate::open::read_regular(path, MAX_TOKENIZER_BYTES)?;
         let inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|error| {
             DataError::Tokenizer { path: path.to_owned(), message: error.to_string() }
         })?;

@@ -1,6 +1,5 @@
 //! Animated gifs: one frame a second, as the reference takes them (`video_utils.py:213-261`).
 
-use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +10,7 @@ use super::{Reader, Sink};
 use crate::DataError;
 use crate::frames::{Choice, FrameOptions, dynamic_fps};
 use crate::limits::Watch;
+use crate::open::open_regular;
 use crate::resize::Picture;
 
 pub(super) struct Gif {
@@ -36,7 +36,7 @@ impl Gif {
 }
 
 fn decode<'a>(path: &Path, watch: &Watch) -> Result<Frames<'a>, DataError> {
-    let file = File::open(path).map_err(|source| DataError::read(path, source))?;
+    let file = open_regular(path)?;
     let mut decoder = GifDecoder::new(BufReader::new(file)).map_err(|error| wrong(path, &error))?;
     let (width, height) = decoder.dimensions();
     watch.limits().check_pixels(path, u64::from(width), u64::from(height))?;

@@ -8,7 +8,11 @@ use super::{Reader, Sink};
 use crate::DataError;
 use crate::frames::{Choice, FrameOptions, folder};
 use crate::limits::Watch;
+use crate::open::read_regular;
 use crate::picture::read_picture;
+
+/// Largest note beside a folder, in bytes.
+const MAX_NOTE_BYTES: u64 = 1 << 20;
 
 /// One picture: one frame, whatever the options say.
 pub(super) struct Single {
@@ -78,7 +82,7 @@ fn noted_duration(folder: &Path) -> Result<Option<f64>, DataError> {
     if !note.exists() {
         return Ok(None);
     }
-    let text = std::fs::read(&note).map_err(|source| DataError::read(&note, source))?;
+    let text = read_regular(&note, MAX_NOTE_BYTES)?;
     let wrong = |message| DataError::Json { path: note.clone(), offset: 0, message };
     let parsed: FolderNote =
         serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
