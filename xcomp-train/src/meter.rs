@@ -108,6 +108,7 @@ pub struct Meter {
     tokens_in: u64,
     tokens_mean: f64,
     flops: f64,
+    largest: SampleSize,
 }
 
 impl Meter {
@@ -123,6 +124,7 @@ impl Meter {
             tokens_in: 0,
             tokens_mean: 0.0,
             flops: 0.0,
+            largest: SampleSize { frames: 0, text_tokens: 0, supervised_tokens: 0 },
         }
     }
 
@@ -135,6 +137,17 @@ impl Meter {
         self.tokens_mean +=
             size.frames as f64 * plan.compression.mean_tokens() + size.text_tokens as f64;
         self.flops += plan.flops(size).model();
+        let largest = self.largest;
+        self.largest = SampleSize {
+            frames: largest.frames.max(size.frames),
+            text_tokens: largest.text_tokens.max(size.text_tokens),
+            supervised_tokens: largest.supervised_tokens.max(size.supervised_tokens),
+        };
+    }
+
+    /// The most frames, text tokens and supervised tokens of any sample so far.
+    pub fn largest(&self) -> SampleSize {
+        self.largest
     }
 
     /// Notes seconds that the loop waited for data.
@@ -182,7 +195,7 @@ impl Meter {
             peak_gib: peak_rss_bytes() as f64 / crate::plan::GIB,
             sources: by_source(&self.parts, &losses),
         };
-        *self = Self::start();
+        *self = Self { largest: self.largest, ..Self::start() };
         record
     }
 

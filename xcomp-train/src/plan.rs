@@ -10,7 +10,7 @@ use xcomp_model::schedule::{CompressionPlan, KeepRule, Schedule, Stage};
 
 use crate::cost::SampleSize;
 use crate::cost::flops::{Flops, Work, of_sample};
-use crate::cost::memory::{Formats, Memory, of_step};
+use crate::cost::memory::{Formats, Memory, checkpoint_bytes, of_step};
 use crate::cost::parameters::{PartCount, count};
 use crate::error::Error;
 use crate::lr::LrSchedule;
@@ -120,6 +120,13 @@ impl Plan {
     pub fn memory(&self, size: SampleSize) -> Memory {
         let batch = vec![size; self.recipe.train.per_device_batch_size];
         of_step(&self.work(), &self.counts, &batch, self.formats)
+    }
+
+    /// Bytes on the host beside the device's: frames that wait, and a checkpoint on its way to the disk.
+    pub fn host_bytes(&self) -> u64 {
+        let saves_meanwhile = (1..self.steps).contains(&self.recipe.checkpoint.save_steps);
+        let snapshot = if saves_meanwhile { checkpoint_bytes(&self.counts) } else { 0 };
+        (self.recipe.data.prefetch_mib << 20) + snapshot
     }
 
     /// Tokens of a sample before the first layer.

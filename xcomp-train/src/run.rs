@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use xcomp_model::attention::on_cpu;
+
 use crate::checkpoint::Checkpoints;
 use crate::data::Data;
 use crate::device::{Choice, open};
@@ -61,18 +63,22 @@ pub fn train_recipe(
     });
     metrics.flush(&plan)?;
     let summary = result?;
-    progress.line(&compared(&plan, before));
+    progress.line(&compared(&plan, &summary, before, on_cpu(&device)));
     if let Some(saved) = &summary.checkpoint {
         export(&plan, saved, &run.file(EXPORT), &device)?;
     }
     Ok(summary)
 }
 
-/// What was predicted against what happened.
-fn compared(plan: &Plan, before: u64) -> String {
-    let predicted = plan.report().memory_peak as f64 / GIB;
-    let actual = peak_rss_bytes().saturating_sub(before) as f64 / GIB;
+/// What was predicted against what happened, for the largest sample that came.
+fn compared(plan: &Plan, summary: &Summary, before: u64, shared_memory: bool) -> String {
+    let device = plan.memory(summary.largest).peak();
+    let predicted = if shared_memory { device + plan.host_bytes() } else { plan.host_bytes() };
+    let actual = peak_rss_bytes().saturating_sub(before);
     format!(
-        "memory: planned {predicted:.2} GiB for the largest sample allowed, the process grew by {actual:.2} GiB"
+        "memory: predicted {:.3} GiB, the process grew by {:.3} GiB ({:+.0} %)",
+        predicted as f64 / GIB,
+        actual as f64 / GIB,
+        100.0 * (predicted as f64 / actual.max(1) as f64 - 1.0)
     )
 }

@@ -11,6 +11,7 @@ use burn::tensor::Device;
 
 use crate::checkpoint::{Checkpoints, Saved};
 use crate::clip::clip_grad_norm;
+use crate::cost::SampleSize;
 use crate::cost::parameters::tensors;
 use crate::data::Data;
 use crate::error::Error;
@@ -57,6 +58,8 @@ pub struct Summary {
     pub last: Option<Record>,
     /// The last checkpoint.
     pub checkpoint: Option<Saved>,
+    /// The most frames, text tokens and supervised tokens of any sample of this start.
+    pub largest: SampleSize,
 }
 
 /// A run that is about to go on.
@@ -139,7 +142,8 @@ pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Su
         }
     }
     let checkpoint = saves.finish(stop, report)?;
-    Ok(Summary { step: state.step, seconds: begun.elapsed().as_secs_f64(), last, checkpoint })
+    let (seconds, largest) = (begun.elapsed().as_secs_f64(), meter.largest());
+    Ok(Summary { step: state.step, seconds, last, checkpoint, largest })
 }
 
 /// The newest complete checkpoint of the run, or its base weights.

@@ -54,6 +54,8 @@ pub struct PlanReport {
     pub memory: Memory,
     /// Their sum.
     pub memory_peak: u64,
+    /// Bytes on the host beside them: frames that wait, and a checkpoint on its way to the disk.
+    pub host_bytes: u64,
     /// Bytes of one checkpoint.
     pub checkpoint_bytes: u64,
     /// Bytes of an export.
@@ -119,6 +121,7 @@ impl Plan {
             recompute: self.recompute,
             memory,
             memory_peak: memory.peak(),
+            host_bytes: self.host_bytes(),
             checkpoint_bytes: checkpoint,
             export_bytes: export_bytes(&self.counts, export_bytes_per_value),
             disk_bytes: checkpoint * self.checkpoints_at_once(),

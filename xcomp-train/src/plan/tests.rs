@@ -49,6 +49,7 @@ fn the_page_of_the_missions_recipe_reads_so() {
     memory       64.1 GiB at the peak of the worst step
                  tuned weights 5.8 GiB, frozen 1.1 GiB, gradients 11.5 GiB, moments 11.5 GiB
                  activations 34.0 GiB, logits 222.6 MiB, or frames and tower 760.9 MiB
+                 and on the host 19.3 GiB for frames that wait and a checkpoint on its way to disk
     disk         34.5 GiB at most; a checkpoint 17.3 GiB, an export 3.4 GiB
     time         16.5 h at 40 % of the device's peak, which needs 315 frames/s from the data path
     ");

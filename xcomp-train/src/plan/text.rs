@@ -84,10 +84,16 @@ impl PlanReport {
         )?;
         writeln!(
             f,
-            "             activations {}, logits {}, or frames and tower {}",
+            "             work {}, activations {}, logits {}, or frames and tower {}",
+            bytes(memory.work),
             bytes(memory.activations),
             bytes(memory.logits),
             bytes(memory.frames)
+        )?;
+        writeln!(
+            f,
+            "             and on the host {} for frames that wait and a checkpoint on its way to disk",
+            bytes(self.host_bytes)
         )
     }
 
