@@ -46,9 +46,9 @@ fn the_page_of_the_missions_recipe_reads_so() {
     worst sample 1024 frames, 247 text tokens: 16,631 tokens in, 1,271 out
                  1.04P FLOPs: vision 940T, merge 217G, projector 129G, llm forward 31.8T, backward 63.7T, head 179G
     run          18.7E model FLOPs, 18.7E on the device (everything kept)
-    memory       64.1 GiB at the peak of the worst step
+    memory       87.3 GiB at the peak of the worst step
                  tuned weights 5.8 GiB, frozen 1.1 GiB, gradients 11.5 GiB, moments 11.5 GiB
-                 activations 34.0 GiB, logits 222.6 MiB, or frames and tower 760.9 MiB
+                 work 1.7 GiB, activations 55.5 GiB, logits 222.6 MiB, or frames and tower 760.9 MiB
                  and on the host 19.3 GiB for frames that wait and a checkpoint on its way to disk
     disk         34.5 GiB at most; a checkpoint 17.3 GiB, an export 3.4 GiB
     time         16.5 h at 40 % of the device's peak, which needs 315 frames/s from the data path
