@@ -2,7 +2,7 @@
 //!
 //! Training tunes the language model alone, so what is drawn here must let it see and learn:
 //! - The frozen tower keeps colours and places apart. Its patch embedding is a random projection whose bias makes a dark room zero; its blocks add little to what comes in.
-//! - Attention starts with large query and key biases, as trained Qwen2 models have them: heads prefer near or far tokens from the first step on.
+//! - Attention starts with large query and key biases, as trained Qwen2 models have them: of the heads that share a key head, every other one prefers near tokens and the rest far ones, so that early and late frames are told apart from the first step on.
 //! - Outputs of blocks start small beside the embeddings, so that the residual stream carries tokens and colours through all layers.
 
 use std::path::Path;
@@ -20,7 +20,9 @@ const INNER: f32 = 0.08;
 /// Deviation of the projections that write to the residual stream.
 const OUTPUT: f32 = 0.03;
 /// Deviation of the query and key biases.
-const QUERY_KEY_BIAS: f32 = 1.0;
+const QUERY_KEY_BIAS: f32 = 0.5;
+/// What biases of slow rotary pairs gain, for every other key head: with `sign * b` in the query and `b` in the key, a token at distance `d` gains `sign * b^2 * cos(d * frequency)` before the scale.
+const DISTANCE_BIAS: [f32; 2] = [3.0, 1.5];
 /// Gain of the patch embedding over a projection that keeps the norm.
 const PATCH_GAIN: f32 = 1.4;
 /// Gain of a tower block's output projections.
@@ -82,18 +84,16 @@ impl Weights {
         let (hidden, inner) = (options.hidden_size, options.intermediate_size);
         let head_dim = hidden / options.num_attention_heads;
         let key_value = head_dim * options.num_key_value_heads;
+        let group = options.num_attention_heads / options.num_key_value_heads;
         self.draw("model.embed_tokens.weight", &[options.vocab_size, hidden], EMBEDDING);
         for layer in 0..options.num_hidden_layers {
             let name = |part: &str| format!("model.layers.{layer}.{part}");
-            let projections = [
-                ("q", hidden, QUERY_KEY_BIAS),
-                ("k", key_value, QUERY_KEY_BIAS),
-                ("v", key_value, 0.0),
-            ];
-            for (part, size, bias) in projections {
+            for (part, size) in [("q", hidden), ("k", key_value), ("v", key_value)] {
                 self.draw(&name(&format!("self_attn.{part}_proj.weight")), &[size, hidden], INNER);
-                self.draw(&name(&format!("self_attn.{part}_proj.bias")), &[size], bias);
             }
+            self.distance_bias(&name("self_attn.q_proj.bias"), options, group);
+            self.distance_bias(&name("self_attn.k_proj.bias"), options, 1);
+            self.fill(&name("self_attn.v_proj.bias"), key_value, 0.0);
             self.draw(&name("self_attn.o_proj.weight"), &[hidden, hidden], OUTPUT);
             self.draw(&name("mlp.gate_proj.weight"), &[inner, hidden], INNER);
             self.draw(&name("mlp.up_proj.weight"), &[inner, hidden], INNER);
@@ -102,6 +102,22 @@ impl Weights {
             self.fill(&name("post_attention_layernorm.weight"), hidden, 1.0);
         }
         self.fill("model.norm.weight", hidden, 1.0);
+    }
+
+    /// Biases of queries (`group` heads to a key head) or of keys (`group` is 1): random, with a taste for distance in slow rotary pairs.
+    fn distance_bias(&mut self, name: &str, options: &BaseOptions, group: usize) {
+        let head_dim = options.hidden_size / options.num_attention_heads;
+        let slow = head_dim / 4..head_dim / 2 - 1;
+        let size = head_dim * options.num_key_value_heads * group;
+        let mut values = self.normal(name, size, QUERY_KEY_BIAS);
+        for (head, bias) in values.chunks_exact_mut(head_dim).enumerate() {
+            let sign = if (head % group).is_multiple_of(2) { 1.0 } else { -1.0 };
+            let taste = sign * DISTANCE_BIAS[head / group % DISTANCE_BIAS.len()];
+            for bias in &mut bias[slow.clone()] {
+                *bias += taste;
+            }
+        }
+        self.put(name, &[size], &values);
     }
 
     fn connector(&mut self, options: &BaseOptions) {
