@@ -15,6 +15,7 @@ mod ffi;
 pub mod frames;
 mod hash;
 mod index_cache;
+mod jpeg;
 pub mod json_scan;
 mod limits;
 mod load;

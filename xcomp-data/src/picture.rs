@@ -1,13 +1,13 @@
 //! Still pictures, within limits.
 
-use std::io::{BufRead, BufReader, Seek};
+use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::Path;
 
 use image::{ImageError, ImageReader};
 
-use crate::open::open_regular;
+use crate::open::{open_regular, read_regular};
 use crate::resize::Picture;
-use crate::{DataError, Limits};
+use crate::{DataError, Limits, jpeg};
 
 /// A decoded picture: packed RGB rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,9 @@ pub fn read_picture(path: &Path, limits: &Limits) -> Result<Rgb, DataError> {
 fn read_one(path: &Path, limits: &Limits) -> Result<Rgb, DataError> {
     let (width, height) = picture_size(path)?;
     limits.check_pixels(path, u64::from(width), u64::from(height))?;
+    if let Some(picture) = read_jpeg(path, limits)? {
+        return Ok(picture);
+    }
     let mut reader = open(path)?;
     let mut bounds = image::Limits::default();
     bounds.max_alloc = Some(limits.max_pixels.saturating_mul(16).max(1 << 20));
@@ -55,6 +58,18 @@ fn read_one(path: &Path, limits: &Limits) -> Result<Rgb, DataError> {
     let picture = reader.decode().map_err(|error| wrong(path, &error))?.into_rgb8();
     let (width, height) = (picture.width() as usize, picture.height() as usize);
     Ok(Rgb { width, height, pixels: picture.into_raw() })
+}
+
+/// A JPEG as libjpeg-turbo decodes it; `None` for other files and for kinds that only the general decoder knows.
+fn read_jpeg(path: &Path, limits: &Limits) -> Result<Option<Rgb>, DataError> {
+    let mut start = [0; 3];
+    let read = open_regular(path)?.read_exact(&mut start);
+    if read.is_err() || start != [0xff, 0xd8, 0xff] {
+        return Ok(None);
+    }
+    // A picture never needs more than its pixels; what lies behind them is not wanted.
+    let bytes = read_regular(path, limits.max_pixels.saturating_mul(4))?;
+    Ok(jpeg::decode(&bytes))
 }
 
 /// Width and height of a picture, from its header.
