@@ -1,5 +1,4 @@
 //! JPEG files that Pillow 13.0.0 (libjpeg-turbo) wrote from a drawn picture, and what it reads from them.
-#![expect(clippy::unwrap_used, reason = "a helper of a test fails like the test itself")]
 
 use std::fmt::Write as _;
 use std::path::Path;
