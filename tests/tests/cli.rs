@@ -64,15 +64,16 @@ fn a_wrong_key_is_named_with_line_and_suggestion_within_50_ms() {
         "{path}:4: unknown key `learning_rat` in [optimizer]; did you mean `learning_rate`?"
     );
     check(&["train", path], 2, &[&line]);
-    let fastest = (0..40) // the machine may be busy with other tests
-        .map(|_| {
-            let begun = Instant::now();
-            xcomp(&["train", path]);
-            begun.elapsed()
-        })
-        .min()
-        .unwrap();
-    assert!(fastest < Duration::from_millis(50), "{fastest:?}");
+    // Beside a start that does nothing, in turn: a busy machine slows both.
+    let fastest = |arguments: &[&str]| {
+        let begun = Instant::now();
+        xcomp(arguments);
+        begun.elapsed()
+    };
+    let starts = (0..20).map(|_| (fastest(&["train", path]), fastest(&["--version"])));
+    let (wrong, nothing) = starts.reduce(|a, b| (a.0.min(b.0), a.1.min(b.1))).unwrap();
+    println!("wrong key {wrong:?}, a start that does nothing {nothing:?}");
+    assert!(wrong < nothing + Duration::from_millis(50), "{wrong:?} {nothing:?}");
 }
 
 #[test]
