@@ -3,7 +3,7 @@
 CARGO := cargo
 XCOMP := target/release/xcomp
 
-.PHONY: demo build test torture check bench-data native
+.PHONY: demo build test torture check bench-data interop smollm2 native
 
 demo: build
 	$(XCOMP) demo
@@ -29,6 +29,14 @@ ROUNDS ?= 3
 bench-data: native
 	$(CARGO) build --release -p xcomp-data --example bench_data
 	scripts/bench-data.py $${CARGO_TARGET_DIR:-target}/release/examples/bench_data $(MEDIA) $(ROUNDS)
+
+# Exports of a tiny tuned model, loaded by transformers, the safetensors package and candle.
+interop: native
+	tests/interop/run.sh
+
+# Text from a real small language model in a Qwen2-shaped folder, beside transformers: make smollm2 FOLDER=...
+smollm2: native
+	tests/interop/smollm2.sh $(FOLDER)
 
 native:
 	@scripts/native-libraries.sh

@@ -1,5 +1,7 @@
 //! `xcomp ask` on a tiny tuned model and real videos made by code.
 
+use std::io::Write as _;
+
 use serde_json::Value;
 use xcomp_data::encode::{RgbFrames, write_mp4};
 use xcomp_tests::TinyRun;
@@ -77,6 +79,31 @@ fn the_reference_rules_choose_from_1024_frames_on() {
         &["--frames", "1024", "--select", "16", "--score", "reference", "--repeat", "1"],
     );
     assert_eq!((&chosen["frames"], &chosen["frames_looked_at"]), (&16.into(), &1024.into()));
+}
+
+/// Frames of a film at 1 frame a second.
+const MINUTES_10: usize = 600;
+const HOURS_3: usize = 3 * 3600;
+/// Bound of the memory of the tiny model at 256 frames of 64 pixels, whatever the length of the film.
+const BOUND_MIB: u64 = 512;
+
+#[test]
+fn three_hours_take_no_more_memory_than_ten_minutes() {
+    let run = tuned(16);
+    let peak = |count: usize| {
+        let pixels: Vec<u8> =
+            (0..count).flat_map(|frame| vec![(frame % 251) as u8; SIDE * SIDE * 3]).collect();
+        let frames = RgbFrames { pixels: &pixels, width: SIDE, height: SIDE, fps: 1 };
+        write_mp4(&run.path("film.mp4"), frames).unwrap();
+        let asked = ask(&run, &["--frames", "256", "--select", "64"]);
+        assert_eq!((&asked["frames"], &asked["frames_looked_at"]), (&64.into(), &256.into()));
+        assert!((asked["duration_s"].as_f64().unwrap() - count as f64).abs() < 2.0, "{asked}");
+        asked["peak_memory_mib"].as_u64().unwrap()
+    };
+    let (short, long) = (peak(MINUTES_10), peak(HOURS_3));
+    let line = format!("peak memory: {short} MiB for 10 minutes, {long} MiB for 3 hours\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+    assert!(short > 0 && long <= short + short / 8 && long < BOUND_MIB, "{line}");
 }
 
 #[test]

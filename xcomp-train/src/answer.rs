@@ -9,7 +9,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use serde_json::Value;
 use xcomp_data::{
-    Choice, FrameOptions, FrameRule, Frames, Media, TimeMessage, Tokenizer, render_question,
+    Choice, FrameOptions, FrameRule, Frames, Limits, Media, TimeMessage, Tokenizer, render_question,
 };
 use xcomp_model::config::ModelConfig;
 use xcomp_model::frames::{Clips, Encoding};
@@ -27,6 +27,14 @@ use crate::recipe::tables::{CompressionTable, ScheduleKind};
 ///
 /// It holds the recipe's `[compression]` table. Hugging Face code ignores it.
 pub const COMPRESSION_BLOCK: &str = "xcomp_compression";
+
+/// Seconds that reading one video may take where a person waits for it; films of many hours are welcome.
+const PATIENCE_S: f64 = 86_400.0;
+
+/// What reading a video may cost when it is asked about; training gives up sooner.
+pub fn patient_limits() -> Limits {
+    Limits { max_seconds: PATIENCE_S, ..Limits::default() }
+}
 
 /// A model with its tokenizer and compression, ready to answer.
 pub struct Answerer {
@@ -140,9 +148,15 @@ impl Answerer {
                 "{count} frames do not make whole clips of {clip}; ask with a multiple"
             ))
         };
-        let merged =
-            self.model.encode(&clips.ok_or_else(wrong)?, &self.device, Encoding::default());
-        Ok(Seen { merged, message })
+        Ok(Seen { merged: self.encode(&clips.ok_or_else(wrong)?), message })
+    }
+
+    /// Clips after the tower: `[clips, frames * tokens_per_frame, mm_hidden]`.
+    ///
+    /// # Panics
+    /// If the frames are not of the tower's size.
+    pub fn encode(&self, clips: &Clips) -> Tensor<3> {
+        self.model.encode(clips, &self.device, Encoding::default())
     }
 
     /// Answers a question; `on_text` gets the answer as it grows.
@@ -206,6 +220,23 @@ impl Answerer {
         Ok(ids.iter().map(|id| f64::from(row[*id] - best) - total.ln()).collect())
     }
 
+    /// Text of the likeliest first token behind `[system, user: video, question, assistant]`, without a time message.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn first_token(&self, merged: &Tensor<3>, question: &str) -> Result<String, Error> {
+        let mut ids = self.tokenizer.encode(
+            "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
+        )?;
+        let image_at = ids.len();
+        ids.push(xcomp_data::IMAGE_TOKEN);
+        let text = format!("{question}<|im_end|>\n<|im_start|>assistant\n");
+        ids.extend(self.tokenizer.encode(&text)?);
+        let (_, scores) = self.prefill_ids(ids, Some(image_at), merged, 0);
+        let row: Vec<f32> = scores.into_data().iter().collect();
+        Ok(self.tokenizer.decode(&[Sampling::GREEDY.pick(&row, &[], 0.0)])?)
+    }
+
     /// Runs the decoder over the rendered question.
     fn prefill(
         &self,
@@ -215,10 +246,19 @@ impl Answerer {
     ) -> Result<(Decoding<'_>, Tensor<1>), Error> {
         let ids = render_question(&self.tokenizer, question, &seen.message)?;
         let image_at = ids.iter().position(|id| *id == xcomp_data::IMAGE_TOKEN);
+        Ok(self.prefill_ids(ids, image_at, &seen.merged, max_new_tokens))
+    }
+
+    fn prefill_ids(
+        &self,
+        ids: Vec<i32>,
+        image_at: Option<usize>,
+        merged: &Tensor<3>,
+        max_new_tokens: usize,
+    ) -> (Decoding<'_>, Tensor<1>) {
         let prompt = Prompt { labels: vec![xcomp_model::loss::IGNORE; ids.len()], ids, image_at };
-        let (x, layout) = self.model.embed(&[prompt], vec![Some(seen.merged.clone())]);
-        let llm = &self.model.llm;
-        Ok(Decoding::prefill(llm, x, layout, &self.compression, max_new_tokens))
+        let (x, layout) = self.model.embed(&[prompt], vec![Some(merged.clone())]);
+        Decoding::prefill(&self.model.llm, x, layout, &self.compression, max_new_tokens)
     }
 }
 

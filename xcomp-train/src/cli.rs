@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod eval;
 mod export;
+mod niah;
 mod plan;
 mod replay;
 mod train;
@@ -43,6 +44,8 @@ enum Verb {
     Replay(replay::ReplayArgs),
     /// Scores a checkpoint on the questions of a benchmark.
     Eval(eval::EvalArgs),
+    /// Hides chains of pictures in long videos and asks for them.
+    Niah(niah::NiahArgs),
     /// Says whether the second of two evaluations is better, or lays a run over the released one.
     Compare(compare::CompareArgs),
     /// Looks at the mixture of a recipe.
@@ -95,6 +98,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Plan(args) => plan::run(&args),
         Verb::Ask(args) => ask::run(&args),
         Verb::Eval(args) => eval::run(&args),
+        Verb::Niah(args) => niah::run(&args),
         Verb::Train(args) => train::run(&args),
         Verb::Export(args) => export::run(&args),
         Verb::Replay(args) => replay::run(&args),

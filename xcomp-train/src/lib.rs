@@ -25,6 +25,7 @@ pub mod meter;
 pub mod metrics;
 pub mod micro_step;
 pub mod named;
+pub mod niah;
 pub mod optim;
 pub mod plan;
 pub mod progress;

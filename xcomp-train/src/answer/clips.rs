@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use burn::tensor::Tensor;
 use xcomp_data::Frames;
-use xcomp_model::frames::{Clips, Encoding};
+use xcomp_model::frames::Clips;
 
 use super::Answerer;
 use crate::error::Error;
@@ -76,7 +76,7 @@ impl<'a> EncodedClips<'a> {
         let pixels: Vec<u8> = numbers.iter().flat_map(picture).copied().collect();
         let clip = Clips::video(pixels, numbers.len(), self.frames.size, numbers.len())
             .expect("a clip has its frames");
-        let encoded = self.answerer.model.encode(&clip, &self.answerer.device, Encoding::default());
+        let encoded = self.answerer.encode(&clip);
         self.runs += 1;
         if (self.held.len() + 1) * numbers.len() <= Self::MAX_HELD_FRAMES {
             self.held.insert(numbers.to_vec(), encoded.clone());

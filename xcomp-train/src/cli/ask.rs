@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use xcomp_data::{Choice as FrameChoice, Frames, Limits, Media, TimeMessage, load_media};
+use xcomp_data::{Choice as FrameChoice, Frames, Media, TimeMessage, load_media};
 use xcomp_model::qc_comp::Scope;
 use xcomp_model::sample::Sampling;
 
 use super::{Format, print};
 use crate::answer::clips::EncodedClips;
 use crate::answer::select::{ScoreMode, SelectOptions, Selection};
-use crate::answer::{AnswerOptions, Answerer, Seen};
+use crate::answer::{AnswerOptions, Answerer, Seen, patient_limits};
 use crate::device::{Choice, open};
 use crate::error::Error;
 use crate::files::write_atomically;
+use crate::meter::peak_rss_bytes;
 use crate::svg::Curve;
 
 /// Fewest and most frames of the reference's evaluation.
@@ -90,6 +91,8 @@ struct Report {
     times_s: Vec<f64>,
     visual_tokens_in: usize,
     visual_tokens_out: usize,
+    /// Most host memory this process held; it depends on the frames looked at, not on the length of the video.
+    peak_memory_mib: u64,
 }
 
 pub(super) fn run(args: &AskArgs) -> Result<(), Error> {
@@ -97,7 +100,7 @@ pub(super) fn run(args: &AskArgs) -> Result<(), Error> {
     let answerer = Answerer::open_with_clips(&args.checkpoint, clip, &open(args.device)?)?;
     let (fewest, most) = frame_range(args.frames.as_deref(), answerer.config().vision.clip_frames)?;
     let options = answerer.frame_options(fewest..=most);
-    let (frames, choice, media) = load_media(&args.video, None, &options, &Limits::default())?;
+    let (frames, choice, media) = load_media(&args.video, None, &options, &patient_limits())?;
     let (seen, selection) = look(args, &answerer, frames, &choice, media)?;
     if let Some(path) = &args.plot {
         plot(path, &args.question, &choice, &selection)?;
@@ -202,6 +205,7 @@ fn report(
         times_s: selection.frames.iter().filter_map(|frame| times.get(*frame)).copied().collect(),
         visual_tokens_in: frames * plan.tokens_per_frame(),
         visual_tokens_out: frames * plan.tokens_per_layer().last().copied().unwrap_or(0),
+        peak_memory_mib: peak_rss_bytes() >> 20,
     }
 }
 
@@ -213,8 +217,8 @@ fn text(report: &Report) -> String {
         _ => String::new(),
     };
     let text = format!(
-        "\n[{} frames{span}; {} visual tokens enter the decoder, {} leave it]",
-        report.frames, report.visual_tokens_in, report.visual_tokens_out
+        "\n[{} frames{span}; {} visual tokens enter the decoder, {} leave it; peak memory {} MiB]",
+        report.frames, report.visual_tokens_in, report.visual_tokens_out, report.peak_memory_mib
     );
     if report.frames < report.frames_looked_at {
         let times: Vec<String> = report.times_s.iter().map(|time| format!("{time:.1}")).collect();

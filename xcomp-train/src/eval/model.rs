@@ -4,13 +4,13 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use xcomp_data::{Choice, Frames, Limits, Media, ReadType, TimeMessage, load_media};
+use xcomp_data::{Choice, Frames, Media, ReadType, TimeMessage, load_media};
 
 use super::question::Question;
 use super::responses::{Responder, Response};
 use crate::answer::clips::{EncodedClips, HeldClips};
 use crate::answer::select::{SelectOptions, Selection};
-use crate::answer::{AnswerOptions, Answerer, Seen};
+use crate::answer::{AnswerOptions, Answerer, Seen, patient_limits};
 use crate::error::Error;
 use crate::files::{entries, size_and_sha256};
 
@@ -75,7 +75,7 @@ impl ModelResponder {
         let path = find(&self.ask.videos, name)?;
         let options = self.answerer.frame_options(self.ask.frames.clone());
         let read_type = path.is_dir().then_some(ReadType::Img);
-        let (frames, choice, media) = load_media(&path, read_type, &options, &Limits::default())?;
+        let (frames, choice, media) = load_media(&path, read_type, &options, &patient_limits())?;
         Ok(Video { frames, choice, media, held: HeldClips::new() })
     }
 

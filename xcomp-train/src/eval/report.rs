@@ -133,7 +133,7 @@ mod tests {
             assert!(near && got.2 == want.2, "{got:?} {want:?}");
         };
         close(scores(|question| Question::letter(question.answer).into()), (1.0, 1.0, 0));
-        // Always A: 1 of 3 in x, 2 of 2 in y.
+        // Always A: 1 of 3 in x, 2 of 2 in y; always B: 1 of 3 and none.
         close(scores(|_| "A".into()), (3.0 / 5.0, 2.0 / 3.0, 0));
         close(scores(|_| "(B)".into()), (1.0 / 5.0, 1.0 / 6.0, 0));
         // Silent on the first question, which then counts nowhere: 0 of 2 in x, 2 of 2 in y.

@@ -84,8 +84,7 @@ pub fn answer_all(
         } else {
             let Response { text, frames_s } = responder.respond(question)?;
             let record = judged(benchmark, question, text, frames_s, key);
-            let line = serde_json::to_string(&record).expect("a record is JSON");
-            writeln!(file, "{line}").map_err(at("cannot write", &path))?;
+            write_record(&mut file, &record).map_err(at("cannot write", &path))?;
             held.insert(record.key.clone(), record.clone());
             record
         };
@@ -93,6 +92,10 @@ pub fn answer_all(
         records.push(record);
     }
     Ok(records)
+}
+
+fn write_record(file: &mut File, record: &Record) -> std::io::Result<()> {
+    writeln!(file, "{}", serde_json::to_string(record)?)
 }
 
 /// A response with its score.

@@ -105,8 +105,8 @@ pub fn compare<'a>(
         _ => Verdict::NotDistinguishable,
     };
     let times = (DETECTABLE * difference.error / difference.mean).powi(2);
-    let needed = (difference.mean != 0.0).then_some(difference.questions as f64 * times);
-    let needed_questions = needed.map(|needed| (needed.ceil() as usize).max(1));
+    let needed = ((difference.questions as f64 * times).ceil() as usize).max(1);
+    let needed_questions = (difference.mean != 0.0).then_some(needed);
     Some(Comparison { difference, verdict, needed_questions })
 }
 

@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Tunes a tiny model, exports it, and loads the export with code that is not ours:
+# transformers, the safetensors package, candle. Says what it could not run, and why.
+# The Python packages go into a virtual environment under target/; INTEROP_VENV names one that is there already.
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+target=${CARGO_TARGET_DIR:-target}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failed=0 ran=0 missing=0
+
+check() { # name, command...
+  local name=$1; shift
+  if "$@"; then ran=$((ran + 1)); else echo "FAILED $name" >&2; failed=$((failed + 1)); fi
+}
+not_run() { echo "NOT RUN $1: $2" >&2; missing=$((missing + 1)); }
+
+material() {
+  "$target/release/tiny-run" "$work" && cd "$work" &&
+    "$xcomp" train recipe.toml --out run >/dev/null && "$xcomp" export run whole && "$xcomp" export run plain --llm-only &&
+    "$tokens" plain 16 '[3, 141, 59, 26, 53, 58, 97, 93, 23, 84]' >ours.json
+}
+cargo build --release --workspace --bins || exit 1
+target=$(cd "$target" && pwd)
+xcomp=$target/release/xcomp tokens=$target/release/qwen2-tokens
+(material) || { echo "interop: the export itself failed" >&2; exit 1; }
+
+venv=${INTEROP_VENV:-$target/interop-venv}
+if ! command -v python3 >/dev/null; then
+  not_run transformers "there is no python3"; not_run safetensors "there is no python3"
+elif [ -x "$venv/bin/python" ] || python3 -m venv "$venv" 2>"$work/venv.log"; then
+  has() { "$venv/bin/python" -c "import $1" 2>/dev/null; }
+  has safetensors.numpy || "$venv/bin/pip" install -q 'numpy<2' safetensors 2>"$work/pip.log"
+  if has safetensors.numpy; then
+    check safetensors "$venv/bin/python" tests/interop/check.py safetensors "$work/whole"
+    check safetensors "$venv/bin/python" tests/interop/check.py safetensors "$work/plain"
+  else
+    not_run safetensors "$(tail -1 "$work/pip.log")"
+  fi
+  has torch && has transformers ||
+    "$venv/bin/pip" install -q torch==2.2.2 'numpy<2' transformers==4.44.2 safetensors 2>"$work/pip.log"
+  if has torch && has transformers; then
+    check transformers "$venv/bin/python" tests/interop/check.py transformers "$work/plain" "$work/ours.json"
+  else
+    not_run transformers "$(tail -1 "$work/pip.log")"
+  fi
+else
+  not_run transformers "$(tail -1 "$work/venv.log")"; not_run safetensors "$(tail -1 "$work/venv.log")"
+fi
+
+# Its own target folder: its dependencies are not ours.
+if CARGO_TARGET_DIR=$target/interop-candle cargo build --release --locked --manifest-path tests/interop-candle/Cargo.toml 2>"$work/candle.log"; then
+  check candle "$target/interop-candle/release/interop-candle" "$work/plain" "$work/ours.json"
+else
+  not_run candle "$(grep -m1 error "$work/candle.log" || tail -1 "$work/candle.log")"
+fi
+
+echo "interop: $ran checks passed, $failed failed, $missing could not be run"
+[ "$failed" = 0 ]

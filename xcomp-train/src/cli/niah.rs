@@ -1,0 +1,99 @@
+//! `xcomp niah`: chains of pictures hidden in long videos.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Format, print};
+use crate::answer::Answerer;
+use crate::device::{Choice, open};
+use crate::error::Error;
+use crate::files::{create_folder, write_atomically};
+use crate::niah::run::{Cell, Grid, Material, heat_map, run as run_grid};
+
+/// Arguments of `xcomp niah`.
+#[derive(Debug, Args)]
+pub(super) struct NiahArgs {
+    /// An exported folder.
+    checkpoint: PathBuf,
+    /// Where the scores and the heat map go.
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+    /// Chains in the published JSON layout; without it, chains and hay are drawn by code.
+    #[arg(long, value_name = "FILE", requires_all = ["pictures", "haystack"])]
+    chains: Option<PathBuf>,
+    /// Folder that the chains' picture paths start from.
+    #[arg(long, value_name = "FOLDER")]
+    pictures: Option<PathBuf>,
+    /// A haystack video or folder of pictures; repeatable.
+    #[arg(long, value_name = "FILE|FOLDER")]
+    haystack: Vec<PathBuf>,
+    /// Haystack lengths in frames.
+    #[arg(long, value_delimiter = ',', default_values_t = [1000, 2000, 4000, 8000])]
+    lengths: Vec<usize>,
+    /// Shares of the haystack that a chain is spread over; 1 is the published placement.
+    #[arg(long, value_delimiter = ',', default_values_t = [0.25, 0.5, 0.75, 1.0])]
+    depths: Vec<f64>,
+    /// Chains asked in each cell.
+    #[arg(long, default_value_t = 10)]
+    count: usize,
+    /// Pictures of a drawn chain.
+    #[arg(long, default_value_t = 5)]
+    links: usize,
+    /// Fixes drawn chains.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Where to compute: cpu, cuda[:i], vulkan[:i], auto.
+    #[arg(long, default_value = "auto")]
+    device: Choice,
+    /// How the scores are printed.
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+pub(super) fn run(args: &NiahArgs) -> Result<(), Error> {
+    let wrong = |what: &str| Err(Error::Argument(what.into()));
+    if args.depths.iter().any(|depth| !(0.0..=1.0).contains(depth)) {
+        return wrong("--depths are shares from 0 to 1");
+    }
+    if !(2..=9).contains(&args.links) || args.lengths.contains(&0) || args.count == 0 {
+        return wrong("--links is 2 to 9; --lengths and --count are at least 1");
+    }
+    let answerer = Answerer::open(&args.checkpoint, &open(args.device)?)?;
+    let (lengths, depths) = (args.lengths.clone(), args.depths.clone());
+    let grid = Grid { lengths, depths, chains: args.count };
+    let mut show = |cell: &Cell| {
+        writeln!(std::io::stderr(), "{}", line(cell)).unwrap_or_default();
+    };
+    let cells = run_grid(&answerer, &args.material(), &grid, &mut show)?;
+
+    create_folder(&args.out)?;
+    let json = serde_json::to_string_pretty(&cells).expect("plain data is JSON");
+    write_atomically(&args.out.join("niah.json"), json.as_bytes())?;
+    write_atomically(&args.out.join("niah.svg"), heat_map(&grid, &cells).as_bytes())?;
+    match args.format {
+        Format::Json => print(&json),
+        Format::Text => print(&cells.iter().map(line).collect::<Vec<_>>().join("\n")),
+    }
+}
+
+impl NiahArgs {
+    fn material(&self) -> Material {
+        match (&self.chains, &self.pictures) {
+            (Some(chains), Some(pictures)) => Material::Files {
+                chains: chains.clone(),
+                pictures: pictures.clone(),
+                haystack: self.haystack.clone(),
+            },
+            _ => Material::Drawn { links: self.links, seed: self.seed },
+        }
+    }
+}
+
+fn line(cell: &Cell) -> String {
+    format!(
+        "{:>6} frames, depth {:.2}: caption {:.2}, qa {:.2}, score {:.2}",
+        cell.frames, cell.depth, cell.caption, cell.qa, cell.score
+    )
+}
