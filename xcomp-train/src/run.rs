@@ -15,7 +15,6 @@ use crate::metrics::Metrics;
 use crate::plan::{GIB, Plan};
 use crate::progress::Progress;
 use crate::recipe::Recipe;
-use crate::recipe::tables::FloatWord;
 use crate::run_dir::RunDir;
 use crate::stop::Stop;
 use crate::trainer::{Event, Summary, Training, train};
@@ -36,11 +35,6 @@ pub fn train_recipe(
     // Before anything is written: the plan names what is missing of the model.
     let counted = crate::data::count(&recipe)?;
     let plan = Plan::new(recipe, counted)?;
-    if plan.recipe.train.dtype != FloatWord::F32 {
-        // A plan may count in it; no run may pretend to it.
-        let message = "[train] dtype: activations are f32 so far; add --set train.dtype=f32".into();
-        return Err(Error::Mismatch { path: plan.recipe.path.clone(), message });
-    }
     let run = RunDir::open(out)?;
     let data = Data::open(&plan.recipe, &plan.config, Some(run.file("data/quarantine.jsonl")))?;
     let identity = of_run(&plan, &data)?;

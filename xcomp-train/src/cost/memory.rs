@@ -120,7 +120,7 @@ fn layer_bytes(llm: &LlmConfig, tokens: usize, formats: Formats) -> u64 {
     let keys = (llm.num_key_value_heads * llm.head_dim()) as u64;
     // Burn's tape is eager: every elementwise operation keeps its operands. Counted per layer as two norms with five
     // f32 tensors each; inputs and sums of the products; plain, scaled, rotated and grouped queries and keys; gate,
-    // sigmoid, up and their products. Fitted to four measured runs on the CPU, which it meets within 10 %.
+    // sigmoid, up and their products. Fitted by hand to three measured runs on the CPU, which it meets within 10 %.
     let norms = 2 * 5 * hidden * 4;
     let values = 6 * hidden + 6 * queries + 6 * keys + 8 * inner;
     let scores = if formats.keeps_scores {

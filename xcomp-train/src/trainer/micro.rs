@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::tensor::{DType, Device};
+use burn::tensor::{DType, Device, FloatDType};
 use xcomp_data::{Position, Stream};
 use xcomp_model::frames::{Clips, Encoding};
 use xcomp_model::loss::{IGNORE, LossNorm};
@@ -93,7 +93,9 @@ pub(crate) fn forward_backward(
         // The released code: a video of so many frames, alone in its batch (`llava_arch.py:454-466`).
         batch.clips.len() == 1 && batch.clips[0].frame_count() >= limit
     });
-    let encode = |clips: &Clips| Some(model.encode(clips, device, Encoding::default()));
+    // All activations that follow take the dtype of the visual features.
+    let encoding = Encoding { dtype: activations(plan.recipe.train.dtype), ..Encoding::default() };
+    let encode = |clips: &Clips| Some(model.encode(clips, device, encoding));
     let merged = batch.clips.iter().map(encode).collect();
     let micro = MicroBatch { prompts: batch.prompts, merged };
     let recompute = if plan.recompute { Recompute::EveryLayer } else { Recompute::Never };
@@ -107,6 +109,14 @@ pub(crate) fn forward_backward(
         return recompute.backward(&model, micro, &plan.compression, norm);
     }
     recompute.backward(model, micro, &plan.compression, norm)
+}
+
+fn activations(word: FloatWord) -> FloatDType {
+    match word {
+        FloatWord::F32 => FloatDType::F32,
+        FloatWord::Bf16 => FloatDType::BF16,
+        FloatWord::F16 => FloatDType::F16,
+    }
 }
 
 /// Adds the gradients of a micro-step in the recipe's format.
