@@ -16,6 +16,7 @@ use crate::identity::Identity;
 use crate::meter::Meter;
 use crate::named::{Look, Named};
 use crate::plan::Plan;
+use crate::recipe::tables::FloatWord;
 use crate::state::TrainState;
 use crate::trainer::guard::NON_FINITE;
 use crate::trainer::micro::{forward_backward, load_micro_batch, sum_gradients};
@@ -73,7 +74,11 @@ pub fn replay(
     };
     let from = state.step;
     let mut examples = data.stream(state.position.clone())?;
+    let mut exact = plan.clone();
+    exact.recipe.train.dtype = FloatWord::F32;
     loop {
+        // Steps on the way run as the run did; the step in question runs in f32.
+        let asked = if state.step + 1 == step { &exact } else { plan };
         let mut meter = Meter::start();
         let mut sum = NamedTensors::default();
         let bad_weight = first_bad_weight(&state.model);
@@ -81,7 +86,7 @@ pub fn replay(
         for _ in 0..plan.recipe.train.gradient_accumulation_steps {
             let batch = load_micro_batch(plan, &mut examples, &mut meter, &mut state.position)?;
             let (source, samples) = (batch.source.clone(), batch.ids.clone());
-            let done = forward_backward(plan, &state.model, batch, device);
+            let done = forward_backward(asked, &state.model, batch, device);
             if state.step + 1 == step {
                 let mean = done.loss.clone() / done.weight.max(1) as f64;
                 micro.push(MicroReport {
