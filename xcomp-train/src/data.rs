@@ -1,10 +1,11 @@
 //! The recipe's data, opened: mixture, tokenizer, and the stream of samples from a position on.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use xcomp_data::{
-    BadSample, BadSamplePolicy, FrameOptions, LabelRule as Labels, LoadOptions, Mixture,
+    BadSample, BadSamplePolicy, DataError, FrameOptions, LabelRule as Labels, LoadOptions, Mixture,
     MixtureOptions, Order as DataOrder, Position, Stream, StreamOptions, Tokenizer, stream,
 };
 use xcomp_model::config::ModelConfig;
@@ -32,7 +33,7 @@ pub fn mixture_options(recipe: &Recipe) -> MixtureOptions {
     }
 }
 
-/// Samples of the recipe's mixture; `None` where its file is not there.
+/// Samples of the recipe's mixture; `None` where it, or an annotation file that it names, is not there.
 ///
 /// # Errors
 /// If the mixture is there and cannot be used.
@@ -42,7 +43,11 @@ pub fn count(recipe: &Recipe) -> Result<Option<usize>, Error> {
         return Ok(None);
     }
     let options = MixtureOptions { check_media: false, ..mixture_options(recipe) };
-    Ok(Some(Mixture::load(path, &options)?.len()))
+    match Mixture::load(path, &options) {
+        Ok(mixture) => Ok(Some(mixture.len())),
+        Err(DataError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Which frames of a video a recipe takes.
