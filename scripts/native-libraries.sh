@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Installs the native libraries that a build needs on Debian or Ubuntu: FFmpeg's headers, pkg-config,
-# and libclang for the bindings. Does nothing where they are present.
+# and libclang for the bindings; and the ffmpeg program, beside which tests decode.
+# Does nothing where they are present.
 set -euo pipefail
 
-packages=(pkg-config clang libclang-dev gcc g++ libavcodec-dev libavformat-dev libavutil-dev libswscale-dev)
+packages=(pkg-config clang libclang-dev gcc g++ ffmpeg libavcodec-dev libavformat-dev libavutil-dev libswscale-dev)
 
 present() {
   command -v pkg-config >/dev/null && command -v g++ >/dev/null && command -v clang >/dev/null &&
+    command -v ffmpeg >/dev/null &&
     pkg-config --exists libavcodec libavformat libavutil libswscale
 }
 
