@@ -2,6 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
+use burn::tensor::module::linear;
 use burn::tensor::{Device, Tensor};
 
 /// Standard deviation of freshly initialised weights (`initializer_range` of Qwen2).
@@ -40,6 +41,13 @@ impl Linear {
         let dtype = x.dtype();
         let weight = self.weight.val().cast(dtype).transpose();
         let bias = self.bias.as_ref().map(|bias| bias.val().cast(dtype));
-        burn::tensor::module::linear(x, weight, bias)
+        let [inputs, outputs] = weight.dims();
+        let mut shape = x.dims();
+        if shape[..D - 1].iter().product::<usize>() == 1 {
+            // A decoding step: Burn's `linear` would give the transposed weight the rank of `x`, which copies it whole, at a cost above that of the product.
+            shape[D - 1] = outputs;
+            return linear(x.reshape([1, inputs]), weight, bias).reshape(shape);
+        }
+        linear(x, weight, bias)
     }
 }

@@ -27,14 +27,16 @@ impl Sampling {
     pub fn pick(&self, scores: &[f32], generated: &[i32], uniform: f32) -> i32 {
         let mut scores = scores.to_vec();
         self.penalise(&mut scores, generated);
-        let mut order: Vec<usize> = (0..scores.len()).collect();
-        order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
+        let better = |a: &usize, b: &usize| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b));
         if self.temperature <= 0.0 {
-            return *order.first().expect("a vocabulary has tokens") as i32;
+            return (0..scores.len()).min_by(better).expect("a vocabulary has tokens") as i32;
         }
-        if self.top_k > 0 {
+        let mut order: Vec<usize> = (0..scores.len()).collect();
+        if (1..order.len()).contains(&self.top_k) {
+            order.select_nth_unstable_by(self.top_k, better);
             order.truncate(self.top_k);
         }
+        order.sort_unstable_by(better);
         let best = scores[order[0]];
         let mut weights: Vec<f32> =
             order.iter().map(|i| ((scores[*i] - best) / self.temperature).exp()).collect();
@@ -103,6 +105,8 @@ mod tests {
         check(&warm, &[], 0.0, 1);
         check(&warm, &[], 0.9999, 0);
         check(&Sampling { top_k: 2, ..warm.clone() }, &[], 0.9999, 3);
+        check(&Sampling { top_k: 1, ..warm.clone() }, &[], 0.9999, 1);
+        check(&Sampling { top_k: 9, ..warm.clone() }, &[], 0.9999, 0);
         check(&Sampling { top_p: 0.1, ..warm }, &[], 0.9999, 1);
     }
 }
