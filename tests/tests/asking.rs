@@ -67,6 +67,34 @@ fn chooses_frames_and_draws_their_scores() {
     }
 }
 
+/// What is printed ends before the stop string, whatever tokens it is made of.
+#[test]
+fn a_stop_string_ends_the_answer() {
+    let run = tuned(16);
+    let say = |stop: &[&str]| -> String {
+        let asked = ["ask", "model", "film.mp4", "Which colour is it?", "--frames", "16"];
+        let written = ["--device", "cpu", "--max-new-tokens", "12", "--temperature", "1"];
+        let ended = run.run(XCOMP, &[&asked[..], &written, stop].concat());
+        assert_eq!(ended.code, 0, "{ended:?}");
+        ended.stdout.split("\n[16 frames").next().unwrap().to_owned()
+    };
+    let whole = say(&[]);
+    let letter = whole.chars().nth(whole.chars().count() / 2).unwrap().to_string();
+    let before = whole.split(&letter).next().unwrap();
+    assert_eq!(say(&["--stop", &letter]), before, "{whole:?} before {letter:?}");
+    assert_eq!(say(&["--stop", "no such words", "--stop", &whole]), "");
+    assert_eq!(say(&["--stop", "no such words"]), whole);
+}
+
+/// One chosen frame is shown as a still clip.
+#[test]
+fn a_single_frame_can_be_chosen() {
+    let run = tuned(64);
+    let one = ask(&run, &["--frames", "64", "--select", "1", "--repeat", "8"]);
+    assert_eq!((&one["frames"], &one["visual_tokens_in"]), (&1.into(), &(8 * 16).into()));
+    assert_eq!(one["times_s"].as_array().unwrap().len(), 1);
+}
+
 /// The released evaluation leaves videos below 1024 frames alone.
 #[test]
 fn the_reference_rules_choose_from_1024_frames_on() {

@@ -1,6 +1,6 @@
 //! `xcomp eval` and `xcomp compare` on real clips and a tiny tuned model.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use xcomp_tests::{TinyRun, media_root};
 
 const XCOMP: &str = env!("CARGO_BIN_EXE_xcomp-under-test");
@@ -65,4 +65,48 @@ fn real_questions_are_answered_counted_and_compared() {
     let unlike = run.run(XCOMP, &["compare", "likely", "short"]);
     assert_eq!(unlike.code, 2);
     assert!(unlike.stderr.contains("same questions"), "{unlike:?}");
+}
+
+/// The recipe says what is evaluated, on what and how; arguments and `--set` win over it.
+#[test]
+fn a_recipe_states_its_evaluation() {
+    let run = TinyRun::new();
+    let xcomp = |arguments: &[&str]| {
+        let ended = run.run(XCOMP, arguments);
+        assert_eq!(ended.code, 0, "{arguments:?}: {ended:?}");
+        serde_json::from_str::<Value>(&ended.stdout).unwrap_or_default()
+    };
+    let question = |picture: &str, colour: &str| {
+        json!({ "video": picture, "question": "Which colour is it?",
+            "candidates": ["(A) red", "(B) green"], "answer": colour, "question_type": "colour" })
+    };
+    let questions = [question("0.png", "(A) red"), question("1.png", "(B) green")];
+    run.write("questions.json", &json!(questions).to_string());
+    let recipe = std::fs::read_to_string(run.path("recipe.toml")).unwrap();
+    let asked = "[eval]\nquestions = \"questions.json\"\nvideos = \"pictures\"\n";
+    run.write("recipe.toml", &format!("{recipe}{asked}answer_by = \"likelihood\"\n"));
+    xcomp(&["train", "recipe.toml", "--out", "base", "--set", "train.max_steps=1"]);
+
+    let json = ["--format", "json", "--device", "cpu"];
+    let eval = |arguments: &[&str]| xcomp(&[&["eval"], arguments, &json].concat());
+    let of_run = eval(&["base", "--out", "of-run"]);
+    let of_recipe =
+        eval(&["recipe.toml", "--set", "eval.checkpoint=\"base\"", "--out", "of-recipe"]);
+    assert_eq!(of_run, of_recipe);
+    assert_eq!(
+        (&of_run["benchmark"], &of_run["micro"]["questions"]),
+        (&"lvbench".into(), &2.into())
+    );
+    let as_mlvu = ["base", "--out", "as-mlvu", "--set", "eval.benchmark=mlvu"];
+    assert_eq!(eval(&as_mlvu)["benchmark"], "mlvu");
+    let by_argument = [&as_mlvu[..], &["--benchmark", "videomme"]].concat();
+    let refused = run.run(XCOMP, &[&["eval"], &by_argument[..]].concat());
+    assert!(refused.stderr.contains("`options`"), "{refused:?}");
+
+    let unnamed = run.run(XCOMP, &["eval", "recipe.toml", "--out", "x"]);
+    assert_eq!(unnamed.code, 2);
+    assert!(unnamed.stderr.contains("states no [eval] checkpoint"), "{unnamed:?}");
+    let plain = run.run(XCOMP, &["eval", "base/export", "--out", "x", "--set", "eval.select=8"]);
+    assert_eq!(plain.code, 2);
+    assert!(plain.stderr.contains("--set has nothing to override"), "{plain:?}");
 }

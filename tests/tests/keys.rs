@@ -80,6 +80,17 @@ const OTHER: &[(&str, &[&str])] = &[
     ("log.logging_steps", &["log.logging_steps=2"]),
     ("log.tensorboard", &["log.tensorboard=true"]),
     ("log.peak_tflops", &["log.peak_tflops=0.1"]),
+    ("eval.checkpoint", &["eval.checkpoint=\"base\""]),
+    ("eval.questions", &["eval.questions=\"questions.json\""]),
+    ("eval.videos", &["eval.videos=\"media\""]),
+    ("eval.subtitles", &["eval.subtitles=\"media\""]),
+    ("eval.benchmark", &["eval.benchmark=\"lvbench\""]),
+    ("eval.answer_by", &["eval.answer_by=\"likelihood\""]),
+    ("eval.min_frames", &["eval.min_frames=8"]),
+    ("eval.max_frames", &["eval.max_frames=512"]),
+    ("eval.select", &["eval.select=8"]),
+    ("eval.repeat", &["eval.repeat=1"]),
+    ("eval.max_new_tokens", &["eval.max_new_tokens=4"]),
 ];
 
 const STAGED: &[&str] = &[

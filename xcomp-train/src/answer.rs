@@ -1,6 +1,7 @@
 //! A tuned checkpoint that answers questions about videos.
 
 pub mod clips;
+pub mod ending;
 pub mod select;
 
 use std::path::Path;
@@ -19,6 +20,7 @@ use xcomp_model::schedule::CompressionPlan;
 use xcomp_model::splice::Prompt;
 use xcomp_model::vlm::Vlm;
 
+use self::ending::{GrowingText, stop_tokens};
 use crate::error::Error;
 use crate::plan::compression_plan;
 use crate::recipe::tables::{CompressionTable, ScheduleKind};
@@ -42,6 +44,7 @@ pub struct Answerer {
     config: ModelConfig,
     compression: CompressionPlan,
     tokenizer: Arc<Tokenizer>,
+    stop_tokens: Vec<i32>,
     device: Device,
 }
 
@@ -50,6 +53,8 @@ pub struct Answerer {
 pub struct AnswerOptions {
     /// Most tokens of an answer.
     pub max_new_tokens: usize,
+    /// Strings that end it and are no part of it.
+    pub stop: Vec<String>,
     /// How each token is drawn.
     pub sampling: Sampling,
     /// Seed of the draws.
@@ -58,7 +63,7 @@ pub struct AnswerOptions {
 
 impl Default for AnswerOptions {
     fn default() -> Self {
-        Self { max_new_tokens: 64, sampling: Sampling::GREEDY, seed: 0 }
+        Self { max_new_tokens: 64, stop: vec![], sampling: Sampling::GREEDY, seed: 0 }
     }
 }
 
@@ -98,9 +103,11 @@ impl Answerer {
         }
         let compression = read_compression(&path, &config)?;
         let tokenizer = Arc::new(Tokenizer::from_file(&folder.join("tokenizer.json"))?);
-        let mut model = Vlm::new(&config, &device.clone().inner());
+        let stop_tokens = stop_tokens(folder, &tokenizer)?;
+        let device = device.clone().inner();
+        let mut model = Vlm::new(&config, &device);
         model.load_weights(folder)?;
-        Ok(Self { model, config, compression, tokenizer, device: device.clone().inner() })
+        Ok(Self { model, config, compression, tokenizer, stop_tokens, device })
     }
 
     /// The same model, answering under another compression: an untuned model under LP-Comp, say.
@@ -159,7 +166,7 @@ impl Answerer {
         self.model.encode(clips, &self.device, Encoding::default())
     }
 
-    /// Answers a question; `on_text` gets the answer as it grows.
+    /// Answers a question; `on_text` gets the answer as it grows, never a stop string or a part of one.
     ///
     /// # Errors
     /// If the tokenizer fails.
@@ -171,30 +178,23 @@ impl Answerer {
         on_text: &mut dyn FnMut(&str),
     ) -> Result<String, Error> {
         let (mut decoding, mut scores) = self.prefill(seen, question, options.max_new_tokens)?;
-        let special = self.tokenizer.special();
         let mut random = SplitMix(options.seed);
-        let (mut tokens, mut shown) = (vec![], String::new());
+        let (mut tokens, mut text) = (vec![], GrowingText::new(&options.stop));
         while tokens.len() < options.max_new_tokens {
             let row: Vec<f32> = scores.into_data().iter().collect();
             let token = options.sampling.pick(&row, &tokens, random.uniform());
-            if token == special.im_end || token == special.endoftext {
+            if self.stop_tokens.contains(&token) {
                 break;
             }
             tokens.push(token);
-            let text = self.tokenizer.decode(&tokens)?;
-            // A character that is not complete yet is held back.
-            if let Some(new) =
-                text.strip_prefix(shown.as_str()).filter(|new| !new.ends_with('\u{fffd}'))
-            {
-                on_text(new);
-                shown = text;
-            }
-            if tokens.len() == options.max_new_tokens {
+            on_text(text.grow(self.tokenizer.decode(&tokens)?));
+            if text.ended() || tokens.len() == options.max_new_tokens {
                 break;
             }
             scores = decoding.step(token);
         }
-        Ok(self.tokenizer.decode(&tokens)?.trim().to_owned())
+        on_text(text.rest());
+        Ok(text.into_text().trim().to_owned())
     }
 
     /// Log-likelihood of each letter as the first token of the answer.

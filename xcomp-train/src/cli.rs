@@ -1,6 +1,7 @@
 //! The command line: verbs, and what they print and exit with.
 
 mod ask;
+mod asking;
 mod compare;
 mod data;
 #[cfg(feature = "video")]
@@ -24,7 +25,7 @@ use crate::error::{EXIT_RECIPE, Error};
 
 /// Supervised compression tuning of video VLMs.
 #[derive(Debug, Parser)]
-#[command(name = "xcomp", version, about, max_term_width = 100)]
+#[command(name = "xcomp", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,

@@ -8,13 +8,14 @@ use crate::error::Error;
 use crate::files::{entries, read_text, sha256, size_and_sha256};
 use crate::plan::Plan;
 use crate::recipe::KEYS;
-use crate::recipe::tables::Init;
+use crate::recipe::tables::{EvalTable, Init};
 
 /// Names and values that fix the numbers of a run.
 pub type Identity = BTreeMap<String, String>;
 
 /// Keys that may change between starts: they move files, threads, saves and logs, not numbers.
 const FREE: &[(&str, &[&str])] = &[
+    ("eval", EvalTable::KEYS), // asked of what the run has made
     ("model", &["checkpoint", "config", "tokenizer"]), // their content is compared instead
     (
         "data",

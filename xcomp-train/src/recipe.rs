@@ -4,6 +4,7 @@ pub mod check;
 pub mod lock;
 pub mod problem;
 pub mod tables;
+mod words;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,8 +13,8 @@ use toml::de::{DeTable, DeValue};
 
 use problem::{Problem, Problems, RecipeError};
 use tables::{
-    CheckpointTable, CompressionTable, DataTable, LogTable, LrTable, ModelTable, OptimizerTable,
-    TrainTable, TuneTable,
+    CheckpointTable, CompressionTable, DataTable, EvalTable, LogTable, LrTable, ModelTable,
+    OptimizerTable, TrainTable, TuneTable,
 };
 
 /// Every table with its keys, in the order of the file.
@@ -27,6 +28,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
     ("train", TrainTable::KEYS),
     ("checkpoint", CheckpointTable::KEYS),
     ("log", LogTable::KEYS),
+    ("eval", EvalTable::KEYS),
 ];
 
 /// Where a value comes from.
@@ -61,6 +63,8 @@ pub struct Recipe {
     pub checkpoint: CheckpointTable,
     /// What is written down.
     pub log: LogTable,
+    /// What a checkpoint is asked.
+    pub eval: EvalTable,
     /// The file it was read from.
     pub path: PathBuf,
     /// Its text as given.
@@ -107,6 +111,7 @@ impl Recipe {
             train: TrainTable::read("train", of("train"), &mut problems),
             checkpoint: CheckpointTable::read("checkpoint", of("checkpoint"), &mut problems),
             log: LogTable::read("log", of("log"), &mut problems),
+            eval: EvalTable::read("eval", of("eval"), &mut problems),
             path: path.into(),
             text,
             origins,
@@ -142,10 +147,11 @@ impl Recipe {
     /// Paths are relative to the recipe's folder; fills in those that the checkpoint folder implies.
     fn resolve_paths(&mut self) {
         let folder = self.path.parent().unwrap_or(Path::new("")).to_owned();
-        let model = &mut self.model;
-        for path in
-            [&mut model.checkpoint, &mut model.config, &mut model.tokenizer, &mut self.data.mixture]
-        {
+        let (model, eval) = (&mut self.model, &mut self.eval);
+        let paths = [&mut model.checkpoint, &mut model.config, &mut model.tokenizer];
+        let asked =
+            [&mut eval.checkpoint, &mut eval.questions, &mut eval.videos, &mut eval.subtitles];
+        for path in paths.into_iter().chain([&mut self.data.mixture]).chain(asked) {
             if !path.is_empty() {
                 *path = folder.join(&*path).to_string_lossy().into_owned();
             }

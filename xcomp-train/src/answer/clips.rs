@@ -54,10 +54,15 @@ impl<'a> EncodedClips<'a> {
 
     /// The merged tokens of these frames, clip after clip: `[clips, clip_frames * tokens_per_frame, mm_hidden]`.
     ///
+    /// One frame alone is shown as a still clip, as the pictures of the published needle test are.
+    ///
     /// # Errors
     /// If they do not make whole clips.
     pub fn merged(&mut self, numbers: &[usize]) -> Result<Tensor<3>, Error> {
         let clip_frames = self.answerer.config().vision.clip_frames;
+        if let [frame] = numbers {
+            return Ok(self.clip(&vec![*frame; clip_frames]));
+        }
         if numbers.is_empty() || !numbers.len().is_multiple_of(clip_frames) {
             let count = numbers.len();
             let message = format!("{count} frames do not make whole clips of {clip_frames}");

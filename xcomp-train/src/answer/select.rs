@@ -117,9 +117,9 @@ impl Answerer {
     fn select_rule(&self, frames: usize, options: &SelectOptions) -> Result<SelectRule, Error> {
         let (layers, clip) = (self.config.llm.num_hidden_layers, self.config.vision.clip_frames);
         let wrong = |message: String| Err(Error::Argument(message));
-        if options.count == 0 || !options.count.is_multiple_of(clip) {
+        if options.count == 0 || (options.count > 1 && !options.count.is_multiple_of(clip)) {
             return wrong(format!(
-                "cannot keep {} frames: give a multiple of {clip}",
+                "cannot keep {} frames: give 1 or a multiple of {clip}",
                 options.count
             ));
         }

@@ -6,21 +6,26 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 use xcomp_data::{Choice as FrameChoice, Frames, Media, TimeMessage, load_media};
-use xcomp_model::qc_comp::Scope;
-use xcomp_model::sample::Sampling;
 
+use super::asking::{AskingArgs, Usual};
 use super::{Format, print};
 use crate::answer::clips::EncodedClips;
-use crate::answer::select::{ScoreMode, SelectOptions, Selection};
-use crate::answer::{AnswerOptions, Answerer, Seen, patient_limits};
+use crate::answer::select::{ScoreMode, Selection};
+use crate::answer::{Answerer, Seen, patient_limits};
 use crate::device::{Choice, open};
 use crate::error::Error;
 use crate::files::write_atomically;
 use crate::meter::peak_rss_bytes;
 use crate::svg::Curve;
 
-/// Fewest and most frames of the reference's evaluation.
-const FRAMES: (usize, usize) = (128, 1024);
+/// What holds where nothing is said; the frames are those of the reference's evaluation.
+const USUAL: Usual = Usual {
+    frames: 128..=1024,
+    select: None,
+    repeat: 2,
+    score: ScoreMode::Clean,
+    max_new_tokens: 64,
+};
 
 /// Arguments of `xcomp ask`.
 #[derive(Debug, Args)]
@@ -31,48 +36,11 @@ pub(super) struct AskArgs {
     video: PathBuf,
     /// The question.
     question: String,
-    /// Frames to look at: one number, or fewest-most.
-    #[arg(long, value_name = "N|MIN-MAX")]
-    frames: Option<String>,
-    /// Frames that the question chooses out of those looked at; all without it.
-    #[arg(long, value_name = "K")]
-    select: Option<usize>,
-    /// Passes over the video for the choice, each shifted; more is finer and slower.
-    #[arg(long, value_name = "D", default_value_t = 2)]
-    repeat: usize,
-    /// Whose rules score frames: clean takes the question's own words and any video, reference is the released evaluation.
-    #[arg(long, value_enum, default_value = "clean")]
-    score: ScoreMode,
-    /// One softmax over the whole chunk instead of windows of 8 clips.
-    #[arg(long)]
-    global: bool,
-    /// Lets a word of the question see only the words before it while frames are scored.
-    #[arg(long)]
-    causal: bool,
-    /// Frames of a clip in the tower instead of those of config.json: 4 or 8.
-    #[arg(long, value_name = "4|8", value_parser = ["4", "8"])]
-    clip_frames: Option<String>,
+    #[command(flatten)]
+    asking: AskingArgs,
     /// Writes the scores over time as an SVG picture.
     #[arg(long, value_name = "FILE", requires = "select")]
     plot: Option<PathBuf>,
-    /// Most tokens of the answer.
-    #[arg(long, default_value_t = 64)]
-    max_new_tokens: usize,
-    /// Randomness of the answer; 0 always takes the best token.
-    #[arg(long, default_value_t = 0.0)]
-    temperature: f32,
-    /// Draw among the best so many tokens; 0 for all.
-    #[arg(long, default_value_t = 0)]
-    top_k: usize,
-    /// Draw among the best tokens of this probability.
-    #[arg(long, default_value_t = 1.0)]
-    top_p: f32,
-    /// Makes tokens already written less likely if above 1.
-    #[arg(long, default_value_t = 1.0)]
-    repetition_penalty: f32,
-    /// Seed of the draws.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
     /// Where to compute: cpu, cuda[:i], vulkan[:i], auto.
     #[arg(long, default_value = "auto")]
     device: Choice,
@@ -96,10 +64,11 @@ struct Report {
 }
 
 pub(super) fn run(args: &AskArgs) -> Result<(), Error> {
-    let clip = args.clip_frames.as_deref().map(|word| word.parse().expect("it is 4 or 8"));
+    let asking = &args.asking;
+    let clip = asking.clip_frames();
     let answerer = Answerer::open_with_clips(&args.checkpoint, clip, &open(args.device)?)?;
-    let (fewest, most) = frame_range(args.frames.as_deref(), answerer.config().vision.clip_frames)?;
-    let options = answerer.frame_options(fewest..=most);
+    let frames = asking.frames(&USUAL, answerer.config().vision.clip_frames)?;
+    let options = answerer.frame_options(frames);
     let (frames, choice, media) = load_media(&args.video, None, &options, &patient_limits())?;
     let (seen, selection) = look(args, &answerer, frames, &choice, media)?;
     if let Some(path) = &args.plot {
@@ -114,37 +83,14 @@ pub(super) fn run(args: &AskArgs) -> Result<(), Error> {
             let _shown = write!(out, "{text}").and_then(|()| out.flush());
         }
     };
-    let answer = answerer.answer(&seen, &args.question, &args.answer_options(), &mut show)?;
-    let report = report(&answerer, &choice, &selection, answer);
+    let answer = answerer.answer(&seen, &args.question, &asking.answer(&USUAL), &mut show)?;
+    let report = report(&answerer, &seen, &choice, &selection, answer);
     match args.format {
         Format::Json => {
             print(&serde_json::to_string_pretty(&report).expect("a report of plain data is JSON"))
         }
         Format::Text => print(&text(&report)),
     }
-}
-
-impl AskArgs {
-    fn answer_options(&self) -> AnswerOptions {
-        let sampling = Sampling {
-            temperature: self.temperature,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            repetition_penalty: self.repetition_penalty,
-        };
-        AnswerOptions { max_new_tokens: self.max_new_tokens, sampling, seed: self.seed }
-    }
-
-    fn select_options(&self, count: usize) -> SelectOptions {
-        let scope = scope(self.global);
-        let (n_repeat, mode, causal) = (self.repeat, self.score, self.causal);
-        SelectOptions { count, n_repeat, mode, scope, causal }
-    }
-}
-
-/// What a softmax spans.
-pub(super) fn scope(global: bool) -> Scope {
-    if global { Scope::Global } else { Scope::WINDOWS }
 }
 
 /// Runs the tower over the frames that count.
@@ -161,11 +107,8 @@ fn look(
     }
     let message = choice.message(TimeMessage::Short);
     let mut clips = EncodedClips::new(answerer, &frames);
-    let selection = match args.select {
-        Some(count) => {
-            let options = args.select_options(count);
-            answerer.select(&mut clips, &message, &args.question, &options)?
-        }
+    let selection = match args.asking.select(&USUAL) {
+        Some(options) => answerer.select(&mut clips, &message, &args.question, &options)?,
         None => all,
     };
     let merged = clips.merged(&selection.frames)?;
@@ -190,21 +133,23 @@ fn plot(
 
 fn report(
     answerer: &Answerer,
+    seen: &Seen,
     choice: &FrameChoice,
     selection: &Selection,
     answer: String,
 ) -> Report {
     let plan = answerer.compression();
     let times: Vec<f64> = choice.times_s().collect();
-    let frames = selection.frames.len();
+    let [clips, clip_tokens, _] = seen.merged.dims();
+    let frames_in = clips * clip_tokens / plan.tokens_per_frame();
     Report {
         answer,
-        frames,
+        frames: selection.frames.len(),
         frames_looked_at: choice.indices.len(),
         duration_s: choice.duration_s,
         times_s: selection.frames.iter().filter_map(|frame| times.get(*frame)).copied().collect(),
-        visual_tokens_in: frames * plan.tokens_per_frame(),
-        visual_tokens_out: frames * plan.tokens_per_layer().last().copied().unwrap_or(0),
+        visual_tokens_in: clips * clip_tokens,
+        visual_tokens_out: frames_in * plan.tokens_per_layer().last().copied().unwrap_or(0),
         peak_memory_mib: peak_rss_bytes() >> 20,
     }
 }
@@ -227,36 +172,4 @@ fn text(report: &Report) -> String {
         return format!("{text}\n[chosen of {looked_at} at seconds {times}]");
     }
     text
-}
-
-/// Whole clips between the two numbers.
-pub(super) fn frame_range(word: Option<&str>, clip: usize) -> Result<(usize, usize), Error> {
-    let Some(word) = word else { return Ok(FRAMES) };
-    let wrong = || {
-        Error::Argument(format!(
-            "--frames `{word}`: give a number or fewest-most, multiples of {clip}"
-        ))
-    };
-    let (fewest, most) = word.split_once('-').unwrap_or((word, word));
-    let number =
-        |word: &str| word.parse::<usize>().ok().filter(|n| *n > 0 && n.is_multiple_of(clip));
-    match (number(fewest), number(most)) {
-        (Some(fewest), Some(most)) if fewest <= most => Ok((fewest, most)),
-        _ => Err(wrong()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frame_numbers_are_whole_clips() {
-        assert_eq!(frame_range(None, 8).unwrap(), FRAMES);
-        assert_eq!(frame_range(Some("64"), 8).unwrap(), (64, 64));
-        assert_eq!(frame_range(Some("16-64"), 8).unwrap(), (16, 64));
-        for wrong in ["", "0", "12", "64-16", "a"] {
-            assert!(frame_range(Some(wrong), 8).is_err(), "{wrong}");
-        }
-    }
 }

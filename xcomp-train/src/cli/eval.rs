@@ -5,73 +5,57 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::ask::frame_range;
+use super::asking::{AskingArgs, Usual};
 use super::export::plan_of_run;
 use super::{Format, print_as};
-use crate::answer::select::{ScoreMode, SelectOptions};
-use crate::answer::{AnswerOptions, Answerer};
+use crate::answer::Answerer;
+use crate::answer::select::ScoreMode;
 use crate::device::{Choice, open};
 use crate::error::Error;
-use crate::eval::model::{AnswerBy, AskSettings, ModelResponder};
-use crate::eval::question::{Benchmark, read_questions};
+use crate::eval::model::{AskSettings, ModelResponder};
+use crate::eval::question::read_questions;
 use crate::eval::report::EvalReport;
 use crate::eval::responses::{Record, answer_all};
 use crate::export::{export, find_checkpoint};
 use crate::files::write_atomically;
+use crate::recipe::Recipe;
+use crate::recipe::tables::{AnswerBy, Benchmark, EvalTable};
 
-/// Arguments of `xcomp eval`.
+/// The resolved recipe in the folder of a run.
+const LOCK: &str = "recipe.lock.toml";
+
+/// Arguments of `xcomp eval`; what is not given is as the recipe's `[eval]` says.
 #[derive(Debug, Args)]
 pub(super) struct EvalArgs {
-    /// An exported folder, or the folder of a run, whose newest checkpoint is exported first.
-    checkpoint: PathBuf,
-    /// The questions, a JSON list as published.
-    #[arg(long, value_name = "FILE")]
-    questions: PathBuf,
-    /// Folder of the videos.
-    #[arg(long, value_name = "FOLDER")]
-    videos: PathBuf,
-    /// Folder of the subtitles that the questions name.
-    #[arg(long, value_name = "FOLDER")]
-    subtitles: Option<PathBuf>,
+    /// A recipe whose [eval] names the checkpoint, the folder of a run (its newest checkpoint is exported first), or an exported folder.
+    #[arg(value_name = "RECIPE|RUN|CHECKPOINT")]
+    subject: PathBuf,
     /// Where responses and results go; a second call goes on there.
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
+    /// Overrides a key of the recipe; repeatable.
+    #[arg(long, value_name = "TABLE.KEY=VALUE")]
+    set: Vec<String>,
+    /// The questions, JSON as published.
+    #[arg(long, value_name = "FILE")]
+    questions: Option<PathBuf>,
+    /// Folder of the videos.
+    #[arg(long, value_name = "FOLDER")]
+    videos: Option<PathBuf>,
+    /// Folder of the subtitles that the questions name.
+    #[arg(long, value_name = "FOLDER")]
+    subtitles: Option<PathBuf>,
     /// Whose questions; told from the file without it.
     #[arg(long, value_enum)]
     benchmark: Option<Benchmark>,
-    /// How the letter is got out of the model.
-    #[arg(long, value_enum, default_value = "generation")]
-    by: AnswerBy,
+    /// How the letter is got out of the model [default: generation].
+    #[arg(long, value_enum)]
+    by: Option<AnswerBy>,
     /// Only the first so many questions.
     #[arg(long)]
     limit: Option<usize>,
-    /// Frames to look at: one number, or fewest-most.
-    #[arg(long, value_name = "N|MIN-MAX")]
-    frames: Option<String>,
-    /// Frames that each question chooses out of those looked at; all without it.
-    #[arg(long, value_name = "K")]
-    select: Option<usize>,
-    /// Passes over a video for the choice, each shifted.
-    #[arg(long, value_name = "D", default_value_t = 2)]
-    repeat: usize,
-    /// Whose rules score frames.
-    #[arg(long, value_enum, default_value = "reference")]
-    score: ScoreMode,
-    /// One softmax over the whole chunk instead of windows of 8 clips.
-    #[arg(long)]
-    global: bool,
-    /// Frames of a clip in the tower instead of those of config.json.
-    #[arg(long, value_name = "4|8", value_parser = ["4", "8"])]
-    clip_frames: Option<String>,
-    /// Most tokens of a response.
-    #[arg(long, default_value_t = 16)]
-    max_new_tokens: usize,
-    /// Makes tokens already written less likely; 1.1 in the released evaluation.
-    #[arg(long, default_value_t = 1.0)]
-    repetition_penalty: f32,
-    /// Fixes the intervals.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    #[command(flatten)]
+    asking: AskingArgs,
     /// Where to compute: cpu, cuda[:i], vulkan[:i], auto.
     #[arg(long, default_value = "auto")]
     device: Choice,
@@ -81,13 +65,15 @@ pub(super) struct EvalArgs {
 }
 
 pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
+    let eval = args.resolve()?;
+    let subtitles = (!eval.subtitles.is_empty()).then(|| Path::new(&eval.subtitles));
     let (benchmark, mut questions) =
-        read_questions(&args.questions, args.benchmark, args.subtitles.as_deref())?;
+        read_questions(eval.questions.as_ref(), eval.benchmark, subtitles)?;
     questions.truncate(args.limit.unwrap_or(usize::MAX));
-    let folder = exported(&args.checkpoint)?;
-    let clip = args.clip_frames.as_deref().map(|word| word.parse().expect("it is 4 or 8"));
-    let answerer = Answerer::open_with_clips(&folder, clip, &open(args.device)?)?;
-    let ask = args.settings(answerer.config().vision.clip_frames)?;
+    let folder = exported(eval.checkpoint.as_ref())?;
+    let answerer =
+        Answerer::open_with_clips(&folder, args.asking.clip_frames(), &open(args.device)?)?;
+    let ask = args.settings(&eval, answerer.config().vision.clip_frames)?;
     let mut responder = ModelResponder::new(answerer, &folder, ask)?;
 
     let total = questions.len();
@@ -98,32 +84,79 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
         writeln!(std::io::stderr(), "{line}").unwrap_or_default();
     };
     let records = answer_all(benchmark, &questions, &mut responder, &args.out, &mut show)?;
-    let report = EvalReport::new(benchmark, &records, args.seed);
+    let report = EvalReport::new(benchmark, &records, args.asking.seed);
     write_results(&args.out, &report, &records)?;
     print_as(args.format, &report)
 }
 
 impl EvalArgs {
-    fn settings(&self, clip_frames: usize) -> Result<AskSettings, Error> {
-        let (fewest, most) = frame_range(self.frames.as_deref(), clip_frames)?;
-        let mut answer =
-            AnswerOptions { max_new_tokens: self.max_new_tokens, ..Default::default() };
-        answer.sampling.repetition_penalty = self.repetition_penalty;
-        let select = self.select.map(|count| SelectOptions {
-            count,
-            n_repeat: self.repeat,
-            mode: self.score,
-            scope: super::ask::scope(self.global),
-            causal: false,
-        });
-        let videos = self.videos.clone();
-        Ok(AskSettings { videos, frames: fewest..=most, select, by: self.by, answer })
+    /// The recipe's `[eval]` with the arguments laid over it; it names checkpoint, questions and videos.
+    fn resolve(&self) -> Result<EvalTable, Error> {
+        let stated = self.stated()?;
+        let path = |given: &Option<PathBuf>, stated: String| match given {
+            Some(path) => path.to_string_lossy().into_owned(),
+            None => stated,
+        };
+        let eval = EvalTable {
+            questions: path(&self.questions, stated.questions),
+            videos: path(&self.videos, stated.videos),
+            subtitles: path(&self.subtitles, stated.subtitles),
+            benchmark: self.benchmark.or(stated.benchmark),
+            answer_by: self.by.unwrap_or(stated.answer_by),
+            ..stated
+        };
+        for (key, value, way) in [
+            ("checkpoint", &eval.checkpoint, "evaluate a run's folder or an exported folder"),
+            ("questions", &eval.questions, "give --questions FILE"),
+            ("videos", &eval.videos, "give --videos FOLDER"),
+        ] {
+            if value.is_empty() {
+                let subject = self.subject.display();
+                let message = format!("{subject} states no [eval] {key}; state it, or {way}");
+                return Err(Error::Argument(message));
+            }
+        }
+        Ok(eval)
+    }
+
+    /// What the subject itself says.
+    fn stated(&self) -> Result<EvalTable, Error> {
+        if self.subject.is_file() {
+            return Ok(Recipe::load(&self.subject, &self.set)?.eval);
+        }
+        let checkpoint = self.subject.to_string_lossy().into_owned();
+        let lock = self.subject.join(LOCK);
+        if lock.is_file() {
+            return Ok(EvalTable { checkpoint, ..Recipe::load(&lock, &self.set)?.eval });
+        }
+        if !self.set.is_empty() {
+            let message = "an exported folder has no recipe, so --set has nothing to override";
+            return Err(Error::Argument(message.into()));
+        }
+        Ok(EvalTable { checkpoint, ..EvalTable::default() })
+    }
+
+    fn settings(&self, eval: &EvalTable, clip_frames: usize) -> Result<AskSettings, Error> {
+        let usual = Usual {
+            frames: eval.min_frames..=eval.max_frames,
+            select: eval.select,
+            repeat: eval.repeat,
+            score: ScoreMode::Reference,
+            max_new_tokens: eval.max_new_tokens,
+        };
+        Ok(AskSettings {
+            videos: eval.videos.clone().into(),
+            frames: self.asking.frames(&usual, clip_frames)?,
+            select: self.asking.select(&usual),
+            by: eval.answer_by,
+            answer: self.asking.answer(&usual),
+        })
     }
 }
 
 /// The folder itself, or the export of a run's newest checkpoint, made if it is not there.
 fn exported(folder: &Path) -> Result<PathBuf, Error> {
-    if !folder.join("recipe.lock.toml").is_file() {
+    if !folder.join(LOCK).is_file() {
         return Ok(folder.to_owned());
     }
     let saved = find_checkpoint(folder, None)?;

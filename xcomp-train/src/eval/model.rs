@@ -3,7 +3,6 @@
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use xcomp_data::{Choice, Frames, Media, ReadType, TimeMessage, load_media};
 
 use super::question::Question;
@@ -13,19 +12,10 @@ use crate::answer::select::{SelectOptions, Selection};
 use crate::answer::{AnswerOptions, Answerer, Seen, patient_limits};
 use crate::error::Error;
 use crate::files::{entries, size_and_sha256};
+use crate::recipe::tables::AnswerBy;
 
 /// Endings that are tried where a benchmark names a video without one.
 const ENDINGS: [&str; 6] = ["mp4", "mkv", "webm", "avi", "mov", "gif"];
-
-/// How a letter is got out of a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum AnswerBy {
-    /// It writes an answer, which the benchmark's rule reads.
-    Generation,
-    /// The likeliest letter as the first token.
-    Likelihood,
-}
 
 /// How questions are put to a model.
 #[derive(Debug, Clone)]

@@ -8,23 +8,10 @@ use serde_json::Value;
 use super::subtitles::read_subtitles;
 use crate::error::Error;
 use crate::files::{at, read_text};
+use crate::recipe::tables::Benchmark;
 
 /// What every prompt ends with.
 const DIRECTLY: &str = "Answer with the option's letter from the given choices directly.";
-
-/// Whose files, prompt and answer rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Benchmark {
-    /// `LVBench`: candidates begin with their letter already.
-    Lvbench,
-    /// `MLVU` multiple choice; also `MVBench` and any list of video, question, candidates, answer.
-    Mlvu,
-    /// Video-MME without subtitles.
-    Videomme,
-    /// `LongVideoBench` with subtitles.
-    Longvideobench,
-}
 
 /// One question about one video.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -5,9 +5,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::question::Benchmark;
 use super::responses::Record;
 use super::statistics::{Estimate, estimate};
+use crate::recipe::tables::Benchmark;
 
 /// What an evaluation found.
 #[derive(Debug, Clone, PartialEq, Serialize)]

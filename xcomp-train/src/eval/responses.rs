@@ -7,11 +7,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::question::{Benchmark, Question};
+use super::question::Question;
 use super::rules::{chosen, counts};
 use crate::answer::SplitMix;
 use crate::error::Error;
 use crate::files::{at, create_folder, read_text, sha256};
+use crate::recipe::tables::Benchmark;
 
 /// One answered question; the words are those of lmms-eval's sample logs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! From what a model wrote to the letter it meant, by the rules of each benchmark (section 10.6 of the facts).
 
-use super::question::Benchmark;
+use crate::recipe::tables::Benchmark;
 
 /// The candidate that a response means; `None` if it means none.
 ///

@@ -18,6 +18,7 @@ pub(super) fn cross_fields(recipe: &Recipe, problems: &mut Problems) {
     tune(recipe, &mut require);
     optimizer(recipe, &mut require);
     train(recipe, &mut require);
+    eval(recipe, &mut require);
 }
 
 type Require<'a> = dyn FnMut(bool, &str, &str, String) + 'a;
@@ -202,4 +203,22 @@ fn train(recipe: &Recipe, require: &mut Require) {
         );
     }
     require(recipe.log.logging_steps > 0, "log", "logging_steps", "must be at least 1".into());
+}
+
+fn eval(recipe: &Recipe, require: &mut Require) {
+    let eval = &recipe.eval;
+    require(
+        eval.min_frames <= eval.max_frames,
+        "eval",
+        "min_frames",
+        format!("{} is above max_frames = {}", eval.min_frames, eval.max_frames),
+    );
+    for (key, count) in [
+        ("min_frames", eval.min_frames),
+        ("repeat", eval.repeat),
+        ("max_new_tokens", eval.max_new_tokens),
+        ("select", eval.select.unwrap_or(1)),
+    ] {
+        require(count > 0, "eval", key, "must be at least 1".into());
+    }
 }

@@ -5,8 +5,15 @@ use std::fmt::Write as _;
 use super::{KEYS, Origin, Recipe};
 
 /// Keys that hold paths: absolute in the lock, which lies elsewhere than the recipe.
-const PATHS: &[(&str, &str)] =
-    &[("model", "checkpoint"), ("model", "config"), ("model", "tokenizer"), ("data", "mixture")];
+const PATHS: &[(&str, &[&str])] = &[
+    ("model", &["checkpoint", "config", "tokenizer"]),
+    ("data", &["mixture"]),
+    ("eval", &["checkpoint", "questions", "videos", "subtitles"]),
+];
+
+fn is_path(table: &str, key: &str) -> bool {
+    PATHS.iter().any(|(name, keys)| *name == table && keys.contains(&key))
+}
 
 fn absolute(path: &toml::Value) -> toml::Value {
     let text = path.as_str().unwrap_or_default();
@@ -33,6 +40,7 @@ impl Recipe {
             ("train", toml::Table::try_from(&self.train)),
             ("checkpoint", toml::Table::try_from(&self.checkpoint)),
             ("log", toml::Table::try_from(&self.log)),
+            ("eval", toml::Table::try_from(&self.eval)),
         ] {
             let table = table.expect("a table of plain values is TOML");
             tables.insert(name.into(), table.into());
@@ -56,8 +64,7 @@ impl Recipe {
             writeln!(text, "\n[{table}]").expect("a string takes any text");
             for key in *keys {
                 let Some(value) = resolved[*table].get(key) else { continue };
-                let value =
-                    if PATHS.contains(&(table, key)) { absolute(value) } else { value.clone() };
+                let value = if is_path(table, key) { absolute(value) } else { value.clone() };
                 let origin = match self.origin(table, key) {
                     Origin::Default => "default".into(),
                     Origin::Recipe(line) => format!("recipe, line {line}"),

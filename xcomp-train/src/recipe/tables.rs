@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::problem::{Problem, Problems};
+pub use super::words::*;
 
 /// Declares one table of the recipe: a struct, its defaults, its key names, and a reader that reports every bad value.
 macro_rules! table {
@@ -35,184 +36,6 @@ macro_rules! table {
             fn default() -> Self { Self { $($key: $default,)* } }
         }
     };
-}
-
-/// Whether a value has nothing to write into the resolved recipe.
-trait Skip {
-    fn skip(&self) -> bool {
-        false
-    }
-}
-impl Skip for String {}
-impl Skip for f64 {}
-impl Skip for u64 {}
-impl Skip for usize {}
-impl Skip for bool {}
-impl<T> Skip for Vec<T> {}
-impl<T> Skip for Option<T> {
-    fn skip(&self) -> bool {
-        self.is_none()
-    }
-}
-
-/// Declares the words that a key may take.
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $variant:ident = $word:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-        pub enum $name { $($(#[$word_doc])* #[serde(rename = $word)] $variant,)* }
-
-        impl $name {
-            /// The word as a recipe writes it.
-            pub fn word(self) -> &'static str {
-                match self { $(Self::$variant => $word,)* }
-            }
-        }
-
-        impl Skip for $name {}
-    };
-}
-
-words! {
-    /// Where the weights of the first step come from.
-    Init {
-        /// The safetensors of `model.checkpoint`.
-        Checkpoint = "checkpoint",
-        /// Drawn from `train.seed`: for tests and for measuring, not for results.
-        Random = "random",
-    }
-}
-
-words! {
-    /// How frames lose tokens over the decoder layers.
-    ScheduleKind {
-        /// Never.
-        None = "none",
-        /// The released code.
-        Cosine = "cosine",
-        /// Eq. 1 of the paper as printed.
-        Ceil = "ceil",
-        /// Algorithm B of the supplement as printed.
-        AlgorithmB = "algorithm_b",
-        /// The last of every stride, at `step_layers`.
-        Step = "step",
-        /// The mean of every stride, at `step_layers`.
-        Pool = "pool",
-        /// `uniform_tokens` in every layer.
-        Uniform = "uniform",
-        /// `tokens`, one number per layer.
-        List = "list",
-    }
-}
-
-words! {
-    /// Which tokens of a frame survive a drop.
-    Keep {
-        /// The last ones.
-        Suffix = "suffix",
-        /// An evenly spread subset.
-        Uniform = "uniform",
-    }
-}
-
-words! {
-    /// Which tokens carry loss.
-    LabelRule {
-        /// The released code's: answers, and every line break and turn marker.
-        Reference = "reference",
-        /// Only the answers.
-        Answers = "answers",
-    }
-}
-
-words! {
-    /// What a broken sample does.
-    BrokenSample {
-        /// A near neighbour in the list takes its place, as in the released code.
-        Neighbour = "neighbour",
-        /// It is left out.
-        Skip = "skip",
-        /// The run ends with exit code 3.
-        Stop = "stop",
-    }
-}
-
-words! {
-    /// The order of samples within an epoch.
-    Order {
-        /// Random blocks of one optimizer step each, longest text first inside a block: the released sampler.
-        Grouped = "group_by_length",
-        /// Random.
-        Shuffled = "shuffle",
-        /// As listed.
-        Listed = "sequential",
-    }
-}
-
-words! {
-    /// Which tensors weight decay acts on.
-    DecayRule {
-        /// All tuned tensors: one flat group, as the released run (DeepSpeed bypasses the groups).
-        All = "all",
-        /// All but biases and `LayerNorm`s, as Hugging Face's `create_optimizer`.
-        HuggingFace = "huggingface",
-    }
-}
-
-words! {
-    /// The shape of the learning rate over the run.
-    LrKind {
-        /// Half a cosine down to zero.
-        Cosine = "cosine",
-        /// A straight line down to zero.
-        Linear = "linear",
-        /// Flat after the warm-up.
-        Constant = "constant",
-    }
-}
-
-words! {
-    /// How the losses of a step are averaged.
-    LossNormWord {
-        /// The mean of per-sample means, as the released run.
-        Sample = "sample",
-        /// The mean over all supervised tokens of the step.
-        Token = "token",
-    }
-}
-
-words! {
-    /// Which activations are computed again on the way back.
-    RecomputeWord {
-        /// None: everything is kept.
-        None = "none",
-        /// Those inside every decoder layer.
-        Layer = "layer",
-        /// `layer` if the plan does not fit `memory_limit_gib` otherwise.
-        Auto = "auto",
-    }
-}
-
-words! {
-    /// A floating-point format.
-    FloatWord {
-        /// 32 bits.
-        F32 = "f32",
-        /// 16 bits, the exponent of f32.
-        Bf16 = "bf16",
-        /// 16 bits, IEEE.
-        F16 = "f16",
-    }
-}
-
-words! {
-    /// What a non-finite loss or gradient does.
-    NonFinite {
-        /// The run ends with exit code 4 and a dump for `xcomp replay`.
-        Stop = "stop",
-        /// The step changes no weight; it is logged and dumped all the same.
-        Skip = "skip",
-    }
 }
 
 table! {
@@ -390,5 +213,33 @@ table! {
         tensorboard: bool = true,
         /// What the device can do, in TFLOP/s, for the utilisation figure; none if 0.
         peak_tflops: f64 = 0.0,
+    }
+}
+
+table! {
+    /// `[eval]`: what `xcomp eval` asks a checkpoint; nothing here moves a number of the training.
+    EvalTable {
+        /// An exported folder or the folder of a run: what `xcomp eval RECIPE` evaluates.
+        checkpoint: String = String::new(),
+        /// The questions, JSON as published.
+        questions: String = String::new(),
+        /// Folder of their videos.
+        videos: String = String::new(),
+        /// Folder of the subtitles that the questions name; quoted if given.
+        subtitles: String = String::new(),
+        /// Whose questions; told from the file if absent.
+        benchmark: Option<Benchmark> = None,
+        /// How the letter is got out of the model.
+        answer_by: AnswerBy = AnswerBy::Generation,
+        /// Fewest frames to look at; frames of shorter videos are repeated.
+        min_frames: usize = 128,
+        /// Most frames to look at.
+        max_frames: usize = 1024,
+        /// Frames that each question chooses out of those looked at (QC-Comp); all if absent.
+        select: Option<usize> = None,
+        /// Passes over a video for the choice, each shifted.
+        repeat: usize = 2,
+        /// Most tokens of a response.
+        max_new_tokens: usize = 16,
     }
 }

@@ -1,0 +1,141 @@
+//! The arguments of every verb that asks about videos: how a video is looked at, how an answer is written.
+
+use std::ops::RangeInclusive;
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use xcomp_model::qc_comp::Scope;
+use xcomp_model::sample::Sampling;
+
+use crate::answer::AnswerOptions;
+use crate::answer::select::{ScoreMode, SelectOptions};
+use crate::error::Error;
+
+/// What a verb, or its recipe, does where the command line says nothing.
+#[derive(Debug, Clone)]
+pub(super) struct Usual {
+    pub(super) frames: RangeInclusive<usize>,
+    pub(super) select: Option<usize>,
+    pub(super) repeat: usize,
+    pub(super) score: ScoreMode,
+    pub(super) max_new_tokens: usize,
+}
+
+/// How a video is looked at and an answer is written.
+#[derive(Debug, Args)]
+pub(super) struct AskingArgs {
+    /// Frames to look at: one number, or fewest-most [default: 128-1024].
+    #[arg(long, value_name = "N|MIN-MAX")]
+    frames: Option<String>,
+    /// Frames that the question chooses out of those looked at (QC-Comp); all without it.
+    #[arg(long, value_name = "K")]
+    select: Option<usize>,
+    /// Passes over the video for the choice, each shifted; more is finer and slower [default: 2].
+    #[arg(long, value_name = "D")]
+    repeat: Option<usize>,
+    /// Whose rules score frames [default: clean for one question, reference for a benchmark].
+    #[arg(long, value_enum)]
+    score: Option<ScoreMode>,
+    /// One softmax over the whole chunk instead of windows of 8 clips (Table 4 of the paper).
+    #[arg(long)]
+    global: bool,
+    /// Lets a word of the question see only the words before it while frames are scored.
+    #[arg(long)]
+    causal: bool,
+    /// Frames of a clip in the tower instead of those of config.json: 4 or 8.
+    #[arg(long, value_name = "4|8", value_parser = ["4", "8"])]
+    clip_frames: Option<String>,
+    /// Most tokens of an answer [default: 64 for one question, 16 for a benchmark].
+    #[arg(long, value_name = "N")]
+    max_new_tokens: Option<usize>,
+    /// Ends an answer before this text; repeatable.
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    stop: Vec<String>,
+    /// Randomness of an answer; 0 always takes the best token.
+    #[arg(long, default_value_t = 0.0)]
+    temperature: f32,
+    /// Draw among the best so many tokens; 0 for all.
+    #[arg(long, default_value_t = 0)]
+    top_k: usize,
+    /// Draw among the best tokens of this probability.
+    #[arg(long, default_value_t = 1.0)]
+    top_p: f32,
+    /// Makes tokens already written less likely if above 1; the released evaluation has 1.1.
+    #[arg(long, default_value_t = 1.0)]
+    repetition_penalty: f32,
+    /// Fixes all that is drawn.
+    #[arg(long, default_value_t = 0)]
+    pub(super) seed: u64,
+}
+
+impl AskingArgs {
+    pub(super) fn clip_frames(&self) -> Option<usize> {
+        self.clip_frames.as_deref().map(|word| word.parse().expect("it is 4 or 8"))
+    }
+
+    /// Fewest and most frames, whole clips of `clip_frames`.
+    pub(super) fn frames(
+        &self,
+        usual: &Usual,
+        clip_frames: usize,
+    ) -> Result<RangeInclusive<usize>, Error> {
+        let (fewest, most) = (usual.frames.start(), usual.frames.end());
+        let usual = || format!("{fewest}-{most}");
+        frame_range(&self.frames.clone().unwrap_or_else(usual), clip_frames)
+    }
+
+    pub(super) fn select(&self, usual: &Usual) -> Option<SelectOptions> {
+        let count = self.select.or(usual.select)?;
+        Some(SelectOptions {
+            count,
+            n_repeat: self.repeat.unwrap_or(usual.repeat),
+            mode: self.score.unwrap_or(usual.score),
+            scope: if self.global { Scope::Global } else { Scope::WINDOWS },
+            causal: self.causal,
+        })
+    }
+
+    pub(super) fn answer(&self, usual: &Usual) -> AnswerOptions {
+        AnswerOptions {
+            max_new_tokens: self.max_new_tokens.unwrap_or(usual.max_new_tokens),
+            stop: self.stop.clone(),
+            sampling: Sampling {
+                temperature: self.temperature,
+                top_k: self.top_k,
+                top_p: self.top_p,
+                repetition_penalty: self.repetition_penalty,
+            },
+            seed: self.seed,
+        }
+    }
+}
+
+/// Whole clips between the two numbers.
+fn frame_range(word: &str, clip: usize) -> Result<RangeInclusive<usize>, Error> {
+    let wrong = || {
+        Error::Argument(format!(
+            "cannot look at `{word}` frames: give a number or fewest-most, multiples of {clip}"
+        ))
+    };
+    let (fewest, most) = word.split_once('-').unwrap_or((word, word));
+    let number =
+        |word: &str| word.parse::<usize>().ok().filter(|n| *n > 0 && n.is_multiple_of(clip));
+    match (number(fewest), number(most)) {
+        (Some(fewest), Some(most)) if fewest <= most => Ok(fewest..=most),
+        _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frame_numbers_are_whole_clips() {
+        assert_eq!(frame_range("64", 8).unwrap(), 64..=64);
+        assert_eq!(frame_range("16-64", 8).unwrap(), 16..=64);
+        for wrong in ["", "0", "12", "64-16", "a"] {
+            assert!(frame_range(wrong, 8).is_err(), "{wrong}");
+        }
+    }
+}
