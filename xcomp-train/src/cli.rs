@@ -2,6 +2,7 @@
 
 mod ask;
 mod asking;
+mod bench;
 mod compare;
 mod data;
 #[cfg(feature = "video")]
@@ -49,6 +50,8 @@ enum Verb {
     Niah(niah::NiahArgs),
     /// Says whether the second of two evaluations is better, or lays a run over the released one.
     Compare(compare::CompareArgs),
+    /// Times training steps of a recipe's shapes on made-up samples: random weights, no data.
+    Bench(bench::BenchArgs),
     /// Looks at the mixture of a recipe.
     Data(data::DataArgs),
     /// Makes its own small world, tunes a tiny model on it with LP-Comp, and asks it held-out questions.
@@ -104,6 +107,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Export(args) => export::run(&args),
         Verb::Replay(args) => replay::run(&args),
         Verb::Compare(args) => compare::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Data(args) => data::run(&args),
         #[cfg(feature = "video")]
         Verb::Demo(args) => demo::run(&args),

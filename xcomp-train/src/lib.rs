@@ -3,6 +3,7 @@
 //! The only crate that meets arguments, devices, the clock and the disk layout.
 
 pub mod answer;
+pub mod bench;
 pub mod checkpoint;
 mod cli;
 pub mod clip;

@@ -89,26 +89,46 @@ pub(crate) fn forward_backward(
     batch: HostBatch,
     device: &Device,
 ) -> MicroStep {
-    let silent_projector = plan.recipe.tune.projector_gradient_below_frames.is_some_and(|limit| {
-        // The released code: a video of so many frames, alone in its batch (`llava_arch.py:454-466`).
-        batch.clips.len() == 1 && batch.clips[0].frame_count() >= limit
-    });
-    // All activations that follow take the dtype of the visual features.
-    let encoding = Encoding { dtype: activations(plan.recipe.train.dtype), ..Encoding::default() };
-    let encode = |clips: &Clips| Some(model.encode(clips, device, encoding));
+    let encode = |clips: &Clips| Some(model.encode(clips, device, encoding(plan)));
     let merged = batch.clips.iter().map(encode).collect();
-    let micro = MicroBatch { prompts: batch.prompts, merged };
+    backward(plan, model, MicroBatch { prompts: batch.prompts, merged })
+}
+
+/// How the tower runs: all activations that follow take the dtype of the visual features.
+pub(crate) fn encoding(plan: &Plan) -> Encoding {
+    Encoding { dtype: activations(plan.recipe.train.dtype), ..Encoding::default() }
+}
+
+/// Forward and backward of what is trained, behind the tower.
+pub(crate) fn backward(plan: &Plan, model: &Vlm, micro: MicroBatch) -> MicroStep {
     let recompute = if plan.recompute { Recompute::EveryLayer } else { Recompute::Never };
-    let norm = match plan.recipe.train.loss_norm {
-        LossNormWord::Sample => LossNorm::Sample,
-        LossNormWord::Token => LossNorm::Token,
-    };
-    if silent_projector {
+    let norm = loss_norm(plan);
+    if silent_projector(plan, &micro) {
         let mut model = model.clone();
         model.projector = model.projector.valid();
         return recompute.backward(&model, micro, &plan.compression, norm);
     }
     recompute.backward(model, micro, &plan.compression, norm)
+}
+
+/// Whether this batch gives the projector no gradient: the released code, for a video of so many frames, alone in its batch (`llava_arch.py:454-466`).
+fn silent_projector(plan: &Plan, micro: &MicroBatch) -> bool {
+    let Some(limit) = plan.recipe.tune.projector_gradient_below_frames else { return false };
+    match micro.merged.as_slice() {
+        [Some(merged)] => {
+            let [clips, tokens, _] = merged.dims();
+            clips * tokens / plan.config.projector.tokens_per_frame >= limit
+        }
+        _ => false,
+    }
+}
+
+/// How the losses of a step are averaged.
+pub(crate) fn loss_norm(plan: &Plan) -> LossNorm {
+    match plan.recipe.train.loss_norm {
+        LossNormWord::Sample => LossNorm::Sample,
+        LossNormWord::Token => LossNorm::Token,
+    }
 }
 
 fn activations(word: FloatWord) -> FloatDType {

@@ -1,0 +1,97 @@
+//! Made-up samples: noise for frames or features, any tokens for text.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use xcomp_model::frames::Clips;
+use xcomp_model::loss::IGNORE;
+use xcomp_model::splice::Prompt;
+
+use crate::cost::SampleSize;
+use crate::plan::Plan;
+use crate::trainer::micro::encoding;
+
+/// Text tokens before the video, where there are so many: a system turn.
+const BEFORE_VIDEO: usize = 16;
+
+/// One sample on the host, handed out again and again.
+pub(super) struct Sample {
+    prompt: Prompt,
+    visual: Visual,
+    batch: usize,
+}
+
+/// What the model sees of a sample.
+#[derive(Clone)]
+pub(super) enum Visual {
+    /// Raw frames.
+    Clips(Clips),
+    /// What the tower would have made of them.
+    Features(Features),
+}
+
+/// `[clips, frames * tokens_per_frame, mm_hidden]` in the format of the activations.
+#[derive(Clone)]
+pub(super) struct Features(TensorData);
+
+impl Features {
+    pub(super) fn upload(self, device: &Device) -> Tensor<3> {
+        Tensor::from_data(self.0, &device.clone().inner())
+    }
+}
+
+impl Sample {
+    pub(super) fn new(plan: &Plan, size: SampleSize, cached: bool) -> Self {
+        let visual = if cached {
+            Visual::Features(features(plan, size))
+        } else {
+            Visual::Clips(clips(plan, size))
+        };
+        let batch = plan.recipe.train.per_device_batch_size;
+        Self { prompt: prompt(plan, size), visual, batch }
+    }
+
+    /// The samples of one forward.
+    pub(super) fn batch(&self) -> (Vec<Prompt>, Vec<Visual>) {
+        (vec![self.prompt.clone(); self.batch], vec![self.visual.clone(); self.batch])
+    }
+}
+
+/// Some tokens, the video, the rest; the last ones are supervised.
+fn prompt(plan: &Plan, size: SampleSize) -> Prompt {
+    let vocabulary = plan.config.llm.vocab_size as u32;
+    let text = size.text_tokens;
+    let image_at = BEFORE_VIDEO.min(text / 4);
+    let ids: Vec<i32> = noise().take(text + 1).map(|word| (word % vocabulary) as i32).collect();
+    let first = text + 1 - size.supervised_tokens;
+    let label = |(at, id): (usize, &i32)| if at < first { IGNORE } else { *id };
+    let labels = ids.iter().enumerate().map(label).collect();
+    Prompt { ids, labels, image_at: Some(image_at) }
+}
+
+fn clips(plan: &Plan, size: SampleSize) -> Clips {
+    let side = plan.config.vision.image_size;
+    let pixels = noise().take(size.frames * side * side * 3).map(|word| word as u8).collect();
+    Clips::video(pixels, size.frames, side, plan.recipe.data.clip_frames)
+        .expect("the frames make whole clips")
+}
+
+fn features(plan: &Plan, size: SampleSize) -> Features {
+    let clip = plan.recipe.data.clip_frames;
+    let (tokens, width) =
+        (clip * plan.config.projector.tokens_per_frame, plan.config.projector.mm_hidden_size);
+    let clips = size.frames / clip;
+    let unit = |word: u32| word as f32 / u32::MAX as f32 - 0.5;
+    let values: Vec<f32> = noise().take(clips * tokens * width).map(unit).collect();
+    let data = TensorData::new(values, [clips, tokens, width]);
+    Features(data.convert_dtype(encoding(plan).dtype.into()))
+}
+
+/// xorshift32 (Marsaglia 2003): cheap, and the same on every machine.
+fn noise() -> impl Iterator<Item = u32> {
+    let mut state: u32 = 0x9E37_79B9;
+    std::iter::repeat_with(move || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state
+    })
+}
