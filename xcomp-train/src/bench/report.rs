@@ -156,9 +156,8 @@ impl BenchReport {
     /// The parts of a step in milliseconds, one line a row.
     pub fn profile(&self) -> String {
         let head = ["data", "vision", "merge", "connector", "llm", "head", "backward", "optimizer"];
-        let mut text = format!("{:>6}", "frames");
-        text.extend(head.map(|name| format!("{name:>11}")));
-        for row in &self.rows {
+        let first = head.map(|name| format!("{name:>11}")).concat();
+        let lines = self.rows.iter().map(|row| {
             let p = &row.parts;
             let cells = [
                 p.data_s,
@@ -170,10 +169,11 @@ impl BenchReport {
                 p.backward_s,
                 p.optimizer_s,
             ];
-            text += &format!("\n{:>6}", row.frames);
-            text.extend(cells.map(|seconds| format!("{:>8.2} ms", 1e3 * seconds)));
-        }
-        text
+            let cells = cells.map(|seconds| format!("{:>8.2} ms", 1e3 * seconds)).concat();
+            format!("{:>6}{cells}", row.frames)
+        });
+        let lines: Vec<String> = lines.collect();
+        format!("frames{first}\n{}", lines.join("\n"))
     }
 }
 
