@@ -13,8 +13,9 @@ TOLERANCE = 1e-4
 
 def with_transformers(folder, ours, tolerance=TOLERANCE):
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, logging
 
+    logging.set_verbosity_error()
     ours = json.loads(Path(ours).read_text())
     model = AutoModelForCausalLM.from_pretrained(folder, torch_dtype=torch.float32).eval()
     assert type(model).__name__ == "Qwen2ForCausalLM", type(model)

@@ -1,55 +1,100 @@
 //! Kind k: question-based frame scores and choice, and generation over compressed caches, against the official code.
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use xcomp_model::config::LlmConfig;
 use xcomp_model::frame_select::SelectRule;
 use xcomp_model::generate::Decoding;
+use xcomp_model::layout::Layout;
+use xcomp_model::loss::IGNORE;
 use xcomp_model::qc_comp::{ClipScores, Scope, ScoreRule, clip_scores};
 use xcomp_model::qwen2::Qwen2ForCausalLm;
 use xcomp_model::sample::Sampling;
 use xcomp_model::schedule::CompressionPlan;
 use xcomp_model::splice::{Prompt, splice};
 use xcomp_tests::{
-    Case, HostData, HostTensor, Tolerance, assert_close, case_schedule, cases, load_case,
+    Case, HostData, HostTensor, Tolerance, assert_close, case_schedule, cases, host, load_case,
 };
+
+/// The language model of a case, and its prompt with the visual tokens in it.
+struct Prompted {
+    llm: Qwen2ForCausalLm,
+    plan: CompressionPlan,
+    ids: Vec<i32>,
+    visual: Tensor<2>,
+    tokens_per_frame: usize,
+}
+
+impl Prompted {
+    fn new(case: &Case) -> Self {
+        let config: LlmConfig = serde_json::from_value(case.value("/config").clone()).unwrap();
+        let device = Device::flex();
+        let llm = load_case(Qwen2ForCausalLm::new(&config, &device), case, "w.");
+        let (schedule, keep) = case_schedule(case, config.num_hidden_layers);
+        let tokens_per_frame = case.count("/config/tokens_per_frame");
+        let layers = config.num_hidden_layers;
+        let plan = CompressionPlan::new(&schedule, keep, tokens_per_frame, layers).unwrap();
+        let ids = case.tensor("input_ids").i32().to_vec();
+        let visual = case.burn::<2>("visual.0", &device);
+        Self { llm, plan, ids, visual, tokens_per_frame }
+    }
+
+    /// The embedded prompt with `more` tokens behind it.
+    fn embed(&self, more: &[i32]) -> (Tensor<3>, Layout) {
+        let ids = [&self.ids, more].concat();
+        let image_at = ids.iter().position(|id| *id < 0);
+        let prompt = Prompt { labels: vec![IGNORE; ids.len()], ids, image_at };
+        let visual = vec![Some(self.visual.clone())];
+        splice(&self.llm.model.embed_tokens, &[prompt], visual, self.tokens_per_frame)
+    }
+
+    /// Greedy tokens with the scores that each was taken from, and what the caches hold in the end.
+    fn generate(&self, count: usize) -> (Vec<i32>, Vec<Tensor<1>>, Vec<usize>) {
+        let (x, layout) = self.embed(&[]);
+        let (mut decoding, first) = Decoding::prefill(&self.llm, x, layout, &self.plan, count);
+        let (mut tokens, mut scores) = (vec![], vec![first]);
+        loop {
+            let row: Vec<f32> = scores[tokens.len()].clone().into_data().iter().collect();
+            tokens.push(Sampling::GREEDY.pick(&row, &tokens, 0.0));
+            if tokens.len() == count {
+                return (tokens, scores, decoding.cache_lengths());
+            }
+            scores.push(decoding.step(tokens[tokens.len() - 1]));
+        }
+    }
+}
 
 /// Pins: one cache per layer with its own length, decode positions per layer, greedy tokens, logits of every step.
 #[test]
 fn k_generate() {
     for case in cases("k_generate") {
-        let config: LlmConfig = serde_json::from_value(case.value("/config").clone()).unwrap();
-        let device = Device::flex();
-        let llm = load_case(Qwen2ForCausalLm::new(&config, &device), &case, "w.");
-        let (schedule, keep) = case_schedule(&case, config.num_hidden_layers);
-        let n = case.count("/config/tokens_per_frame");
-        let plan = CompressionPlan::new(&schedule, keep, n, config.num_hidden_layers).unwrap();
-
-        let ids = case.tensor("input_ids").i32().to_vec();
-        let image_at = ids.iter().position(|id| *id < 0);
-        let prompt = Prompt { labels: vec![-100; ids.len()], ids, image_at };
-        let visual = vec![Some(case.burn::<2>("visual.0", &device))];
-        let (x, layout) = splice(&llm.model.embed_tokens, &[prompt], visual, n);
-
         let want = case.tensor("new_tokens").i32();
-        let (mut decoding, mut scores) = Decoding::prefill(&llm, x, layout, &plan, want.len());
-        let mut tokens = vec![];
-        for step in 0..want.len() {
-            compare_scores(&case, step, scores.clone());
-            let row: Vec<f32> = scores.clone().into_data().iter().collect();
-            tokens.push(Sampling::GREEDY.pick(&row, &tokens, 0.0));
-            if step + 1 < want.len() {
-                scores = decoding.step(tokens[step]);
-            }
+        let (tokens, scores, lengths) = Prompted::new(&case).generate(want.len());
+        for (step, scores) in scores.into_iter().enumerate() {
+            compare_scores(&case, step, scores);
         }
         assert_eq!(tokens, want, "case {}", case.name);
-        let lengths = case.value("/expect/final_cache_len_per_layer").as_array().unwrap();
-        let lengths: Vec<usize> =
-            lengths.iter().map(|len| len.as_u64().unwrap() as usize).collect();
-        assert_eq!(decoding.cache_lengths(), lengths, "case {}", case.name);
+        let held = case.value("/expect/final_cache_len_per_layer").as_array().unwrap();
+        let held: Vec<usize> = held.iter().map(|len| len.as_u64().unwrap() as usize).collect();
+        assert_eq!(lengths, held, "case {}", case.name);
     }
 }
 
-fn compare_scores(case: &Case, step: usize, scores: burn::tensor::Tensor<1>) {
+/// Decoding over caches gives what a pass over the whole sequence gives under the same plan.
+#[test]
+fn k_generate_equals_a_whole_pass() {
+    for case in cases("k_generate") {
+        let prompted = Prompted::new(&case);
+        let (tokens, scores, _) = prompted.generate(case.tensor("new_tokens").i32().len());
+        let (x, layout) = prompted.embed(&tokens[..tokens.len() - 1]);
+        let (hidden, layout) = prompted.llm.model.forward(x, layout, &prompted.plan);
+        let rows = hidden.slice_dim(1, layout.longest() - tokens.len()..layout.longest());
+        let whole = prompted.llm.logits(rows.flatten(0, 1));
+        let cached = Tensor::stack::<2>(scores, 0);
+        assert_close(&case, "cached scores", cached, &host(whole), Tolerance::FORWARD);
+    }
+}
+
+fn compare_scores(case: &Case, step: usize, scores: Tensor<1>) {
     let all = case.tensor("step_logits");
     let width = all.shape[1];
     let row = all.f32()[step * width..(step + 1) * width].to_vec();
@@ -64,20 +109,12 @@ const UNSCORED: f32 = 1000.0;
 #[test]
 fn k_qc_scores() {
     for case in cases("k_qc") {
-        let config: LlmConfig = serde_json::from_value(case.value("/config").clone()).unwrap();
-        let device = Device::flex();
-        let llm = load_case(Qwen2ForCausalLm::new(&config, &device), &case, "w.");
-        let (schedule, keep) = case_schedule(&case, config.num_hidden_layers);
-        let n = case.count("/config/tokens_per_frame");
-        let plan = CompressionPlan::new(&schedule, keep, n, config.num_hidden_layers).unwrap();
-
-        let ids = case.tensor("input_ids").i32().to_vec();
-        let image_at = ids.iter().position(|id| *id < 0);
-        let prompt = Prompt { labels: vec![-100; ids.len()], ids, image_at };
-        let visual = case.burn::<2>("visual.0", &device);
-        let user_end = case.count("/config/first_conv_length") + visual.dims()[0] - 1;
-        let (x, layout) = splice(&llm.model.embed_tokens, &[prompt], vec![Some(visual)], n);
-        let got = clip_scores(&llm.model, x, layout, user_end, &plan, score_rule(&case));
+        let prompted = Prompted::new(&case);
+        let visual = prompted.visual.dims()[0];
+        let user_end = case.count("/config/first_conv_length") + visual - 1;
+        let (x, layout) = prompted.embed(&[]);
+        let llm = &prompted.llm.model;
+        let got = clip_scores(llm, x, layout, user_end, &prompted.plan, score_rule(&case));
 
         let want = case.tensor("clip_scores");
         for (layer, row) in want.f32().chunks(want.shape[1]).enumerate() {
