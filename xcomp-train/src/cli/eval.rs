@@ -13,7 +13,7 @@ use crate::answer::select::ScoreMode;
 use crate::device::{Choice, open};
 use crate::error::Error;
 use crate::eval::model::{AskSettings, ModelResponder};
-use crate::eval::question::read_questions;
+use crate::eval::question::{max_new_tokens, read_questions};
 use crate::eval::report::EvalReport;
 use crate::eval::responses::{Record, answer_all};
 use crate::export::{export, find_checkpoint};
@@ -73,7 +73,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
     let folder = exported(eval.checkpoint.as_ref())?;
     let answerer =
         Answerer::open_with_clips(&folder, args.asking.clip_frames(), &open(args.device)?)?;
-    let ask = args.settings(&eval, answerer.config().vision.clip_frames)?;
+    let ask = args.settings(&eval, benchmark, answerer.config().vision.clip_frames)?;
     let mut responder = ModelResponder::new(answerer, &folder, ask)?;
 
     let total = questions.len();
@@ -136,13 +136,18 @@ impl EvalArgs {
         Ok(EvalTable { checkpoint, ..EvalTable::default() })
     }
 
-    fn settings(&self, eval: &EvalTable, clip_frames: usize) -> Result<AskSettings, Error> {
+    fn settings(
+        &self,
+        eval: &EvalTable,
+        benchmark: Benchmark,
+        clip_frames: usize,
+    ) -> Result<AskSettings, Error> {
         let usual = Usual {
             frames: eval.min_frames..=eval.max_frames,
             select: eval.select,
             repeat: eval.repeat,
             score: ScoreMode::Reference,
-            max_new_tokens: eval.max_new_tokens,
+            max_new_tokens: eval.max_new_tokens.unwrap_or(max_new_tokens(benchmark)),
         };
         Ok(AskSettings {
             videos: eval.videos.clone().into(),

@@ -40,6 +40,14 @@ impl Question {
     }
 }
 
+/// Most tokens of a response in the released evaluation (section 10.5 of the facts).
+pub fn max_new_tokens(benchmark: Benchmark) -> usize {
+    match benchmark {
+        Benchmark::Longvideobench => 32,
+        Benchmark::Lvbench | Benchmark::Mlvu | Benchmark::Videomme => 16,
+    }
+}
+
 /// Whose layout an entry has.
 pub fn detect(entry: &Value) -> Benchmark {
     let lettered = |entry: &Value| {

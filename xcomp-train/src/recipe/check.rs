@@ -216,7 +216,7 @@ fn eval(recipe: &Recipe, require: &mut Require) {
     for (key, count) in [
         ("min_frames", eval.min_frames),
         ("repeat", eval.repeat),
-        ("max_new_tokens", eval.max_new_tokens),
+        ("max_new_tokens", eval.max_new_tokens.unwrap_or(1)),
         ("select", eval.select.unwrap_or(1)),
     ] {
         require(count > 0, "eval", key, "must be at least 1".into());

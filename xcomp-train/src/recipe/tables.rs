@@ -239,7 +239,7 @@ table! {
         select: Option<usize> = None,
         /// Passes over a video for the choice, each shifted.
         repeat: usize = 2,
-        /// Most tokens of a response.
-        max_new_tokens: usize = 16,
+        /// Most tokens of a response; as the released evaluation of the benchmark if absent.
+        max_new_tokens: Option<usize> = None,
     }
 }
