@@ -1,7 +1,7 @@
 //! The connector: token merging, then a two-layer perceptron into the language model's width.
 
+use crate::ops::gelu;
 use burn::module::Module;
-use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Tensor};
 
 use crate::linear::Linear;

@@ -2,7 +2,6 @@
 //!
 //! Tensors only: no device is chosen here, nothing is printed, and no file is read but by `weights` and `config`.
 
-pub mod attention;
 pub mod cache;
 pub mod config;
 pub mod connector;
@@ -15,6 +14,7 @@ pub mod layout;
 pub mod linear;
 pub mod loss;
 pub mod lp_comp;
+pub mod ops;
 pub mod position;
 pub mod qc_comp;
 pub mod qwen2;

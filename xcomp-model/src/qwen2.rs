@@ -2,15 +2,14 @@
 
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
-use burn::tensor::activation::silu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::attention::causal_attention;
 use crate::cache::LayerCache;
 use crate::config::LlmConfig;
 use crate::layout::Layout;
 use crate::linear::Linear;
 use crate::lp_comp::compress;
+use crate::ops::{causal_attention, swiglu};
 use crate::rms_norm::RmsNorm;
 use crate::rope::Rope;
 use crate::schedule::CompressionPlan;
@@ -136,7 +135,7 @@ impl Mlp {
     /// # Shapes
     /// - `x`, output: `[batch, seq, hidden]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.down_proj.forward(silu(self.gate_proj.forward(x.clone())) * self.up_proj.forward(x))
+        self.down_proj.forward(swiglu(self.gate_proj.forward(x.clone()), self.up_proj.forward(x)))
     }
 }
 

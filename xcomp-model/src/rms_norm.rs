@@ -2,7 +2,9 @@
 
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Device, Tensor};
+
+use crate::ops;
 
 /// `x / sqrt(mean(x^2) + eps) * weight`.
 #[derive(Module, Debug)]
@@ -23,9 +25,6 @@ impl RmsNorm {
     /// # Shapes
     /// - `x`, output: `[.., hidden]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let dtype = x.dtype();
-        let x = x.cast(DType::F32);
-        let scale = (x.clone().square().mean_dim(D - 1) + self.epsilon).sqrt().recip();
-        (x * scale).cast(dtype) * self.weight.val().cast(dtype).unsqueeze()
+        ops::rms_norm(x, self.weight.val(), self.epsilon)
     }
 }

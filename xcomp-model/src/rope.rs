@@ -2,6 +2,8 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+use crate::ops;
+
 /// Cosine and sine of every position, computed once and narrowed by each layer to its own length.
 #[derive(Debug, Clone)]
 pub struct Rope {
@@ -48,19 +50,9 @@ impl Rope {
     /// # Panics
     /// If `start + seq` exceeds the table.
     pub fn rotate_from(&self, x: Tensor<4>, start: usize) -> Tensor<4> {
-        let [_, _, seq, head_dim] = x.dims();
-        let (half, dtype) = (head_dim / 2, x.dtype());
-        let rows = |table: &Tensor<2>| {
-            table.clone().slice_dim(0, start..start + seq).cast(dtype).unsqueeze::<4>()
-        };
-        let (cos, sin) = (rows(&self.cos), rows(&self.sin));
-
-        let low = x.clone().slice_dim(3, 0..half);
-        let high = x.slice_dim(3, half..head_dim);
-        Tensor::cat(
-            vec![low.clone() * cos.clone() - high.clone() * sin.clone(), high * cos + low * sin],
-            3,
-        )
+        let rows = start..start + x.dims()[2];
+        let [cos, sin] = [&self.cos, &self.sin].map(|t| t.clone().slice_dim(0, rows.clone()));
+        ops::rotate(x, cos, sin)
     }
 
     /// The two tables, `[positions, head_dim / 2]` each.

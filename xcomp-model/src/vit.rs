@@ -4,12 +4,11 @@ use std::sync::{Arc, OnceLock};
 
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
-use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::attention::full_attention;
 use crate::layer_norm::LayerNorm;
 use crate::linear::Linear;
+use crate::ops::{full_attention, gelu};
 use crate::position::{Extent, position_table};
 use crate::vision_config::VisionConfig;
 

@@ -1,10 +1,11 @@
 //! AdamW exactly as PyTorch computes it, with its state by parameter name.
 //!
 //! Burn's AdamW takes `1 - beta` and the bias corrections in f32, which is 5e-5 off for beta 0.999,
-//! and keys its state by ids that change with every load; so the sixty lines stand here.
+//! and keys its state by ids that change with every load; so the formula stands in `xcomp_model::ops` and the state here.
 
 use burn::module::Param;
 use burn::tensor::Tensor;
+use xcomp_model::ops::{AdamWStep, Moments, adamw};
 use xcomp_model::vlm::Vlm;
 
 use crate::grads::NamedTensors;
@@ -75,22 +76,24 @@ struct Stepper<'a, R> {
 }
 
 impl<R: Fn(&str) -> Rate> Stepper<'_, R> {
-    /// One tensor, flat and without a tape (torch `optim/adamw.py`, `_single_tensor_adamw`).
+    /// One tensor, flat and without a tape.
     fn update(&mut self, name: &str, weight: Tensor<1>, grad: Tensor<1>) -> Tensor<1> {
-        let AdamW { adam_beta1: beta1, adam_beta2: beta2, adam_epsilon } = self.adam;
         let Rate { lr, weight_decay } = (self.rate)(name);
-        let mean = match self.state.exp_avg.remove(name) {
-            Some(mean) => mean * beta1 + grad.clone() * (1.0 - beta1),
-            None => grad.clone() * (1.0 - beta1),
+        let step = AdamWStep {
+            beta1: self.adam.adam_beta1,
+            beta2: self.adam.adam_beta2,
+            epsilon: self.adam.adam_epsilon,
+            correction1: self.correction1,
+            correction2: self.correction2,
+            lr,
+            weight_decay,
         };
-        let square = grad.square() * (1.0 - beta2);
-        let mean_square = match self.state.exp_avg_sq.remove(name) {
-            Some(mean_square) => mean_square * beta2 + square,
-            None => square,
+        let state = (self.state.exp_avg.remove(name), self.state.exp_avg_sq.remove(name));
+        let moments = match state {
+            (Some(mean), Some(mean_square)) => Moments { mean, mean_square },
+            _ => Moments::zeros_like(&weight),
         };
-        let root = mean_square.clone().sqrt() / self.correction2.sqrt() + adam_epsilon;
-        let decayed = if weight_decay == 0.0 { weight } else { weight * (1.0 - lr * weight_decay) };
-        let moved = decayed - mean.clone() / root * (lr / self.correction1);
+        let (moved, Moments { mean, mean_square }) = adamw(weight, grad, moments, step);
         self.state.exp_avg.insert(name.to_owned(), mean);
         self.state.exp_avg_sq.insert(name.to_owned(), mean_square);
         moved

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use xcomp_model::attention::on_cpu;
+use xcomp_model::ops::on_cpu;
 
 use crate::checkpoint::Checkpoints;
 use crate::data::Data;

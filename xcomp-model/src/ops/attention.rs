@@ -1,11 +1,12 @@
-//! The one entry to attention: fused kernels where they train, query chunks on a CPU.
+//! The one entry to attention: fused kernels on a GPU, tiles that stay in a CPU's cache.
 
+use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 use burn::tensor::module::attention as fused;
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Bool, DType};
 
-/// Query rows per chunk on a CPU: scores of one chunk against all keys are what is held at a time.
+/// Query rows whose scores exist at one time where tensor operations do the work under a tape.
 const QUERY_CHUNK: usize = 256;
 
 /// Causal grouped-query attention of a dense sequence, or of its last tokens, with itself.
@@ -17,12 +18,7 @@ const QUERY_CHUNK: usize = 256;
 /// - `k`, `v`: `[batch, kv_heads, all, head_dim]`, `heads` a multiple of `kv_heads`
 /// - output: `[batch, heads, seq, head_dim]`
 pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
-    if fused_here(&q) {
-        let options = AttentionModuleOptions { is_causal: true, ..Default::default() };
-        return fused(q, k, v, None, None, options);
-    }
-    let before = k.dims()[2] - q.dims()[2];
-    chunked(q, &k, &v, |start, rows| KeyRange { end: before + start + rows, causal: true })
+    attention(q, k, v, true)
 }
 
 /// Attention of every token with every other (the vision tower).
@@ -30,58 +26,44 @@ pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
 /// # Shapes
 /// - `q`, `k`, `v`, output: `[batch, heads, seq, head_dim]`
 pub fn full_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
-    if fused_here(&q) {
-        return fused(q, k, v, None, None, AttentionModuleOptions::default());
-    }
-    let keys = k.dims()[2];
-    chunked(q, &k, &v, |_, _| KeyRange { end: keys, causal: false })
+    attention(q, k, v, false)
 }
 
-/// Which keys a chunk of queries sees: `0..end`, below the diagonal that ends at `end` if causal.
-struct KeyRange {
-    end: usize,
-    causal: bool,
-}
-
-/// Whether Burn's fused attention is the right kernel: on a GPU always (forward and backward),
-/// on a CPU without a tape only (its backward there holds every score at full length).
-fn fused_here(q: &Tensor<4>) -> bool {
-    !(q.is_autodiff() && on_cpu(&q.device()))
-}
-
-/// Whether `device` is the CPU backend.
-pub fn on_cpu(device: &Device) -> bool {
+fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, causal: bool) -> Tensor<4> {
     #[cfg(feature = "flex")]
-    return device.clone().inner() == Device::flex();
-    #[cfg(not(feature = "flex"))]
-    return false;
+    if super::in_loops(&q) {
+        use super::cpu::CpuOps;
+        let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
+        let y = <burn::backend::Dispatch as CpuOps>::attention(q, k, v, causal);
+        return Tensor::from_dispatch(y);
+    }
+    // On a CPU, the gradient of Burn's own attention holds every score at full length.
+    if q.is_autodiff() && super::on_cpu(&q.device()) {
+        return chunked(q, &k, &v, causal);
+    }
+    fused(q, k, v, None, None, AttentionModuleOptions { is_causal: causal, ..Default::default() })
 }
 
-fn chunked(
-    q: Tensor<4>,
-    k: &Tensor<4>,
-    v: &Tensor<4>,
-    range: impl Fn(usize, usize) -> KeyRange,
-) -> Tensor<4> {
+/// Attention in tensor operations, some query rows at a time.
+pub(super) fn chunked(q: Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, causal: bool) -> Tensor<4> {
     let [batch, heads, seq, head_dim] = q.dims();
-    let kv_heads = k.dims()[1];
+    let [_, kv_heads, keys, _] = k.dims();
     let group = heads / kv_heads;
     // Queries that share a key head stand side by side: no key is repeated in memory.
     let q = q.reshape([batch, kv_heads, group, seq, head_dim]);
 
     let chunks = (0..seq).step_by(QUERY_CHUNK).map(|start| {
         let rows = QUERY_CHUNK.min(seq - start);
-        let KeyRange { end, causal } = range(start, rows);
+        let end = if causal { keys - seq + start + rows } else { keys };
         let queries = q.clone().slice_dim(3, start..start + rows).reshape([
             batch,
             kv_heads,
             group * rows,
             head_dim,
         ]);
-        let keys = k.clone().slice_dim(2, 0..end);
         let values = v.clone().slice_dim(2, 0..end);
 
-        let mut scores = scaled_scores(queries, keys); // [b, kv, group * rows, end]
+        let mut scores = scaled_scores(queries, k.clone().slice_dim(2, 0..end)); // [b, kv, group * rows, end]
         if causal {
             let mask = causal_bias(rows, end, &scores).reshape([1, 1, 1, rows, end]);
             let shaped: Tensor<5> = scores.reshape([batch, kv_heads, group, rows, end]) + mask;
@@ -105,7 +87,9 @@ fn scaled_scores(q: Tensor<4>, k: Tensor<4>) -> Tensor<4> {
 /// Zero where the last `rows` of `end` positions may look, minus infinity after each of them: `[rows, end]`.
 fn causal_bias(rows: usize, end: usize, like: &Tensor<4>) -> Tensor<2> {
     let device = like.device().inner();
-    let hidden =
-        Tensor::<2, burn::tensor::Bool>::tril_mask([rows, end], (end - rows) as i64, &device);
+    let hidden = Tensor::<2, Bool>::tril_mask([rows, end], (end - rows) as i64, &device);
     Tensor::zeros([rows, end], &device).mask_fill(hidden, f32::NEG_INFINITY)
 }
+
+#[cfg(feature = "flex")]
+pub(super) mod loops;

@@ -1,0 +1,44 @@
+//! Operations that a CPU does in one pass where tensor operations take several, with their gradients.
+//!
+//! Each function has two forms: one in tensor operations, which a GPU fuses and which any dtype and backend can run,
+//! and one in loops over f32 rows, compiled for the widest vectors of the processor.
+//! The second keeps nothing on the tape but its inputs: what it needs of its own results it computes again.
+
+mod adamw;
+mod attention;
+#[cfg(feature = "flex")]
+mod cpu;
+mod gelu;
+#[cfg(feature = "flex")]
+mod recorded;
+mod rms_norm;
+mod rotate;
+#[cfg(feature = "flex")]
+mod rows;
+mod swiglu;
+#[cfg(all(test, feature = "flex"))]
+mod tests;
+#[cfg(feature = "flex")]
+mod vector;
+
+use burn::tensor::{DType, Device, Tensor};
+
+pub use adamw::{AdamWStep, Moments, adamw};
+pub use attention::{causal_attention, full_attention};
+pub use gelu::gelu;
+pub use rms_norm::rms_norm;
+pub use rotate::rotate;
+pub use swiglu::swiglu;
+
+/// Whether `device` is the CPU backend.
+pub fn on_cpu(device: &Device) -> bool {
+    #[cfg(feature = "flex")]
+    return device.clone().inner() == Device::flex();
+    #[cfg(not(feature = "flex"))]
+    return false;
+}
+
+/// Whether the loops of this module serve these tensors: f32 on a CPU.
+fn in_loops<const D: usize>(x: &Tensor<D>) -> bool {
+    x.dtype() == DType::F32 && on_cpu(&x.device())
+}

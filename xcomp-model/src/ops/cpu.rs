@@ -1,0 +1,133 @@
+//! The operations as an extension of Burn's CPU backend, plain and under a tape.
+
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Flex, backend_extension};
+
+use super::adamw::AdamWStep;
+use super::attention::loops::Attention;
+use super::gelu::loops::Gelu;
+use super::recorded::{CpuOp, record};
+use super::rms_norm::loops::RmsNorm;
+use super::rotate::loops::Rotate;
+use super::swiglu::loops::SwiGlu;
+
+/// One method for each operation with a gradient.
+#[backend_extension(Autodiff, Flex)]
+pub(super) trait CpuOps: Backend {
+    /// See [`super::causal_attention`] and [`super::full_attention`].
+    fn attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        causal: bool,
+    ) -> FloatTensor<Self>;
+    /// See [`super::gelu`].
+    fn gelu_erf(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// See [`super::rms_norm`].
+    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f64)
+    -> FloatTensor<Self>;
+    /// See [`super::rotate`].
+    fn rotate(
+        x: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+    /// See [`super::swiglu`].
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+impl CpuOps for Flex {
+    fn attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        causal: bool,
+    ) -> FloatTensor<Self> {
+        Attention { causal }.forward([q, k, v].each_ref().map(|x| x.to_contiguous()))
+    }
+
+    fn gelu_erf(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        Gelu.forward([x.to_contiguous()])
+    }
+
+    fn rms_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        RmsNorm { epsilon: epsilon as f32 }.forward([x.to_contiguous(), weight.to_contiguous()])
+    }
+
+    fn rotate(
+        x: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        Rotate::new(&cos, &sin).forward([x.to_contiguous()])
+    }
+
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+        SwiGlu.forward([gate.to_contiguous(), up.to_contiguous()])
+    }
+}
+
+impl<C: CheckpointStrategy> CpuOps for Autodiff<Flex, C> {
+    fn attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        causal: bool,
+    ) -> FloatTensor<Self> {
+        record::<C, _, 3>(Attention { causal }, [q, k, v])
+    }
+
+    fn gelu_erf(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        record::<C, _, 1>(Gelu, [x])
+    }
+
+    fn rms_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        record::<C, _, 2>(RmsNorm { epsilon: epsilon as f32 }, [x, weight])
+    }
+
+    fn rotate(
+        x: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        record::<C, _, 1>(Rotate::new(cos.primitive(), sin.primitive()), [x])
+    }
+
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+        record::<C, _, 2>(SwiGlu, [gate, up])
+    }
+}
+
+/// The step of the optimizer: it never meets a tape.
+#[backend_extension(Flex)]
+pub(super) trait CpuOptimizer: Backend {
+    /// See [`super::adamw`].
+    fn adamw(
+        weight: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        mean_square: FloatTensor<Self>,
+        step: AdamWStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+}
+
+impl CpuOptimizer for Flex {
+    fn adamw(
+        weight: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        mean_square: FloatTensor<Self>,
+        step: AdamWStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        super::adamw::loops::step(weight, &grad, mean, mean_square, step)
+    }
+}

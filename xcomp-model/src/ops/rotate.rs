@@ -1,0 +1,88 @@
+//! The rotation of rotary position embedding, in the half-split form of Qwen2 (`rotate_half`).
+
+use burn::tensor::Tensor;
+
+/// Rotates the two halves of every head by the angle of its position.
+///
+/// # Shapes
+/// - `x`, output: `[batch, heads, seq, head_dim]`
+/// - `cos`, `sin`: `[seq, head_dim / 2]`, without a tape
+pub fn rotate(x: Tensor<4>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if super::in_loops(&x) {
+        use super::cpu::CpuOps;
+        let (x, cos, sin) = (x.into_dispatch(), cos.into_dispatch(), sin.into_dispatch());
+        return Tensor::from_dispatch(<burn::backend::Dispatch as CpuOps>::rotate(x, cos, sin));
+    }
+    in_tensor_operations(x, &cos, &sin)
+}
+
+pub(super) fn in_tensor_operations(x: Tensor<4>, cos: &Tensor<2>, sin: &Tensor<2>) -> Tensor<4> {
+    let (half, dtype) = (x.dims()[3] / 2, x.dtype());
+    let [cos, sin] = [cos, sin].map(|table| table.clone().cast(dtype).unsqueeze::<4>());
+    let low = x.clone().slice_dim(3, 0..half);
+    let high = x.slice_dim(3, half..2 * half);
+    let turned_low = low.clone() * cos.clone() - high.clone() * sin.clone();
+    Tensor::cat(vec![turned_low, high * cos + low * sin], 3)
+}
+
+#[cfg(feature = "flex")]
+pub(super) mod loops {
+    use burn::backend::flex::FlexTensor;
+    use rayon::prelude::*;
+
+    use crate::ops::recorded::{CpuOp, dims, shaped_as, values};
+    use crate::ops::vector::widest;
+
+    #[derive(Debug, Clone)]
+    pub(in crate::ops) struct Rotate {
+        cos: FlexTensor,
+        sin: FlexTensor,
+    }
+
+    impl Rotate {
+        pub(in crate::ops) fn new(cos: &FlexTensor, sin: &FlexTensor) -> Self {
+            Self { cos: cos.to_contiguous(), sin: sin.to_contiguous() }
+        }
+
+        /// Turned by the angles times `direction`.
+        fn turned(&self, x: &FlexTensor, direction: f32) -> FlexTensor {
+            let [_, _, seq, head_dim] = dims(x);
+            let (numbers, cos, sin) = (values(x), values(&self.cos), values(&self.sin));
+            let (half, mut out) = (head_dim / 2, vec![0.0; numbers.len()]);
+            let heads = numbers.par_chunks_exact(seq * head_dim);
+            out.par_chunks_exact_mut(seq * head_dim).zip(heads).for_each(|(out, head)| {
+                widest(|| {
+                    let rows = out.chunks_exact_mut(head_dim).zip(head.chunks_exact(head_dim));
+                    let angles = cos.chunks_exact(half).zip(sin.chunks_exact(half));
+                    for ((out, row), (cos, sin)) in rows.zip(angles) {
+                        turn(row, cos, sin, direction, out);
+                    }
+                });
+            });
+            shaped_as(out, x)
+        }
+    }
+
+    impl CpuOp<1> for Rotate {
+        fn forward(&self, [x]: [FlexTensor; 1]) -> FlexTensor {
+            self.turned(&x, 1.0)
+        }
+
+        /// A rotation is undone by the opposite one.
+        fn backward(&self, _: [FlexTensor; 1], grad: FlexTensor) -> [FlexTensor; 1] {
+            [self.turned(&grad, -1.0)]
+        }
+    }
+
+    #[inline(always)]
+    fn turn(row: &[f32], cos: &[f32], sin: &[f32], direction: f32, out: &mut [f32]) {
+        let (low, high) = row.split_at(cos.len());
+        let (out_low, out_high) = out.split_at_mut(cos.len());
+        for i in 0..cos.len() {
+            let sin = sin[i] * direction;
+            out_low[i] = low[i] * cos[i] - high[i] * sin;
+            out_high[i] = high[i] * cos[i] + low[i] * sin;
+        }
+    }
+}

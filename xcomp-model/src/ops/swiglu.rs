@@ -1,0 +1,44 @@
+//! The gate of Qwen2's feed-forward block.
+
+use burn::tensor::Tensor;
+use burn::tensor::activation::silu;
+
+/// `silu(gate) * up`.
+pub fn swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if super::in_loops(&gate) {
+        use super::cpu::CpuOps;
+        let (gate, up) = (gate.into_dispatch(), up.into_dispatch());
+        return Tensor::from_dispatch(<burn::backend::Dispatch as CpuOps>::swiglu(gate, up));
+    }
+    silu(gate) * up
+}
+
+#[cfg(feature = "flex")]
+pub(super) mod loops {
+    use burn::backend::flex::FlexTensor;
+
+    use crate::ops::recorded::{CpuOp, shaped_as, values};
+    use crate::ops::rows::{map2, map3};
+    use crate::ops::vector::sigmoid;
+
+    #[derive(Debug, Clone)]
+    pub(in crate::ops) struct SwiGlu;
+
+    impl CpuOp<2> for SwiGlu {
+        fn forward(&self, [gate, up]: [FlexTensor; 2]) -> FlexTensor {
+            let y = map2(values(&gate), values(&up), |gate, up| gate * sigmoid(gate) * up);
+            shaped_as(y, &gate)
+        }
+
+        fn backward(&self, [gate, up]: [FlexTensor; 2], grad: FlexTensor) -> [FlexTensor; 2] {
+            let (gates, ups, grads) = (values(&gate), values(&up), values(&grad));
+            let of_gate = map3(gates, ups, grads, |gate, up, grad| {
+                let open = sigmoid(gate);
+                grad * up * open * (1.0 + gate * (1.0 - open))
+            });
+            let of_up = map2(gates, grads, |gate, grad| grad * gate * sigmoid(gate));
+            [shaped_as(of_gate, &gate), shaped_as(of_up, &up)]
+        }
+    }
+}

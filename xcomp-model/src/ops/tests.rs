@@ -1,0 +1,130 @@
+//! The two forms of every operation side by side: results and gradients.
+
+use burn::tensor::activation;
+use burn::tensor::{Device, Distribution, Tensor};
+
+use super::*;
+
+/// A leaf of a tape, the same for the same seed.
+fn leaf<const D: usize>(seed: u64, shape: [usize; D]) -> Tensor<D> {
+    let device = Device::flex();
+    device.seed(seed);
+    Tensor::random(shape, Distribution::Normal(0.0, 1.5), &device).autodiff().require_grad()
+}
+
+/// The largest difference between two tensors, beside the largest number in them.
+fn difference<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f32 {
+    let size = b.clone().abs().max().into_scalar::<f32>().max(1e-6);
+    (a - b).abs().max().into_scalar::<f32>() / size
+}
+
+/// Runs both forms on the same leaves and compares the result and the gradient of every leaf.
+fn check<const D: usize, const N: usize, const E: usize>(
+    name: &str,
+    leaves: [Tensor<D>; N],
+    loops: impl Fn([Tensor<D>; N]) -> Tensor<E>,
+    plain: impl Fn([Tensor<D>; N]) -> Tensor<E>,
+) {
+    let run = |form: &dyn Fn([Tensor<D>; N]) -> Tensor<E>| {
+        let y = form(leaves.clone());
+        // A gradient that differs from element to element.
+        let weights = leaf(99, y.dims()).inner().autodiff();
+        let mut grads = (y.clone() * weights).sum().backward();
+        (y.inner(), leaves.each_ref().map(|x| x.grad_remove(&mut grads).expect("a gradient")))
+    };
+    let ((y, grads), (want_y, want_grads)) = (run(&loops), run(&plain));
+    let result = difference(y, want_y);
+    assert!(result < 2e-6, "{name}: results differ by {result}");
+    for (index, (got, want)) in grads.into_iter().zip(want_grads).enumerate() {
+        let gradient = difference(got, want);
+        assert!(gradient < 5e-6, "{name}: gradients of input {index} differ by {gradient}");
+    }
+}
+
+#[test]
+fn gelu_is_burns() {
+    check("gelu", [leaf(1, [5, 7001])], |[x]| gelu(x), |[x]| activation::gelu(x));
+}
+
+#[test]
+fn swiglu_is_silu_times_up() {
+    let leaves = [leaf(1, [3, 9, 700]), leaf(2, [3, 9, 700])];
+    check("swiglu", leaves, |[g, u]| swiglu(g, u), |[g, u]| activation::silu(g) * u);
+}
+
+#[test]
+fn rms_norm_is_its_formula() {
+    let weight = leaf(3, [1, 1, 96]);
+    let flat = |w: Tensor<3>| w.reshape([96]);
+    check(
+        "rms_norm",
+        [leaf(1, [2, 401, 96]), weight],
+        |[x, w]| rms_norm(x, flat(w), 1e-6),
+        |[x, w]| rms_norm::in_tensor_operations(x, flat(w), 1e-6),
+    );
+}
+
+#[test]
+fn rotation_turns_halves() {
+    let [cos, sin] = [4, 5].map(|seed| leaf(seed, [33, 8]).inner());
+    check(
+        "rotate",
+        [leaf(1, [2, 33, 3, 16])],
+        |[x]| rotate(x.swap_dims(1, 2), cos.clone(), sin.clone()),
+        |[x]| rotate::in_tensor_operations(x.swap_dims(1, 2), &cos, &sin),
+    );
+}
+
+#[test]
+fn attention_is_that_of_tensor_operations() {
+    // Heads, key heads, queries, keys: longer than a tile; grouped; the last tokens of many.
+    for (heads, kv_heads, seq, keys, causal) in
+        [(2, 2, 300, 300, false), (4, 2, 300, 300, true), (6, 2, 40, 170, true), (3, 1, 1, 9, true)]
+    {
+        let leaves = [
+            leaf(1, [2, heads, seq, 16]),
+            leaf(2, [2, kv_heads, keys, 16]),
+            leaf(3, [2, kv_heads, keys, 16]),
+        ];
+        check(
+            &format!("attention {heads}/{kv_heads} {seq}x{keys} causal {causal}"),
+            leaves,
+            |[q, k, v]| if causal { causal_attention(q, k, v) } else { full_attention(q, k, v) },
+            |[q, k, v]| attention::chunked(q, &k, &v, causal),
+        );
+    }
+}
+
+#[test]
+fn a_nan_stays_visible() {
+    let device = Device::flex();
+    let x = Tensor::<2>::from_floats([[0.5, f32::NAN, -1.0, 2.0]], &device);
+    let weight = Tensor::ones([4], &device);
+    let x4: Tensor<4> = x.clone().reshape([1, 1, 1, 4]);
+    let seen = |y: Tensor<1>| y.is_nan().any().into_scalar::<bool>();
+    assert!(seen(gelu(x.clone()).flatten(0, 1)));
+    assert!(seen(swiglu(x.clone(), x.clone()).flatten(0, 1)));
+    assert!(seen(rms_norm(x, weight, 1e-6).flatten(0, 1)));
+    assert!(seen(causal_attention(x4.clone(), x4.clone(), x4).flatten(0, 3)));
+}
+
+#[test]
+fn adamw_is_its_formula() {
+    let step = AdamWStep {
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        correction1: 1.0 - 0.9_f64.powi(3),
+        correction2: 1.0 - 0.999_f64.powi(3),
+        lr: 1e-2,
+        weight_decay: 0.1,
+    };
+    let [weight, grad, mean] = [1, 2, 3].map(|seed| leaf(seed, [40_001]).inner());
+    let mean_square = leaf(4, [40_001]).inner().square();
+    let moments = Moments { mean, mean_square };
+    let got = adamw(weight.clone(), grad.clone(), moments.clone(), step);
+    let want = adamw::in_tensor_operations(weight, grad, moments, step);
+    assert!(difference(got.0, want.0) < 1e-6);
+    assert!(difference(got.1.mean, want.1.mean) < 1e-6);
+    assert!(difference(got.1.mean_square, want.1.mean_square) < 1e-6);
+}
