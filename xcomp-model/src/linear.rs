@@ -2,8 +2,9 @@
 
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
-use burn::tensor::module::linear;
 use burn::tensor::{Device, Tensor};
+
+use crate::ops;
 
 /// Standard deviation of freshly initialised weights (`initializer_range` of Qwen2).
 const INIT_STD: f64 = 0.02;
@@ -39,15 +40,7 @@ impl Linear {
     /// - output: `[.., outputs]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let dtype = x.dtype();
-        let weight = self.weight.val().cast(dtype).transpose();
         let bias = self.bias.as_ref().map(|bias| bias.val().cast(dtype));
-        let [inputs, outputs] = weight.dims();
-        let mut shape = x.dims();
-        if shape[..D - 1].iter().product::<usize>() == 1 {
-            // A decoding step: Burn's `linear` would give the transposed weight the rank of `x`, which copies it whole, at a cost above that of the product.
-            shape[D - 1] = outputs;
-            return linear(x.reshape([1, inputs]), weight, bias).reshape(shape);
-        }
-        linear(x, weight, bias)
+        ops::linear(x, self.weight.val().cast(dtype), bias)
     }
 }

@@ -9,6 +9,7 @@ mod attention;
 #[cfg(feature = "flex")]
 mod cpu;
 mod gelu;
+mod linear;
 #[cfg(feature = "flex")]
 mod recorded;
 mod rms_norm;
@@ -26,6 +27,7 @@ use burn::tensor::{DType, Device, Tensor};
 pub use adamw::{AdamWStep, Moments, adamw};
 pub use attention::{causal_attention, full_attention};
 pub use gelu::gelu;
+pub use linear::linear;
 pub use rms_norm::rms_norm;
 pub use rotate::rotate;
 pub use swiglu::swiglu;

@@ -9,7 +9,7 @@ use crate::config::LlmConfig;
 use crate::layout::Layout;
 use crate::linear::Linear;
 use crate::lp_comp::compress;
-use crate::ops::{causal_attention, swiglu};
+use crate::ops::{causal_attention, linear, swiglu};
 use crate::rms_norm::RmsNorm;
 use crate::rope::Rope;
 use crate::schedule::CompressionPlan;
@@ -278,6 +278,6 @@ impl Qwen2ForCausalLm {
             return head.forward(hidden);
         }
         let weight = self.model.embed_tokens.weight.val().cast(hidden.dtype());
-        hidden.matmul(weight.transpose())
+        linear(hidden, weight, None)
     }
 }

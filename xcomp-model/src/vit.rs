@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::layer_norm::LayerNorm;
 use crate::linear::Linear;
-use crate::ops::{full_attention, gelu};
+use crate::ops::{full_attention, gelu, linear};
 use crate::position::{Extent, position_table};
 use crate::vision_config::VisionConfig;
 
@@ -153,8 +153,8 @@ impl PatchProjection {
             .reshape([clips * frames, channels, grid, patch, grid, patch])
             .permute([0, 2, 4, 1, 3, 5]) // [n, row, column, channel, y, x]
             .reshape([clips, frames * grid * grid, channels * patch * patch]);
-        let weight = weight.reshape([width, channels * patch * patch]).transpose();
-        burn::tensor::module::linear(patches, weight, Some(bias))
+        let weight = weight.reshape([width, channels * patch * patch]);
+        linear(patches, weight, Some(bias))
     }
 }
 

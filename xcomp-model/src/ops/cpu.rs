@@ -7,6 +7,7 @@ use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use super::adamw::AdamWStep;
 use super::attention::loops::Attention;
 use super::gelu::loops::Gelu;
+use super::linear::loops::Linear;
 use super::recorded::{CpuOp, record};
 use super::rms_norm::loops::RmsNorm;
 use super::rotate::loops::Rotate;
@@ -24,6 +25,14 @@ pub(super) trait CpuOps: Backend {
     ) -> FloatTensor<Self>;
     /// See [`super::gelu`].
     fn gelu_erf(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// See [`super::linear`].
+    fn linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+    /// See [`super::linear`].
+    fn linear_without_bias(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
     /// See [`super::rms_norm`].
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f64)
     -> FloatTensor<Self>;
@@ -44,11 +53,23 @@ impl CpuOps for Flex {
         v: FloatTensor<Self>,
         causal: bool,
     ) -> FloatTensor<Self> {
-        Attention { causal }.forward([q, k, v].each_ref().map(|x| x.to_contiguous()))
+        Attention { causal }.run([&q, &k, &v])
     }
 
     fn gelu_erf(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        Gelu.forward([x.to_contiguous()])
+        Gelu.run([&x])
+    }
+
+    fn linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        Linear.run([&x, &weight, &bias])
+    }
+
+    fn linear_without_bias(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        Linear.run([&x, &weight])
     }
 
     fn rms_norm(
@@ -56,7 +77,7 @@ impl CpuOps for Flex {
         weight: FloatTensor<Self>,
         epsilon: f64,
     ) -> FloatTensor<Self> {
-        RmsNorm { epsilon: epsilon as f32 }.forward([x.to_contiguous(), weight.to_contiguous()])
+        RmsNorm { epsilon: epsilon as f32 }.run([&x, &weight])
     }
 
     fn rotate(
@@ -64,11 +85,11 @@ impl CpuOps for Flex {
         cos: FloatTensor<Self>,
         sin: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        Rotate::new(&cos, &sin).forward([x.to_contiguous()])
+        Rotate::new(&cos, &sin).run([&x])
     }
 
     fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
-        SwiGlu.forward([gate.to_contiguous(), up.to_contiguous()])
+        SwiGlu.run([&gate, &up])
     }
 }
 
@@ -84,6 +105,18 @@ impl<C: CheckpointStrategy> CpuOps for Autodiff<Flex, C> {
 
     fn gelu_erf(x: FloatTensor<Self>) -> FloatTensor<Self> {
         record::<C, _, 1>(Gelu, [x])
+    }
+
+    fn linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        record::<C, _, 3>(Linear, [x, weight, bias])
+    }
+
+    fn linear_without_bias(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        record::<C, _, 2>(Linear, [x, weight])
     }
 
     fn rms_norm(

@@ -34,9 +34,14 @@ pub(super) mod loops {
             shaped_as(map(values(&x), |x| x * normal_cdf(x)), &x)
         }
 
-        fn backward(&self, [x]: [FlexTensor; 1], grad: FlexTensor) -> [FlexTensor; 1] {
+        fn backward(
+            &self,
+            [x]: [FlexTensor; 1],
+            grad: FlexTensor,
+            _: [bool; 1],
+        ) -> [Option<FlexTensor>; 1] {
             let slope = |x: f32| normal_cdf(x) + x * DENSITY_AT_ZERO * exp(-0.5 * x * x);
-            [shaped_as(map2(values(&x), values(&grad), |x, g| g * slope(x)), &x)]
+            [Some(shaped_as(map2(values(&x), values(&grad), |x, g| g * slope(x)), &x))]
         }
     }
 

@@ -11,13 +11,28 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Flex};
 use burn::tensor::{Bytes, DType, Shape};
 
-/// An operation on contiguous f32 tensors of a CPU.
+/// An operation on f32 tensors of a CPU.
 pub(super) trait CpuOp<const N: usize>: Clone + Debug + Send + 'static {
     /// The result.
     fn forward(&self, inputs: [FlexTensor; N]) -> FlexTensor;
 
-    /// The gradient of each input, from that of the result.
-    fn backward(&self, inputs: [FlexTensor; N], grad: FlexTensor) -> [FlexTensor; N];
+    /// The gradient of each input that is wanted (others may be left out), from that of the result.
+    fn backward(
+        &self,
+        inputs: [FlexTensor; N],
+        grad: FlexTensor,
+        wanted: [bool; N],
+    ) -> [Option<FlexTensor>; N];
+
+    /// An input as the loops read it.
+    fn laid_out(input: &FlexTensor) -> FlexTensor {
+        input.to_contiguous()
+    }
+
+    /// The result for inputs that lie in memory as they may.
+    fn run(&self, inputs: [&FlexTensor; N]) -> FlexTensor {
+        self.forward(inputs.map(Self::laid_out))
+    }
 }
 
 /// Runs an operation and puts it on the tape if an input is on it.
@@ -26,7 +41,7 @@ pub(super) fn record<C: CheckpointStrategy, O: CpuOp<N>, const N: usize>(
     inputs: [FloatTensor<Autodiff<Flex, C>>; N],
 ) -> FloatTensor<Autodiff<Flex, C>> {
     let nodes = inputs.each_ref().map(|input| input.node());
-    let inputs = inputs.map(|input| input.primitive().to_contiguous());
+    let inputs = inputs.map(|input| O::laid_out(input.primitive()));
     match Recorded::<O>(std::marker::PhantomData).prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => {
             let output = op.forward(inputs.clone());
@@ -46,8 +61,9 @@ impl<O: CpuOp<N>, const N: usize> Backward<Flex, N> for Recorded<O> {
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
         let (op, inputs) = ops.state;
-        for (parent, grad) in ops.parents.into_iter().zip(op.backward(inputs, grad)) {
-            if let Some(node) = parent {
+        let wanted = ops.parents.each_ref().map(Option::is_some);
+        for (parent, grad) in ops.parents.into_iter().zip(op.backward(inputs, grad, wanted)) {
+            if let (Some(node), Some(grad)) = (parent, grad) {
                 grads.register::<Flex>(node.id, grad);
             }
         }

@@ -60,7 +60,12 @@ pub(super) mod loops {
             shaped_as(out, &x)
         }
 
-        fn backward(&self, [x, weight]: [FlexTensor; 2], grad: FlexTensor) -> [FlexTensor; 2] {
+        fn backward(
+            &self,
+            [x, weight]: [FlexTensor; 2],
+            grad: FlexTensor,
+            _: [bool; 2],
+        ) -> [Option<FlexTensor>; 2] {
             let (rows, weights, grads) = (values(&x), values(&weight), values(&grad));
             let (width, mut of_x) = (weights.len(), vec![0.0; rows.len()]);
             let piece = rows_of(width) * width;
@@ -77,7 +82,7 @@ pub(super) mod loops {
             for part in of_weight {
                 sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
             }
-            [shaped_as(of_x, &x), shaped_as(sum, &weight)]
+            [Some(shaped_as(of_x, &x)), Some(shaped_as(sum, &weight))]
         }
     }
 

@@ -70,8 +70,13 @@ pub(super) mod loops {
         }
 
         /// A rotation is undone by the opposite one.
-        fn backward(&self, _: [FlexTensor; 1], grad: FlexTensor) -> [FlexTensor; 1] {
-            [self.turned(&grad, -1.0)]
+        fn backward(
+            &self,
+            _: [FlexTensor; 1],
+            grad: FlexTensor,
+            _: [bool; 1],
+        ) -> [Option<FlexTensor>; 1] {
+            [Some(self.turned(&grad, -1.0))]
         }
     }
 

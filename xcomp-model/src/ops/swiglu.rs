@@ -31,14 +31,19 @@ pub(super) mod loops {
             shaped_as(y, &gate)
         }
 
-        fn backward(&self, [gate, up]: [FlexTensor; 2], grad: FlexTensor) -> [FlexTensor; 2] {
+        fn backward(
+            &self,
+            [gate, up]: [FlexTensor; 2],
+            grad: FlexTensor,
+            _: [bool; 2],
+        ) -> [Option<FlexTensor>; 2] {
             let (gates, ups, grads) = (values(&gate), values(&up), values(&grad));
             let of_gate = map3(gates, ups, grads, |gate, up, grad| {
                 let open = sigmoid(gate);
                 grad * up * open * (1.0 + gate * (1.0 - open))
             });
             let of_up = map2(gates, grads, |gate, grad| grad * gate * sigmoid(gate));
-            [shaped_as(of_gate, &gate), shaped_as(of_up, &up)]
+            [Some(shaped_as(of_gate, &gate)), Some(shaped_as(of_up, &up))]
         }
     }
 }

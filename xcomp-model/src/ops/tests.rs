@@ -53,6 +53,25 @@ fn swiglu_is_silu_times_up() {
 }
 
 #[test]
+fn linear_is_a_product_and_a_sum() {
+    let leaves = || [leaf(1, [2, 33, 24]), leaf(2, [1, 40, 24]), leaf(3, [1, 1, 40])];
+    let parts = |[x, w, b]: [Tensor<3>; 3]| (x, w.reshape([40, 24]), b.reshape([40]));
+    check(
+        "linear",
+        leaves(),
+        |leaves| {
+            let (x, w, b) = parts(leaves);
+            linear(x, w.clone(), Some(b)) + linear(leaf(4, [2, 33, 24]), w, None)
+        },
+        |leaves| {
+            let (x, w, b) = parts(leaves);
+            let w: Tensor<3> = w.transpose().unsqueeze();
+            x.matmul(w.clone()) + b.unsqueeze() + leaf(4, [2, 33, 24]).matmul(w)
+        },
+    );
+}
+
+#[test]
 fn rms_norm_is_its_formula() {
     let weight = leaf(3, [1, 1, 96]);
     let flat = |w: Tensor<3>| w.reshape([96]);

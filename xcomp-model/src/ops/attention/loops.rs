@@ -1,5 +1,7 @@
 //! Attention tile by tile: a tile's scores are made, used and forgotten while they lie in the cache, on the way back too.
 
+use std::ops::Range;
+
 use burn::backend::Flex;
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::ops::FloatTensorOps;
@@ -40,10 +42,15 @@ struct Tile {
 }
 
 impl CpuOp<3> for Attention {
+    /// As it is: heads that were split off a wider row are read where they lie.
+    fn laid_out(input: &FlexTensor) -> FlexTensor {
+        if input.layout().has_positive_strides() { input.clone() } else { input.to_contiguous() }
+    }
+
     fn forward(&self, [q, k, v]: [FlexTensor; 3]) -> FlexTensor {
         let sizes = self.sizes(&q, &k);
         let Sizes { group, seq, head_dim, .. } = sizes;
-        let mut out = vec![0.0; values(&q).len()];
+        let mut out = vec![0.0; len(&q)];
         out.par_chunks_exact_mut(seq * head_dim).enumerate().for_each(|(head, out)| {
             for tile in sizes.tiles(head) {
                 let weights = sizes.probabilities(&q, &k, tile);
@@ -55,11 +62,16 @@ impl CpuOp<3> for Attention {
         shaped_as(out, &q)
     }
 
-    fn backward(&self, [q, k, v]: [FlexTensor; 3], grad: FlexTensor) -> [FlexTensor; 3] {
+    fn backward(
+        &self,
+        [q, k, v]: [FlexTensor; 3],
+        grad: FlexTensor,
+        _: [bool; 3],
+    ) -> [Option<FlexTensor>; 3] {
         let sizes = self.sizes(&q, &k);
         let Sizes { group, seq, keys, head_dim, .. } = sizes;
-        let mut of_q = vec![0.0; values(&q).len()];
-        let [mut of_k, mut of_v] = [&k, &v].map(|x| vec![0.0; values(x).len()]);
+        let mut of_q = vec![0.0; len(&q)];
+        let [mut of_k, mut of_v] = [&k, &v].map(|x| vec![0.0; len(x)]);
         let inputs = Inputs { q: &q, k: &k, v: &v, grad: &grad };
 
         let of_keys = of_k
@@ -73,7 +85,7 @@ impl CpuOp<3> for Attention {
                 }
             }
         });
-        [shaped_as(of_q, &q), shaped_as(of_k, &k), shaped_as(of_v, &v)]
+        [Some(shaped_as(of_q, &q)), Some(shaped_as(of_k, &k)), Some(shaped_as(of_v, &v))]
     }
 }
 
@@ -179,12 +191,20 @@ fn softmax_row(scores: &mut [f32], seen: usize, scale: f32) {
     hidden.fill(0.0);
 }
 
-/// Rows of one matrix of a contiguous `[.., rows, width]` tensor, as a view.
-fn matrix(tensor: &FlexTensor, index: usize, rows: std::ops::Range<usize>) -> FlexTensor {
-    let [_, _, height, width] = dims(tensor);
-    let offset = tensor.layout().start_offset() + (index * height + rows.start) * width;
-    let layout = Layout::new(Shape::new([rows.len(), width]), vec![width as isize, 1], offset);
+/// Rows of one head of a `[batch, heads, rows, head_dim]` tensor, as a view; heads are counted through the batch.
+fn matrix(tensor: &FlexTensor, head: usize, rows: Range<usize>) -> FlexTensor {
+    let ([_, heads, _, head_dim], strides) = (dims(tensor), tensor.layout().strides());
+    let offset = tensor.layout().start_offset()
+        + head / heads * strides[0] as usize
+        + head % heads * strides[1] as usize
+        + rows.start * strides[2] as usize;
+    let layout = Layout::new(Shape::new([rows.len(), head_dim]), strides[2..].to_vec(), offset);
     FlexTensor::from_arc(tensor.data_arc(), layout, DType::F32)
+}
+
+/// The number of elements of a tensor.
+fn len(tensor: &FlexTensor) -> usize {
+    tensor.layout().num_elements()
 }
 
 fn matmul(a: FlexTensor, b: FlexTensor) -> FlexTensor {
