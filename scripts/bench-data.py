@@ -18,6 +18,8 @@ import time
 import venv
 
 SIZE = 448
+GROWTH_MB = 32  # a quarter of the prefetch queue: what an allocator may keep more
+ASKED = 1.5  # times the frames per second of decord + Pillow, in each 480p case
 PACKAGES = ["decord==0.6.0", "av==18.1.0", "Pillow==13.0.0", "numpy"]
 
 
@@ -116,9 +118,22 @@ def compare(bench, python, path, count, workers, rounds, names):
     fps, cpu_fps = median("fps"), median("cpu_fps")
     same = {name: results[name][0]["pixels"] == results["xcomp"][0]["pixels"] for name in names}
     line = "  ".join(f"{name} {fps[name]:.1f} ({cpu_fps[name]:.1f}){'' if same[name] else ' OTHER PIXELS'}" for name in names)
-    ratios = [rate["xcomp"] / rate["decord"] if "decord" in rate else float("nan") for rate in (fps, cpu_fps)]
-    print(f"{os.path.basename(path)[:32]:32} n={count:4} workers={workers}  {line}  xcomp / decord {ratios[0]:.2f} ({ratios[1]:.2f})", flush=True)
+    other = names[-1] if "sequential" in names[-1] else "decord"
+    ratios = [rate["xcomp"] / rate[other] for rate in (fps, cpu_fps)]
+    print(f"{os.path.basename(path)[:32]:32} n={count:4} workers={workers}  {line}  xcomp / {other} {ratios[0]:.2f} ({ratios[1]:.2f})", flush=True)
     return ratios
+
+
+def memory(bench, media):
+    """Streams 500 samples; true if the second half needs no more than the first, but for what the allocator keeps."""
+    tokenizer = os.path.join(media, "tokenizer", "tokenizer.json")
+    found = run([bench, "memory", os.path.join(media, "mixture.yaml"), tokenizer, "500"])
+    held = found["held_mb_every_50_samples"]
+    first, second = max(held[: len(held) // 2]), max(held[len(held) // 2 :])
+    limit = first + GROWTH_MB
+    print("memory over 500 samples:", found)
+    print(f"at most {first} MB in the first half, {second} MB in the second (at most {limit} MB is asked for)")
+    return second <= limit
 
 
 def main():
@@ -138,13 +153,12 @@ def main():
             count = 40 if name.startswith("VID") else 128
             compare(bench, python, os.path.join(media, "clips", name), count, 1, rounds, names)
         path = long_file(clip, folder)
-        compare(bench, python, path, 128, 1, 1, ["xcomp", "xcomp-sequential", "decord"])
+        compare(bench, python, path, 128, 1, 1, ["xcomp", "decord", "xcomp-sequential"])
         compare(bench, python, path, 1024, 1, 1, ["xcomp", "xcomp-sequential"])
-        tokenizer = os.path.join(media, "tokenizer", "tokenizer.json")
-        print("memory over 500 samples:", run([bench, "memory", os.path.join(media, "mixture.yaml"), tokenizer, "500"]))
+        flat = memory(bench, media)
         wall, cpu = (min(column) for column in zip(*ratios))
-        print(f"lowest xcomp / decord at 480p: {wall:.2f} by the clock, {cpu:.2f} by CPU time (at least 1.5 is asked for)")
-        sys.exit(0 if cpu >= 1.5 else 1)
+        print(f"lowest xcomp / decord at 480p: {wall:.2f} by the clock, {cpu:.2f} by CPU time (at least {ASKED} by the clock is asked for)")
+        sys.exit(0 if wall >= ASKED and flat else 1)
 
 
 if __name__ == "__main__":
