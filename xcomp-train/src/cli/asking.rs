@@ -45,7 +45,7 @@ pub(super) struct AskingArgs {
     /// Frames of a clip in the tower instead of those of config.json: 4 or 8.
     #[arg(long, value_name = "4|8", value_parser = ["4", "8"])]
     clip_frames: Option<String>,
-    /// Most tokens of an answer [default: 64 for one question, for a benchmark as released: 16, LongVideoBench 32].
+    /// Most tokens of an answer [default: 64 for one question, 16 or 32 for a benchmark, as released].
     #[arg(long, value_name = "N")]
     max_new_tokens: Option<usize>,
     /// Ends an answer before this text; repeatable.
