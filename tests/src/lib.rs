@@ -5,6 +5,8 @@
 
 mod compare;
 #[cfg(feature = "video")]
+pub mod ffmpeg;
+#[cfg(feature = "video")]
 mod fixture;
 mod golden;
 mod llm;

@@ -7,39 +7,14 @@
     reason = "a helper of a test fails like the test itself; tests print what they measured"
 )]
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use xcomp_data::decode::Video;
 use xcomp_data::resize::{Resize, Resizer};
-use xcomp_data::{DataError, Limits, Watch};
-use xcomp_tests::{media_root, skipped};
-
-/// Whether the `ffmpeg` program is here; says so where it is not.
-fn has_ffmpeg(test: &str) -> bool {
-    let found = Command::new("ffmpeg").arg("-version").stdout(Stdio::null()).status().is_ok();
-    if !found {
-        skipped(test, "no ffmpeg program on the path");
-    }
-    found
-}
-
-fn ffmpeg(arguments: &[&str]) {
-    let status = Command::new("ffmpeg")
-        .args(["-v", "error", "-y", "-nostdin"])
-        .args(arguments)
-        .status()
-        .unwrap();
-    assert!(status.success(), "ffmpeg {arguments:?}");
-}
-
-fn watch() -> Watch {
-    Watch::start(&Limits::default(), &Arc::new(AtomicBool::new(false)))
-}
+use xcomp_tests::ffmpeg::{difference, ffmpeg, has_ffmpeg, make, ours, theirs, watch};
+use xcomp_tests::media_root;
 
 /// Up to `count` numbers spread over `0..frames`, first and last included.
 fn spread(frames: usize, count: usize) -> Vec<usize> {
@@ -48,63 +23,6 @@ fn spread(frames: usize, count: usize) -> Vec<usize> {
         (0..count).map(|i| i * (frames - 1) / (count - 1).max(1)).collect();
     numbers.dedup();
     numbers
-}
-
-/// The wanted frames, packed.
-fn ours(path: &Path, wanted: &[usize], jump: bool) -> Vec<Vec<u8>> {
-    let mut pictures = Vec::new();
-    let mut video = Video::open(path, None, watch()).unwrap().jump(jump);
-    video
-        .read(wanted, &mut |picture| {
-            pictures.push((0..picture.height).flat_map(|y| picture.row(y)).copied().collect());
-            Ok(())
-        })
-        .unwrap();
-    pictures
-}
-
-/// The wanted frames and the number of all, as the program decodes them in order.
-fn theirs(path: &Path, wanted: &[usize], frame_bytes: usize) -> (Vec<Vec<u8>>, usize) {
-    let mut child = Command::new("ffmpeg")
-        .args(["-v", "quiet", "-nostdin", "-threads", "1", "-i"])
-        .arg(path)
-        .args([
-            "-map",
-            "0:v:0",
-            "-vsync",
-            "passthrough",
-            "-f",
-            "rawvideo",
-            "-pix_fmt",
-            "rgb24",
-            "-",
-        ])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut output = child.stdout.take().unwrap();
-    let (mut pictures, mut count, mut frame) = (Vec::new(), 0, vec![0; frame_bytes]);
-    while output.read_exact(&mut frame).is_ok() {
-        if wanted.binary_search(&count).is_ok() {
-            pictures.push(frame.clone());
-        }
-        count += 1;
-    }
-    child.wait().unwrap();
-    (pictures, count)
-}
-
-/// Largest difference of two lists of frames.
-fn difference(ours: &[Vec<u8>], theirs: &[Vec<u8>]) -> u8 {
-    assert_eq!(ours.len(), theirs.len());
-    let frames = ours.iter().zip(theirs);
-    frames
-        .map(|(a, b)| {
-            assert_eq!(a.len(), b.len(), "frame sizes");
-            a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0)
-        })
-        .max()
-        .unwrap_or(0)
 }
 
 /// All frames, or `count` of them with and without jumps, are those of the program.
@@ -149,9 +67,6 @@ fn real_clips_decode_exactly() {
         check_same(clip, 24);
     }
 }
-
-/// A moving test picture with detail in every channel.
-const MOVING: &str = "testsrc2=size=352x288:rate=25:duration=4";
 
 /// One edge file: its name, and the arguments that make it from [`MOVING`].
 const EDGE_FILES: [(&str, &[&str]); 27] = [
@@ -264,15 +179,6 @@ const EDGE_FILES: [(&str, &[&str]); 27] = [
     ("theora.ogv", &["-c:v", "libtheora", "-q:v", "6"]),
 ];
 
-fn make(folder: &Path, name: &str, arguments: &[&str]) -> PathBuf {
-    let path = folder.join(name);
-    let mut all = vec!["-f", "lavfi", "-i", MOVING];
-    all.extend(arguments);
-    all.push(path.to_str().unwrap());
-    ffmpeg(&all);
-    path
-}
-
 #[test]
 fn edge_files_decode_exactly() {
     if !has_ffmpeg("edge_files_decode_exactly") {
@@ -331,111 +237,6 @@ fn display_matrices_are_followed() {
             .unwrap();
         assert_eq!(sizes, [(352, 288)], "as coded");
     }
-}
-
-/// Broken files decode as far as they go, as in the program, or give one clear error.
-#[test]
-fn broken_files_end_cleanly() {
-    if !has_ffmpeg("broken_files_end_cleanly") {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let whole = make(
-        folder.path(),
-        "whole.mp4",
-        &["-c:v", "libx264", "-g", "25", "-movflags", "faststart"],
-    );
-    let bytes = std::fs::read(&whole).unwrap();
-    let write = |name: &str, bytes: &[u8]| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, bytes).unwrap();
-        path
-    };
-    let truncated = write("truncated.mp4", &bytes[..bytes.len() * 6 / 10]);
-    let open = Video::open(&truncated, None, watch()).unwrap();
-    assert!((20..100).contains(&open.index().frames), "{} frames", open.index().frames);
-    let all: Vec<usize> = (0..open.index().frames - 1).collect();
-    let got = ours(&truncated, &all, true);
-    assert_eq!(difference(&got, &theirs(&truncated, &all, got[0].len()).0), 0);
-
-    let mut flipped = bytes.clone();
-    (bytes.len() / 2..bytes.len()).step_by(997).for_each(|at| flipped[at] ^= 0x10);
-    let flipped = write("flipped.mp4", &flipped);
-    let frames = Video::open(&flipped, None, watch()).unwrap().index().frames;
-    let all: Vec<usize> = (0..frames).collect();
-    let got = ours(&flipped, &all, false);
-    let (expect, count) = theirs(&flipped, &all, got[0].len());
-    let same = got.iter().zip(&expect).filter(|(a, b)| a == b).count();
-    println!(
-        "flipped.mp4: {frames} frames, {count} from the program, {same} of them equal, concealed parts included"
-    );
-    assert_eq!(got.len(), frames);
-    // The first group of pictures lies before the damage; how the rest is concealed, and whether the program drops frames, is not the same in every run.
-    let leading = got.iter().zip(&expect).take_while(|(a, b)| a == b).count();
-    assert!(leading >= 25, "{leading} frames before the first that differs");
-
-    let message = |path: &Path| match Video::open(path, None, watch()) {
-        Ok(_) => panic!("{} opened", path.display()),
-        Err(error) => {
-            println!("{error}");
-            assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
-            error
-        }
-    };
-    let audio = folder.path().join("audio.m4a");
-    ffmpeg(&["-f", "lavfi", "-i", "sine=duration=1", "-c:a", "aac", audio.to_str().unwrap()]);
-    assert!(matches!(message(&audio), DataError::NoVideoStream { .. }));
-    assert!(matches!(message(&write("empty.mp4", b"")), DataError::Decode { .. }));
-    assert!(matches!(
-        message(&write("text.mp4", b"this is no video at all, but a line of text\n")),
-        DataError::Decode { .. }
-    ));
-    message(&write("no_moov.mp4", &bytes[..40]));
-    assert!(matches!(message(&folder.path().join("absent.mp4")), DataError::Read { .. }));
-}
-
-/// A playlist in the place of a video must not lead to other files.
-#[test]
-fn playlists_are_refused() {
-    if !has_ffmpeg("playlists_are_refused") {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let target = make(folder.path(), "target.ts", &["-c:v", "libx264"]);
-    let list = folder.path().join("list.mp4");
-    let text = format!(
-        "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n{}\n#EXT-X-ENDLIST\n",
-        target.display()
-    );
-    std::fs::write(&list, text).unwrap();
-    assert!(Video::open(&list, None, watch()).is_err());
-    let concat = folder.path().join("concat.mp4");
-    std::fs::write(&concat, format!("ffconcat version 1.0\nfile '{}'\n", target.display()))
-        .unwrap();
-    assert!(Video::open(&concat, None, watch()).is_err());
-}
-
-/// Time, packets and pixels are bounded, and a reader that is no longer wanted stops.
-#[test]
-fn limits_hold() {
-    if !has_ffmpeg("limits_hold") {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let path = make(folder.path(), "plain.mp4", &["-c:v", "libx264"]);
-    let open = |limits: Limits, cancelled: bool| {
-        let watch = Watch::start(&limits, &Arc::new(AtomicBool::new(cancelled)));
-        Video::open(&path, None, watch).map(|_| ()).unwrap_err().to_string()
-    };
-    let limits = Limits::default;
-    let check = |got: String, expect: &str| assert!(got.ends_with(expect), "{got}");
-    check(open(Limits { max_seconds: 0.0, ..limits() }, false), "gave up after 0 s");
-    check(open(Limits { max_packets: 10, ..limits() }, false), "gave up after 10 packets");
-    check(open(limits(), true), "gave up after being cancelled");
-    assert!(
-        open(Limits { max_pixels: 1000, ..limits() }, false)
-            .contains("352 x 288 pixels, above the limit of 1000")
-    );
 }
 
 /// What the `fast` resize costs in accuracy, and what it saves: the figures in its documentation.
