@@ -3,6 +3,13 @@
 //! Each function has two forms: one in tensor operations, which a GPU fuses and which any dtype and backend can run,
 //! and one in loops over f32 rows, compiled for the widest vectors of the processor.
 //! The second keeps nothing on the tape but its inputs: what it needs of its own results it computes again.
+#![cfg_attr(
+    feature = "flex",
+    expect(
+        clippy::inline_always,
+        reason = "loops must be compiled with the vector features of their caller"
+    )
+)]
 
 mod adamw;
 mod attention;

@@ -46,7 +46,7 @@ pub(super) mod loops {
 
     impl CpuOp<2> for Linear {
         fn forward(&self, [x, weight]: [FlexTensor; 2]) -> FlexTensor {
-            like(product(&x, &weight), &x)
+            like(&product(&x, &weight), &x)
         }
 
         fn backward(
@@ -58,7 +58,7 @@ pub(super) mod loops {
             let [of_x, of_weight] = wanted;
             let grads = matrix(&grad);
             [
-                of_x.then(|| like(Flex::float_matmul(grads.clone(), weight), &x)),
+                of_x.then(|| like(&Flex::float_matmul(grads.clone(), weight), &x)),
                 of_weight.then(|| Flex::float_matmul(grads.transpose(0, 1), matrix(&x))),
             ]
         }
@@ -76,7 +76,7 @@ pub(super) mod loops {
                     }
                 });
             });
-            like(y, &x)
+            like(&y, &x)
         }
 
         fn backward(
@@ -103,10 +103,10 @@ pub(super) mod loops {
     }
 
     /// A matrix in the leading dimensions of `x`.
-    fn like(matrix: FlexTensor, x: &FlexTensor) -> FlexTensor {
+    fn like(matrix: &FlexTensor, x: &FlexTensor) -> FlexTensor {
         let mut shape = x.layout().shape().clone();
         let end = shape.num_dims() - 1;
-        shape[end] = last(&matrix);
+        shape[end] = last(matrix);
         matrix.reshape(shape)
     }
 

@@ -40,7 +40,7 @@ pub(super) fn record<C: CheckpointStrategy, O: CpuOp<N>, const N: usize>(
     op: O,
     inputs: [FloatTensor<Autodiff<Flex, C>>; N],
 ) -> FloatTensor<Autodiff<Flex, C>> {
-    let nodes = inputs.each_ref().map(|input| input.node());
+    let nodes = inputs.each_ref().map(FloatTensor::<Autodiff<Flex, C>>::node);
     let inputs = inputs.map(|input| O::laid_out(input.primitive()));
     match Recorded::<O>(std::marker::PhantomData).prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => {

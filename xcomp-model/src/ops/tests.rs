@@ -21,7 +21,7 @@ fn difference<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f32 {
 /// Runs both forms on the same leaves and compares the result and the gradient of every leaf.
 fn check<const D: usize, const N: usize, const E: usize>(
     name: &str,
-    leaves: [Tensor<D>; N],
+    leaves: &[Tensor<D>; N],
     loops: impl Fn([Tensor<D>; N]) -> Tensor<E>,
     plain: impl Fn([Tensor<D>; N]) -> Tensor<E>,
 ) {
@@ -43,13 +43,13 @@ fn check<const D: usize, const N: usize, const E: usize>(
 
 #[test]
 fn gelu_is_burns() {
-    check("gelu", [leaf(1, [5, 7001])], |[x]| gelu(x), |[x]| activation::gelu(x));
+    check("gelu", &[leaf(1, [5, 7001])], |[x]| gelu(x), |[x]| activation::gelu(x));
 }
 
 #[test]
 fn swiglu_is_silu_times_up() {
     let leaves = [leaf(1, [3, 9, 700]), leaf(2, [3, 9, 700])];
-    check("swiglu", leaves, |[g, u]| swiglu(g, u), |[g, u]| activation::silu(g) * u);
+    check("swiglu", &leaves, |[g, u]| swiglu(g, u), |[g, u]| activation::silu(g) * u);
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn linear_is_a_product_and_a_sum() {
     let parts = |[x, w, b]: [Tensor<3>; 3]| (x, w.reshape([40, 24]), b.reshape([40]));
     check(
         "linear",
-        leaves(),
+        &leaves(),
         |leaves| {
             let (x, w, b) = parts(leaves);
             linear(x, w.clone(), Some(b)) + linear(leaf(4, [2, 33, 24]), w, None)
@@ -77,7 +77,7 @@ fn rms_norm_is_its_formula() {
     let flat = |w: Tensor<3>| w.reshape([96]);
     check(
         "rms_norm",
-        [leaf(1, [2, 401, 96]), weight],
+        &[leaf(1, [2, 401, 96]), weight],
         |[x, w]| rms_norm(x, flat(w), 1e-6),
         |[x, w]| rms_norm::in_tensor_operations(x, flat(w), 1e-6),
     );
@@ -88,7 +88,7 @@ fn rotation_turns_halves() {
     let [cos, sin] = [4, 5].map(|seed| leaf(seed, [33, 8]).inner());
     check(
         "rotate",
-        [leaf(1, [2, 33, 3, 16])],
+        &[leaf(1, [2, 33, 3, 16])],
         |[x]| rotate(x.swap_dims(1, 2), cos.clone(), sin.clone()),
         |[x]| rotate::in_tensor_operations(x.swap_dims(1, 2), &cos, &sin),
     );
@@ -107,7 +107,7 @@ fn attention_is_that_of_tensor_operations() {
         ];
         check(
             &format!("attention {heads}/{kv_heads} {seq}x{keys} causal {causal}"),
-            leaves,
+            &leaves,
             |[q, k, v]| if causal { causal_attention(q, k, v) } else { full_attention(q, k, v) },
             |[q, k, v]| attention::chunked(q, &k, &v, causal),
         );

@@ -185,9 +185,13 @@ impl Sizes {
 fn softmax_row(scores: &mut [f32], seen: usize, scale: f32) {
     let (scores, hidden) = scores.split_at_mut(seen);
     let highest = largest(scores);
-    scores.iter_mut().for_each(|x| *x = exp((*x - highest) * scale));
+    for x in &mut *scores {
+        *x = exp((*x - highest) * scale);
+    }
     let share = 1.0 / sum_of(scores, scores, |x, _| x);
-    scores.iter_mut().for_each(|x| *x *= share);
+    for x in scores {
+        *x *= share;
+    }
     hidden.fill(0.0);
 }
 
