@@ -4,15 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use sha2::{Digest, Sha256};
 use xcomp_data::decode::Video;
 use xcomp_data::{DataError, Limits, Watch};
 use xcomp_tests::ffmpeg::{difference, ffmpeg, has_ffmpeg, make, ours, shown, theirs, watch};
-
-/// As the program prints it.
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
+use xcomp_train::files::sha256;
 
 /// Broken files decode as far as they go, as in the program, or give one clear error.
 #[test]

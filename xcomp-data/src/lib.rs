@@ -13,7 +13,7 @@ mod error;
 pub mod example;
 mod ffi;
 pub mod frames;
-mod hash;
+pub mod hash;
 mod index_cache;
 mod jpeg;
 pub mod json_scan;

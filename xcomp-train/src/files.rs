@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+use xcomp_data::hash::hex;
 
 use crate::error::Error;
 
@@ -77,10 +78,6 @@ pub fn size_and_sha256(path: &Path) -> Result<(u64, String), Error> {
 /// SHA-256 of bytes.
 pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// Bytes that this process may still write where `folder` lies.
