@@ -27,7 +27,7 @@ check: native
 MEDIA ?= ../shared/media
 ROUNDS ?= 3
 bench-data: native
-	$(CARGO) build --release -p xcomp-data --example bench_data
+	$(CARGO) build --release --workspace --example bench_data
 	scripts/bench-data.py $${CARGO_TARGET_DIR:-target}/release/examples/bench_data $(MEDIA) $(ROUNDS)
 
 # Exports of a tiny tuned model, loaded by transformers, the safetensors package and candle.
