@@ -8,7 +8,7 @@ use xcomp_model::frames::Encoding;
 use xcomp_model::loss::LossNorm;
 use xcomp_model::vlm::Vlm;
 use xcomp_tests::media_root;
-use xcomp_train::collate::collate;
+use xcomp_train::collate::{Seen, collate};
 use xcomp_train::data::{self, Data};
 use xcomp_train::device::Choice;
 use xcomp_train::export::{find_checkpoint, tuned_model};
@@ -67,7 +67,8 @@ fn the_export_reloads_to_the_same_loss(plan: &Plan, run: &Path) {
 
     let data = Data::open(&plan.recipe, &plan.config, None).unwrap();
     let example = load_example(&data.mixture.records()[0], 0, data.load_options()).unwrap();
-    let (prompt, clips) = collate(example, plan.recipe.data.clip_frames).unwrap();
+    let (prompt, seen) = collate(example, plan.recipe.data.clip_frames).unwrap();
+    let Seen::Clips(clips, _) = seen else { panic!("no cache was asked") };
     let loss = |model: &Vlm| {
         let merged = vec![Some(model.encode(&clips, &device, Encoding::default()))];
         let (loss, weight) =

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::annotation::Media;
+use crate::features::{FeatureSlot, Features};
 use crate::frames::Choice;
 
 /// Pictures of one sample, RGB, `[count, size, size, 3]`, rows from the top.
@@ -16,11 +17,20 @@ pub struct Frames {
     pub size: usize,
 }
 
+/// What the model sees of a sample.
+#[derive(Debug, Clone)]
+pub enum Visual {
+    /// Its pictures, one for an image, whole clips for a video; and where their features belong, if those are kept.
+    Frames(Frames, Option<FeatureSlot>),
+    /// What the tower made of them before; no picture was read.
+    Features(Features),
+}
+
 /// One sample, ready to be uploaded: pictures and labelled tokens.
 #[derive(Debug, Clone)]
 pub struct Example {
-    /// The pictures; one for an image, whole clips for a video.
-    pub frames: Frames,
+    /// Pictures, or their features.
+    pub visual: Visual,
     /// What they are.
     pub media: Media,
     /// Token ids with one [`IMAGE_TOKEN`](crate::IMAGE_TOKEN).
@@ -39,6 +49,16 @@ pub struct Example {
     pub words: usize,
     /// Which frames of the video these are.
     pub choice: Choice,
+}
+
+impl Example {
+    /// Its pictures; `None` if their features were there.
+    pub fn frames(&self) -> Option<&Frames> {
+        match &self.visual {
+            Visual::Frames(frames, _) => Some(frames),
+            Visual::Features(_) => None,
+        }
+    }
 }
 
 impl Frames {

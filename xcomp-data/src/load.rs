@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicBool;
 
 use crate::annotation::{Media, Record};
 use crate::chat::{LabelRule, count_image_tags, render_chat};
-use crate::example::{Example, Frames};
+use crate::example::{Example, Frames, Visual};
+use crate::features::{FeatureCache, Found};
 use crate::frames::{Choice, FrameOptions};
 use crate::index_cache::IndexCache;
 use crate::limits::{Limits, Watch};
@@ -29,6 +30,8 @@ pub struct LoadOptions {
     pub limits: Limits,
     /// Packet scans of earlier runs.
     pub index_cache: Option<IndexCache>,
+    /// What the tower made of frames before.
+    pub features: Option<Arc<FeatureCache>>,
 }
 
 impl LoadOptions {
@@ -40,6 +43,7 @@ impl LoadOptions {
             labels: LabelRule::default(),
             limits: Limits::default(),
             index_cache: None,
+            features: None,
         }
     }
 }
@@ -90,15 +94,14 @@ pub(crate) fn load_gated(
 ) -> Result<Example, DataError> {
     check_tags(record)?;
     let source = Source::of(record);
-    let (frames, choice) =
-        read_frames(&source, &options.frames, options.index_cache.as_ref(), watch, gate)?;
+    let (visual, choice) = read_visual(&source, options, watch, gate)?;
     let message = match record.media {
         Media::Image => String::new(),
         Media::Video => choice.message(options.frames.time_message),
     };
     let prompt = render_chat(&options.tokenizer, &record.turns, &message, options.labels)?;
     Ok(Example {
-        frames,
+        visual,
         media: record.media,
         input_ids: prompt.input_ids,
         labels: prompt.labels,
@@ -109,6 +112,26 @@ pub(crate) fn load_gated(
         words: record.words,
         choice,
     })
+}
+
+/// The features of a source where they are kept, else its pictures.
+fn read_visual(
+    source: &Source,
+    options: &LoadOptions,
+    watch: Watch,
+    gate: &mut dyn FnMut(usize),
+) -> Result<(Visual, Choice), DataError> {
+    let key = match &options.features {
+        Some(cache) => match cache.find(source, &options.frames, gate) {
+            Found::Features(features, choice) => return Ok((Visual::Features(features), choice)),
+            Found::Nothing(key) => key,
+        },
+        None => None,
+    };
+    let (frames, choice) =
+        read_frames(source, &options.frames, options.index_cache.as_ref(), watch, gate)?;
+    let slot = options.features.as_ref().zip(key).map(|(cache, key)| cache.slot(key, &choice));
+    Ok((Visual::Frames(frames, slot), choice))
 }
 
 /// Opens the media of a record as [`load_example`] does, and reads its first wanted frame where that is asked for.

@@ -61,7 +61,7 @@ fn folders_lists_and_pictures_are_read() {
     let reds = |id: &str| {
         let index = find(&mixture, id);
         let example = load_example(&mixture.records()[index], index, &options).unwrap();
-        let reds: Vec<u8> = example.frames.iter().map(|frame| frame[0]).collect();
+        let reds: Vec<u8> = example.frames().unwrap().iter().map(|frame| frame[0]).collect();
         (reds, example.choice.duration_s, example.media)
     };
     let (long, duration_s, media) = reds("long");
@@ -84,7 +84,7 @@ fn a_note_beside_a_folder_tells_its_duration() {
     let index = find(&mixture, "long");
     let example = load_example(&mixture.records()[index], index, &small_options(&folder)).unwrap();
     assert!((example.choice.duration_s - 120.5).abs() < 1e-9);
-    assert_eq!(example.frames.count, 16);
+    assert_eq!(example.frames().unwrap().count, 16);
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn show_renders_the_prompt_with_its_mask_and_a_sheet() {
     assert_eq!(report.frames[1].0, 1);
     assert!((report.frames[1].1 - 1.0 / 3.0).abs() < 1e-9);
 
-    let sheet = contact_sheet(&example.frames, 5, 20);
+    let sheet = contact_sheet(example.frames().unwrap(), 5, 20);
     assert_eq!((sheet.width, sheet.height), (5 * 24 + 4, 2 * 24 + 4));
     let path = folder.join("sheet.png");
     write_png(&path, &sheet).unwrap();
@@ -213,7 +213,7 @@ fn scans_are_kept_and_make_predictions_exact() {
     let plain = load_example(&mixture.records()[0], 0, &load).unwrap();
     load.index_cache = Some(cache);
     let cached = load_example(&mixture.records()[0], 0, &load).unwrap();
-    assert_eq!(plain.frames, cached.frames);
+    assert_eq!(plain.frames(), cached.frames());
 
     // A file that has changed is scanned anew.
     let frames = xcomp_data::encode::RgbFrames {

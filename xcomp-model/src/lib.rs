@@ -5,6 +5,7 @@
 pub mod cache;
 pub mod config;
 pub mod connector;
+pub mod encoder_code;
 pub mod error;
 pub mod frame_select;
 pub mod frames;

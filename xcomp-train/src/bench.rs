@@ -12,6 +12,7 @@ use crate::clip::clip_grad_norm;
 use crate::cost::SampleSize;
 use crate::device::{Choice, open};
 use crate::error::Error;
+use crate::features::merged;
 use crate::grads::NamedTensors;
 use crate::identity::Identity;
 use crate::meter::peak_rss_bytes;
@@ -20,9 +21,9 @@ use crate::plan::{GIB, Plan};
 use crate::recipe::Recipe;
 use crate::recipe::tables::{CompressionTable, Init, ScheduleKind};
 use crate::state::TrainState;
-use crate::trainer::micro::{backward, encoding, sum_gradients};
+use crate::trainer::micro::{backward, sum_gradients};
 use crate::trainer::{adam, rate};
-use input::{Sample, Visual};
+use input::Sample;
 pub use parts::Parts;
 pub use report::{BenchReport, Row, Spread};
 
@@ -104,7 +105,7 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn row(&self, mut state: TrainState) -> Result<(Row, TrainState), Error> {
-        let sample = Sample::new(self.plan, self.size, self.options.cached);
+        let sample = Sample::new(self.plan, self.size, self.options.cached, self.device);
         let (mut seconds, mut parts) = (vec![], vec![]);
         let mut loss = f64::NAN;
         for step in 0..self.options.warmup + self.options.steps {
@@ -143,11 +144,9 @@ impl Bench<'_> {
 
     /// The samples of one forward, on the device.
     fn micro_batch(&self, sample: &Sample, state: &TrainState) -> MicroBatch {
-        let (prompts, visuals) = sample.batch();
-        let merged = visuals.into_iter().map(|visual| match visual {
-            Visual::Clips(clips) => state.model.encode(&clips, self.device, encoding(self.plan)),
-            Visual::Features(features) => features.upload(self.device),
-        });
+        let (prompts, seen) = sample.batch();
+        let merged =
+            seen.into_iter().map(|seen| merged(self.plan, &state.model, seen, self.device));
         MicroBatch { prompts, merged: merged.map(Some).collect() }
     }
 

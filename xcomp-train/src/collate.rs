@@ -1,6 +1,6 @@
-//! Where host data and tensors meet: an example becomes a prompt and clips.
+//! Where host data and tensors meet: an example becomes a prompt and clips, or the features that were made of them before.
 
-use xcomp_data::{Example, IGNORE, IMAGE_TOKEN, Media};
+use xcomp_data::{Example, FeatureSlot, Features, Frames, IGNORE, IMAGE_TOKEN, Media, Visual};
 use xcomp_model::frames::Clips;
 use xcomp_model::splice::Prompt;
 
@@ -31,11 +31,20 @@ pub enum CollateError {
     },
 }
 
-/// The prompt and the clips of an example; nothing is uploaded yet.
+/// What the visual tokens of a sample are made from; nothing is uploaded yet.
+#[derive(Debug, Clone)]
+pub enum Seen {
+    /// Frames for the tower, and where its features belong, if they are kept.
+    Clips(Clips, Option<FeatureSlot>),
+    /// Features of the tower.
+    Features(Features),
+}
+
+/// The prompt of an example and what it shows.
 ///
 /// # Errors
 /// If the prompt has not exactly one image marker, or the frames make no whole clips.
-pub fn collate(example: Example, clip_frames: usize) -> Result<(Prompt, Clips), CollateError> {
+pub fn collate(example: Example, clip_frames: usize) -> Result<(Prompt, Seen), CollateError> {
     let (id, origin) = (example.id.clone(), example.source.to_string());
     let markers =
         || example.input_ids.iter().enumerate().filter(|(_, token)| **token == IMAGE_TOKEN);
@@ -44,18 +53,27 @@ pub fn collate(example: Example, clip_frames: usize) -> Result<(Prompt, Clips), 
         return Err(CollateError::Markers { id, origin, found });
     };
 
-    let (frames, size) = (example.frames.count, example.frames.size);
-    let clips = match example.media {
-        Media::Image => Clips::image(example.frames.pixels, size),
-        Media::Video => Clips::video(example.frames.pixels, frames, size, clip_frames),
+    let frames = example.choice.indices.len();
+    let seen = match example.visual {
+        Visual::Features(features) => Some(Seen::Features(features)),
+        Visual::Frames(frames, slot) => {
+            clips(frames, example.media, clip_frames).map(|clips| Seen::Clips(clips, slot))
+        }
     };
-    let clips = clips.ok_or(CollateError::Clips { id, origin, frames, clip_frames })?;
+    let seen = seen.ok_or(CollateError::Clips { id, origin, frames, clip_frames })?;
     let labels = example
         .labels
         .into_iter()
         .map(|label| if label == IGNORE { xcomp_model::loss::IGNORE } else { label });
     Ok((
         Prompt { ids: example.input_ids, labels: labels.collect(), image_at: Some(image_at) },
-        clips,
+        seen,
     ))
+}
+
+fn clips(frames: Frames, media: Media, clip_frames: usize) -> Option<Clips> {
+    match media {
+        Media::Image => Clips::image(frames.pixels, frames.size),
+        Media::Video => Clips::video(frames.pixels, frames.count, frames.size, clip_frames),
+    }
 }

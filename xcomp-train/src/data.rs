@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use xcomp_data::{
-    BadSample, BadSamplePolicy, DataError, FrameOptions, LabelRule as Labels, LoadOptions, Mixture,
-    MixtureOptions, Order as DataOrder, Position, Stream, StreamOptions, Tokenizer, stream,
+    BadSample, BadSamplePolicy, DataError, FeatureCache, FrameOptions, LabelRule as Labels,
+    LoadOptions, Mixture, MixtureOptions, Order as DataOrder, Position, Stream, StreamOptions,
+    Tokenizer, stream,
 };
 use xcomp_model::config::ModelConfig;
 
@@ -77,7 +78,7 @@ impl Data {
             return Err(Error::Mismatch { path: recipe.path.clone(), message });
         }
         let tokenizer = Arc::new(Tokenizer::from_file(Path::new(&recipe.model.tokenizer))?);
-        let mixture = Mixture::load(Path::new(&recipe.data.mixture), &mixture_options(recipe))?;
+        let mixture = load_mixture(recipe)?;
         let options = stream_options(recipe, config, Arc::clone(&tokenizer), quarantine);
         Ok(Self { mixture: Arc::new(mixture), tokenizer, options })
     }
@@ -92,12 +93,50 @@ impl Data {
         self.options.order
     }
 
-    /// Starts to decode from a position on.
+    /// Starts to decode from a position on; samples whose features are in the cache are not decoded.
     ///
     /// # Errors
     /// If the position belongs to another mixture or seed.
-    pub fn stream(&self, from: Position) -> Result<Stream, Error> {
-        Ok(stream(Arc::clone(&self.mixture), self.options.clone(), from)?)
+    pub fn stream(
+        &self,
+        from: Position,
+        features: Option<Arc<FeatureCache>>,
+    ) -> Result<Stream, Error> {
+        let load = LoadOptions { features, ..self.options.load.clone() };
+        let options = StreamOptions { load, ..self.options.clone() };
+        Ok(stream(Arc::clone(&self.mixture), options, from)?)
+    }
+
+    /// Every sample once, in the order of the mixture; broken ones are left out.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub fn pass(&self, features: Option<Arc<FeatureCache>>) -> Result<Stream, Error> {
+        let options = StreamOptions {
+            load: LoadOptions { features, ..self.options.load.clone() },
+            order: DataOrder::Sequential,
+            epochs: Some(1),
+            bad: BadSample {
+                policy: BadSamplePolicy::Skip,
+                max_in_a_row: u64::MAX,
+                max_fraction: 1.0,
+                ..self.options.bad.clone()
+            },
+            step_samples: 1,
+            ..self.options.clone()
+        };
+        Ok(stream(Arc::clone(&self.mixture), options, Position::start())?)
+    }
+}
+
+/// The mixture; media may be gone where their features can be kept, and each sample says so when it is read.
+fn load_mixture(recipe: &Recipe) -> Result<Mixture, Error> {
+    let (path, options) = (Path::new(&recipe.data.mixture), mixture_options(recipe));
+    match Mixture::load(path, &options) {
+        Err(DataError::MissingMedia { .. }) if Path::new(&recipe.data.feature_cache).is_dir() => {
+            Ok(Mixture::load(path, &MixtureOptions { check_media: false, ..options })?)
+        }
+        loaded => Ok(loaded?),
     }
 }
 

@@ -23,6 +23,8 @@ const FREE: &[(&str, &[&str])] = &[
             "mixture",
             "workers",
             "prefetch_mib",
+            "feature_cache",
+            "feature_cache_gib",
             "expected_samples",
             "expected_frames",
             "expected_text_tokens",

@@ -39,6 +39,15 @@ pub struct Record {
     pub step_s: f64,
     /// Share of them spent waiting for data, in percent.
     pub data_wait_pct: f64,
+    /// Seconds of a step spent waiting for data.
+    #[serde(default)]
+    pub data_s: f64,
+    /// Seconds of a step spent on visual features: the tower, or taking them from the cache. A GPU may still work on them.
+    #[serde(default)]
+    pub vision_s: f64,
+    /// Samples since the last record whose features were in the cache.
+    #[serde(default)]
+    pub cached: u64,
     /// Samples of a second.
     pub samples_per_sec: f64,
     /// Frames of a second.
@@ -101,6 +110,8 @@ struct Part {
 pub struct Meter {
     since: Instant,
     wait_s: f64,
+    vision_s: f64,
+    cached: u64,
     steps: usize,
     parts: Vec<Part>,
     samples: u64,
@@ -117,6 +128,8 @@ impl Meter {
         Self {
             since: Instant::now(),
             wait_s: 0.0,
+            vision_s: 0.0,
+            cached: 0,
             steps: 0,
             parts: vec![],
             samples: 0,
@@ -155,6 +168,12 @@ impl Meter {
         self.wait_s += seconds;
     }
 
+    /// Notes seconds spent on visual features, and how many samples had them in the cache.
+    pub fn encoded(&mut self, seconds: f64, cached: usize) {
+        self.vision_s += seconds;
+        self.cached += cached as u64;
+    }
+
     /// Notes the summed loss of a micro-batch; it is read later.
     pub fn loss(&mut self, source: Arc<str>, loss: Tensor<1>, weight: usize) {
         self.parts.push(Part { step: self.steps, source, weight, loss });
@@ -188,6 +207,9 @@ impl Meter {
             tokens_mean: self.tokens_mean,
             step_s: seconds / self.steps.max(1) as f64,
             data_wait_pct: 100.0 * self.wait_s / seconds,
+            data_s: self.wait_s / self.steps.max(1) as f64,
+            vision_s: self.vision_s / self.steps.max(1) as f64,
+            cached: self.cached,
             samples_per_sec: self.samples as f64 / seconds,
             frames_per_sec: self.frames as f64 / seconds,
             tokens_per_sec: self.tokens_in as f64 / seconds,

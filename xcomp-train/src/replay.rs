@@ -73,7 +73,7 @@ pub fn replay(
         None => TrainState::start(plan, identity.clone(), device)?,
     };
     let from = state.step;
-    let mut examples = data.stream(state.position.clone())?;
+    let mut examples = data.stream(state.position.clone(), None)?;
     let mut exact = plan.clone();
     exact.recipe.train.dtype = FloatWord::F32;
     loop {

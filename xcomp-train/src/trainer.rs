@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use burn::tensor::Device;
+use xcomp_data::FeatureCache;
 
 use crate::checkpoint::{Checkpoints, Saved};
 use crate::clip::clip_grad_norm;
@@ -15,6 +16,7 @@ use crate::cost::SampleSize;
 use crate::cost::parameters::tensors;
 use crate::data::Data;
 use crate::error::Error;
+use crate::features::open_cache;
 use crate::grads::NamedTensors;
 use crate::identity::Identity;
 use crate::meter::{Meter, Record};
@@ -90,7 +92,8 @@ pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Su
 
     // In this order: continue this run, else start from the base weights.
     let mut state = first_state(task, report)?;
-    let mut examples = task.data.stream(state.position.clone())?;
+    let features = open_cache(plan, &state.model, device)?;
+    let mut examples = task.data.stream(state.position.clone(), features.clone())?;
     let mut saves = Saves::new(task, state.step);
     let mut meter = Meter::start();
     let mut last = None;
@@ -113,6 +116,7 @@ pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Su
             sum_gradients(plan, &mut grads, micro);
             stop.micro_step_took(started.elapsed().as_secs_f64());
         }
+        tell_notes(features.as_deref(), report)?;
 
         let grads = grads.divide(meter.close_step().max(1) as f64);
         if state.step == 0 {
@@ -144,6 +148,12 @@ pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Su
     let checkpoint = saves.finish(stop, report)?;
     let (seconds, largest) = (begun.elapsed().as_secs_f64(), meter.largest());
     Ok(Summary { step: state.step, seconds, last, checkpoint, largest })
+}
+
+/// What the feature cache found damaged.
+fn tell_notes(features: Option<&FeatureCache>, report: &mut Report) -> Result<(), Error> {
+    let notes = features.map_or(vec![], |features| features.store().take_notes());
+    notes.into_iter().try_for_each(|note| report(Event::Note(note)))
 }
 
 /// The newest complete checkpoint of the run, or its base weights.

@@ -64,7 +64,9 @@ pub fn show(
     let record = mixture.records().get(index).ok_or_else(|| {
         DataError::Options(format!("there is no sample {index}; the mixture has {}", mixture.len()))
     })?;
-    let example = load_example(record, index, options)?;
+    // Its pictures are wanted, whether or not their features are kept.
+    let options = LoadOptions { features: None, ..options.clone() };
+    let example = load_example(record, index, &options)?;
     let choice = &example.choice;
     let times = choice.indices.iter().map(|&at| at + choice.first);
     let report = ShowReport {

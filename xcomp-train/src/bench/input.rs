@@ -1,13 +1,15 @@
 //! Made-up samples: noise for frames or features, any tokens for text.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use xcomp_data::Features;
 use xcomp_model::frames::Clips;
 use xcomp_model::loss::IGNORE;
 use xcomp_model::splice::Prompt;
 
+use crate::collate::Seen;
 use crate::cost::SampleSize;
+use crate::features::{Stored, to_host};
 use crate::plan::Plan;
-use crate::trainer::micro::encoding;
 
 /// Text tokens before the video, where there are so many: a system turn.
 const BEFORE_VIDEO: usize = 16;
@@ -15,43 +17,24 @@ const BEFORE_VIDEO: usize = 16;
 /// One sample on the host, handed out again and again.
 pub(super) struct Sample {
     prompt: Prompt,
-    visual: Visual,
+    seen: Seen,
     batch: usize,
 }
 
-/// What the model sees of a sample.
-#[derive(Clone)]
-pub(super) enum Visual {
-    /// Raw frames.
-    Clips(Clips),
-    /// What the tower would have made of them.
-    Features(Features),
-}
-
-/// `[clips, frames * tokens_per_frame, mm_hidden]` in the format of the activations.
-#[derive(Clone)]
-pub(super) struct Features(TensorData);
-
-impl Features {
-    pub(super) fn upload(self, device: &Device) -> Tensor<3> {
-        Tensor::from_data(self.0, &device.clone().inner())
-    }
-}
-
 impl Sample {
-    pub(super) fn new(plan: &Plan, size: SampleSize, cached: bool) -> Self {
-        let visual = if cached {
-            Visual::Features(features(plan, size))
+    pub(super) fn new(plan: &Plan, size: SampleSize, cached: bool, device: &Device) -> Self {
+        let seen = if cached {
+            Seen::Features(features(plan, size, device))
         } else {
-            Visual::Clips(clips(plan, size))
+            Seen::Clips(clips(plan, size), None)
         };
         let batch = plan.recipe.train.per_device_batch_size;
-        Self { prompt: prompt(plan, size), visual, batch }
+        Self { prompt: prompt(plan, size), seen, batch }
     }
 
     /// The samples of one forward.
-    pub(super) fn batch(&self) -> (Vec<Prompt>, Vec<Visual>) {
-        (vec![self.prompt.clone(); self.batch], vec![self.visual.clone(); self.batch])
+    pub(super) fn batch(&self) -> (Vec<Prompt>, Vec<Seen>) {
+        (vec![self.prompt.clone(); self.batch], vec![self.seen.clone(); self.batch])
     }
 }
 
@@ -74,7 +57,8 @@ fn clips(plan: &Plan, size: SampleSize) -> Clips {
         .expect("the frames make whole clips")
 }
 
-fn features(plan: &Plan, size: SampleSize) -> Features {
+/// Noise in the format that the cache keeps.
+fn features(plan: &Plan, size: SampleSize, device: &Device) -> Features {
     let clip = plan.recipe.data.clip_frames;
     let (tokens, width) =
         (clip * plan.config.projector.tokens_per_frame, plan.config.projector.mm_hidden_size);
@@ -82,7 +66,7 @@ fn features(plan: &Plan, size: SampleSize) -> Features {
     let unit = |word: u32| word as f32 / u32::MAX as f32 - 0.5;
     let values: Vec<f32> = noise().take(clips * tokens * width).map(unit).collect();
     let data = TensorData::new(values, [clips, tokens, width]);
-    Features(data.convert_dtype(encoding(plan).dtype.into()))
+    to_host(&Tensor::from_data(data, (device, DType::F32)), Stored::of(plan))
 }
 
 /// xorshift32 (Marsaglia 2003): cheap, and the same on every machine.

@@ -2,13 +2,17 @@
 
 use std::time::Instant;
 
+use burn::tensor::Tensor;
 use serde::Serialize;
+use xcomp_model::frames::Clips;
 use xcomp_model::loss::weighted_loss;
 use xcomp_model::vlm::supervised;
 
 use super::Bench;
-use super::input::{Sample, Visual};
+use super::input::Sample;
+use crate::collate::Seen;
 use crate::error::Error;
+use crate::features::merged;
 use crate::grads::NamedTensors;
 use crate::micro_step::{MicroBatch, MicroStep};
 use crate::state::TrainState;
@@ -87,29 +91,38 @@ fn encoded(
     clock: &mut Clock,
     parts: &mut Parts,
 ) -> Result<MicroBatch, Error> {
-    let (prompts, visuals) = sample.batch();
+    let (prompts, all) = sample.batch();
     clock.add(&mut parts.data_s)?;
-    let (model, encoding) = (&state.model, encoding(bench.plan));
-    let mut merged = vec![];
-    for visual in visuals {
-        merged.push(Some(match visual {
-            Visual::Features(features) => features.upload(bench.device),
-            Visual::Clips(clips) => {
-                let mut chunks = vec![];
-                for first in (0..clips.count).step_by(encoding.clips_at_once) {
-                    let count = encoding.clips_at_once.min(clips.count - first);
-                    let pixels = clips.pixels(first, count, bench.device).cast(encoding.dtype);
-                    let features = model.vision.forward(pixels);
-                    clock.add(&mut parts.vision_s)?;
-                    chunks.push(model.projector.merge(features, clips.frames));
-                    clock.add(&mut parts.merge_s)?;
-                }
-                burn::tensor::Tensor::cat(chunks, 0)
-            }
+    let mut features = vec![];
+    for seen in all {
+        features.push(Some(match seen {
+            Seen::Clips(clips, _) => tower(bench, &clips, state, clock, parts)?,
+            seen @ Seen::Features(_) => merged(bench.plan, &state.model, seen, bench.device),
         }));
         clock.add(&mut parts.data_s)?;
     }
-    Ok(MicroBatch { prompts, merged })
+    Ok(MicroBatch { prompts, merged: features })
+}
+
+/// The tower and the merging of tokens, in the chunks that the trainer takes.
+fn tower(
+    bench: &Bench,
+    clips: &Clips,
+    state: &TrainState,
+    clock: &mut Clock,
+    parts: &mut Parts,
+) -> Result<Tensor<3>, Error> {
+    let (model, encoding) = (&state.model, encoding(bench.plan));
+    let mut chunks = vec![];
+    for first in (0..clips.count).step_by(encoding.clips_at_once) {
+        let count = encoding.clips_at_once.min(clips.count - first);
+        let pixels = clips.pixels(first, count, bench.device).cast(encoding.dtype);
+        let features = model.vision.forward(pixels);
+        clock.add(&mut parts.vision_s)?;
+        chunks.push(model.projector.merge(features, clips.frames));
+        clock.add(&mut parts.merge_s)?;
+    }
+    Ok(Tensor::cat(chunks, 0))
 }
 
 fn behind_the_tower(

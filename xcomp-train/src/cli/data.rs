@@ -1,6 +1,7 @@
-//! `xcomp data lint|stats|show`: the mixture of a recipe, before it is trained on.
+//! `xcomp data lint|stats|show|cache`: the mixture of a recipe, before it is trained on.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -14,12 +15,16 @@ use xcomp_model::config::ModelConfig;
 use super::{Format, RecipeArgs, print};
 use crate::cost::SampleSize;
 use crate::data::{Data, frame_options};
+use crate::device::{self, Choice};
 use crate::error::Error;
+use crate::features::fill::{Task, fill};
 use crate::plan::Plan;
 use crate::recipe::Recipe;
 
 /// Samples of each dataset that `stats` tokenizes.
 const MAX_TOKENIZED: usize = 200;
+/// `cache` tells how far it is after so many samples.
+const TOLD_SAMPLES: usize = 100;
 /// A contact sheet is so many pictures wide.
 const SHEET_COLUMNS: usize = 8;
 /// Each so many pixels.
@@ -40,6 +45,8 @@ enum Report {
     Stats(Common),
     /// Shows one sample as the model gets it.
     Show(ShowArgs),
+    /// Runs the frozen tower over every sample once and keeps its features, so that training needs no media.
+    Cache(CacheArgs),
 }
 
 #[derive(Debug, Args)]
@@ -63,11 +70,24 @@ struct ShowArgs {
     sheet: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+struct CacheArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Makes nothing: reads every record, drops what is damaged, says what is missing; exit code 3 if anything.
+    #[arg(long)]
+    verify: bool,
+    /// cpu, cuda[:i], vulkan[:i] or auto.
+    #[arg(long, default_value = "auto")]
+    device: Choice,
+}
+
 pub(super) fn run(args: &DataArgs) -> Result<(), Error> {
     match &args.report {
         Report::Lint(common) => run_lint(common),
         Report::Stats(common) => run_stats(common),
         Report::Show(args) => run_show(args),
+        Report::Cache(args) => run_cache(args),
     }
 }
 
@@ -186,8 +206,8 @@ fn row(cells: &[String; 9]) -> String {
 fn run_show(args: &ShowArgs) -> Result<(), Error> {
     let (_, data) = open(&args.common)?;
     let (report, example) = show(&data.mixture, args.index, data.load_options())?;
-    if let Some(path) = &args.sheet {
-        write_png(path, &contact_sheet(&example.frames, SHEET_COLUMNS, SHEET_TILE))?;
+    if let (Some(path), Some(frames)) = (&args.sheet, example.frames()) {
+        write_png(path, &contact_sheet(frames, SHEET_COLUMNS, SHEET_TILE))?;
     }
     let mut text = format!(
         "sample {} ({}, {}): {}\n{} frames, {} tokens, {} supervised (shown in [[ ]])\n",
@@ -204,6 +224,23 @@ fn run_show(args: &ShowArgs) -> Result<(), Error> {
     };
     text.extend(report.spans.iter().map(shown));
     output(args.common.format, &text, &report)
+}
+
+fn run_cache(args: &CacheArgs) -> Result<(), Error> {
+    let (plan, data) = open(&args.common)?;
+    let device = device::open(args.device)?;
+    let samples = data.mixture.len();
+    let task = if args.verify { Task::Verify } else { Task::Fill };
+    let report = fill(&plan, &data, &device, task, &mut |done| {
+        if done.is_multiple_of(TOLD_SAMPLES) {
+            writeln!(std::io::stderr(), "{done} of {samples} samples").unwrap_or_default();
+        }
+    })?;
+    output(args.common.format, &report.to_string(), &report)?;
+    if report.is_clean() {
+        return Ok(());
+    }
+    Err(Error::BrokenSamples { broken: report.missing, samples })
 }
 
 fn line(text: &mut String, line: impl std::fmt::Display) {

@@ -2,7 +2,7 @@
 
 use super::Recipe;
 use super::problem::{Problem, Problems};
-use super::tables::{FloatWord, Init, RecomputeWord, ScheduleKind};
+use super::tables::{FeatureWord, FloatWord, Init, RecomputeWord, ScheduleKind};
 use crate::tune::Part;
 
 /// Notes every value that is out of range or contradicts another.
@@ -14,6 +14,7 @@ pub(super) fn cross_fields(recipe: &Recipe, problems: &mut Problems) {
     };
     model(recipe, &mut require);
     data(recipe, &mut require);
+    features(recipe, &mut require);
     compression(recipe, &mut require);
     tune(recipe, &mut require);
     optimizer(recipe, &mut require);
@@ -78,6 +79,24 @@ fn data(recipe: &Recipe, require: &mut Require) {
         "data",
         "mixture",
         "name the mixture YAML, or for a plan alone `expected_samples`".into(),
+    );
+}
+
+/// Features can be kept or rounded only while nothing in the tower moves.
+fn features(recipe: &Recipe, require: &mut Require) {
+    let data = &recipe.data;
+    let moves = |part: &String| part.parse() == Ok(Part::Vision);
+    let frozen = !recipe.tune.parts.iter().any(moves);
+    let why = "the vision tower is tuned, so its features change with every step";
+    require(frozen || data.feature_cache.is_empty(), "data", "feature_cache", why.into());
+    let exact = data.feature_format == FeatureWord::Exact;
+    require(frozen || exact, "data", "feature_format", why.into());
+    let limit = data.feature_cache_gib;
+    require(
+        limit >= 0.0 && limit.is_finite(),
+        "data",
+        "feature_cache_gib",
+        format!("{limit} must be 0 or more"),
     );
 }
 

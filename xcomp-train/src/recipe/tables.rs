@@ -79,6 +79,12 @@ table! {
         workers: usize = 4,
         /// Most bytes of decoded frames that wait for the trainer, in MiB.
         prefetch_mib: u64 = 2048,
+        /// Folder where features of the frozen tower are kept, for later epochs and runs; nothing is kept if empty.
+        feature_cache: String = String::new(),
+        /// Most GiB of it; what was used longest ago goes first. 0: no limit.
+        feature_cache_gib: f64 = 0.0,
+        /// The format of features.
+        feature_format: FeatureWord = FeatureWord::Exact,
         /// What a broken sample does.
         on_broken: BrokenSample = BrokenSample::Neighbour,
         /// Share of broken samples above which the run stops with exit code 3.

@@ -171,6 +171,18 @@ words! {
 }
 
 words! {
+    /// The format of the tower's features, whether they are kept on disk or not: it changes numbers, a cache does not.
+    FeatureWord {
+        /// That of the activations, `train.dtype`: nothing is rounded.
+        Exact = "exact",
+        /// 16 bits, the exponent of f32.
+        Bf16 = "bf16",
+        /// A byte, with one scale for each token.
+        Int8 = "int8",
+    }
+}
+
+words! {
     /// What a non-finite loss or gradient does.
     NonFinite {
         /// The run ends with exit code 4 and a dump for `xcomp replay`.

@@ -6,14 +6,15 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::tensor::{DType, Device, FloatDType};
 use xcomp_data::{Position, Stream};
-use xcomp_model::frames::{Clips, Encoding};
+use xcomp_model::frames::Encoding;
 use xcomp_model::loss::{IGNORE, LossNorm};
 use xcomp_model::splice::Prompt;
 use xcomp_model::vlm::Vlm;
 
-use crate::collate::collate;
+use crate::collate::{Seen, collate};
 use crate::cost::SampleSize;
 use crate::error::Error;
+use crate::features::merged;
 use crate::grads::NamedTensors;
 use crate::meter::Meter;
 use crate::micro_step::{MicroBatch, MicroStep, Recompute};
@@ -28,7 +29,7 @@ pub(crate) struct HostBatch {
     /// Id of each sample.
     pub(crate) ids: Vec<String>,
     prompts: Vec<Prompt>,
-    clips: Vec<Clips>,
+    seen: Vec<Seen>,
 }
 
 /// Takes the next samples off the stream and moves the position behind them.
@@ -38,7 +39,7 @@ pub(crate) fn load_micro_batch(
     meter: &mut Meter,
     position: &mut Position,
 ) -> Result<HostBatch, Error> {
-    let mut batch = HostBatch { source: "".into(), ids: vec![], prompts: vec![], clips: vec![] };
+    let mut batch = HostBatch { source: "".into(), ids: vec![], prompts: vec![], seen: vec![] };
     for _ in 0..plan.recipe.train.per_device_batch_size {
         let asked = Instant::now();
         let next = examples.next();
@@ -46,9 +47,10 @@ pub(crate) fn load_micro_batch(
         let (example, after) = next.ok_or(Error::OutOfData)??;
 
         let (source, id) = (Arc::clone(&example.source), example.id.clone());
-        let (prompt, clips) = collate(example, plan.recipe.data.clip_frames)?;
+        let frames = example.choice.indices.len();
+        let (prompt, seen) = collate(example, plan.recipe.data.clip_frames)?;
         let size = SampleSize {
-            frames: clips.frame_count(),
+            frames,
             text_tokens: prompt.ids.len() - usize::from(prompt.image_at.is_some()),
             supervised_tokens: prompt.labels.iter().filter(|label| **label != IGNORE).count(),
         };
@@ -62,7 +64,7 @@ pub(crate) fn load_micro_batch(
         }
         batch.ids.push(id);
         batch.prompts.push(prompt);
-        batch.clips.push(clips);
+        batch.seen.push(seen);
         *position = after;
     }
     Ok(batch)
@@ -77,7 +79,11 @@ pub(crate) fn micro_step(
     meter: &mut Meter,
 ) -> NamedTensors {
     let source = Arc::clone(&batch.source);
-    let MicroStep { loss, weight, grads } = forward_backward(plan, model, batch, device);
+    let is_cached = |seen: &&Seen| matches!(seen, Seen::Features(_));
+    let (begun, cached) = (Instant::now(), batch.seen.iter().filter(is_cached).count());
+    let micro = encode(plan, model, batch, device);
+    meter.encoded(begun.elapsed().as_secs_f64(), cached);
+    let MicroStep { loss, weight, grads } = backward(plan, model, micro);
     meter.loss(source, loss, weight);
     grads
 }
@@ -89,9 +95,13 @@ pub(crate) fn forward_backward(
     batch: HostBatch,
     device: &Device,
 ) -> MicroStep {
-    let encode = |clips: &Clips| Some(model.encode(clips, device, encoding(plan)));
-    let merged = batch.clips.iter().map(encode).collect();
-    backward(plan, model, MicroBatch { prompts: batch.prompts, merged })
+    backward(plan, model, encode(plan, model, batch, device))
+}
+
+/// Frames through the tower, or features from the cache.
+fn encode(plan: &Plan, model: &Vlm, batch: HostBatch, device: &Device) -> MicroBatch {
+    let merged = batch.seen.into_iter().map(|seen| Some(merged(plan, model, seen, device)));
+    MicroBatch { prompts: batch.prompts, merged: merged.collect() }
 }
 
 /// How the tower runs: all activations that follow take the dtype of the visual features.

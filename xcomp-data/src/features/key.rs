@@ -1,0 +1,73 @@
+//! Keys: hashes over everything that decides the features of a sample.
+
+use sha2::{Digest, Sha256};
+
+use crate::frames::{FrameOptions, TimeMessage};
+use crate::read::Source;
+
+/// Names a record of the store.
+pub type Key = [u8; 32];
+
+/// The code that turns media into frames: a change of it asks for new features.
+const SOURCES: &[&str] = &[
+    include_str!("../frames.rs"),
+    include_str!("../load.rs"),
+    include_str!("../picture.rs"),
+    include_str!("../resize.rs"),
+    include_str!("../decode/colour.rs"),
+    include_str!("../decode/frames.rs"),
+    include_str!("../decode/index.rs"),
+    include_str!("../decode/rotate.rs"),
+    include_str!("../jpeg/mod.rs"),
+    include_str!("../jpeg/pixels.rs"),
+    include_str!("../jpeg/scan.rs"),
+    include_str!("../read/gif.rs"),
+    include_str!("../read/pictures.rs"),
+    include_str!("../read/video.rs"),
+];
+
+/// What turns frames into features, described part by part.
+#[derive(Debug, Clone, Default)]
+pub struct Encoder {
+    hasher: Sha256,
+}
+
+impl Encoder {
+    /// Adds a part: weights, code, sizes, formats.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &[u8]) -> Self {
+        add(&mut self.hasher, name.as_bytes());
+        add(&mut self.hasher, value);
+        self
+    }
+
+    pub(super) fn key(&self) -> Key {
+        self.hasher.clone().finalize().into()
+    }
+}
+
+/// The key of the features of a source: the frames that are chosen follow from its bytes and the options.
+pub(super) fn of_features(
+    encoder: &Key,
+    content: &Key,
+    source: &Source,
+    options: &FrameOptions,
+) -> Key {
+    // What the prompt says of a video does not change its frames.
+    let options = FrameOptions { time_message: TimeMessage::None, ..options.clone() };
+    let options = serde_json::to_string(&options).expect("options are plain data");
+    let part = source.part.map(|(start, end)| (start.to_bits(), end.to_bits()));
+    let how = format!("{:?} {:?} {part:?}", source.media, source.read_type);
+    let mut hasher = Sha256::new();
+    let parts = [b"features".as_slice(), encoder, content, options.as_bytes(), how.as_bytes()];
+    for part in parts.into_iter().chain(SOURCES.iter().map(|source| source.as_bytes())) {
+        add(&mut hasher, part);
+    }
+    hasher.finalize().into()
+}
+
+/// Lengths keep parts apart.
+pub(super) fn add(hasher: &mut Sha256, part: &[u8]) {
+    hasher.update((part.len() as u64).to_le_bytes());
+    hasher.update(part);
+}

@@ -1,0 +1,110 @@
+//! Between tower and connector: features in the recipe's format, made anew or taken from the cache.
+//!
+//! The format alone decides the numbers. With `feature_format = "exact"` they are the tower's own to the bit; any other
+//! format rounds them on their way from the tower too, so a run is the same with a cache, without one, or with half of one.
+
+pub mod fill;
+mod format;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::module::Param;
+use burn::tensor::{Device, Tensor};
+use sha2::{Digest, Sha256};
+use xcomp_data::features::store::StoreOptions;
+use xcomp_data::{Encoder, FeatureCache};
+use xcomp_model::encoder_code::{ENCODER_CODE, burn_version};
+use xcomp_model::frames::{PIXEL_MEAN, PIXEL_STD};
+use xcomp_model::vlm::Vlm;
+
+use crate::collate::Seen;
+use crate::error::Error;
+use crate::named::{Look, Named};
+use crate::plan::{GIB, Plan};
+use crate::trainer::micro::encoding;
+use crate::tune::Part;
+pub(crate) use format::{Stored, to_device, to_host};
+
+/// The merged features of a sample, on the device, without a tape while the tower is frozen.
+pub(crate) fn merged(plan: &Plan, model: &Vlm, seen: Seen, device: &Device) -> Tensor<3> {
+    let dtype = encoding(plan).dtype;
+    let (clips, slot) = match seen {
+        Seen::Features(features) => return to_device(features, dtype, device),
+        Seen::Clips(clips, slot) => (clips, slot),
+    };
+    let merged = model.encode(&clips, device, encoding(plan));
+    let stored = Stored::of(plan);
+    if slot.is_none() && stored.holds(dtype) {
+        return merged;
+    }
+    let features = to_host(&merged, stored);
+    if let Some(slot) = slot {
+        slot.fill(&features);
+    }
+    if stored.holds(dtype) { merged } else { to_device(features, dtype, device) }
+}
+
+/// The recipe's cache for the tower of `model`, if it names one.
+///
+/// # Errors
+/// If its folder cannot be used.
+pub fn open_cache(
+    plan: &Plan,
+    model: &Vlm,
+    device: &Device,
+) -> Result<Option<Arc<FeatureCache>>, Error> {
+    let data = &plan.recipe.data;
+    if data.feature_cache.is_empty() {
+        return Ok(None);
+    }
+    let encoder = encoder(plan, model, device);
+    let max_bytes = (data.feature_cache_gib * GIB) as u64;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "which files were used last decides what is evicted, no number"
+    )]
+    let options = StoreOptions { max_bytes, now: std::time::SystemTime::now() };
+    let cache = FeatureCache::open(Path::new(&data.feature_cache), options, &encoder)?;
+    Ok(Some(Arc::new(cache)))
+}
+
+/// All that decides the features of given frames.
+fn encoder(plan: &Plan, model: &Vlm, device: &Device) -> Encoder {
+    let (vision, projector) = (&plan.config.vision, &plan.config.projector);
+    let merge = (projector.tokens_per_frame, projector.merge_heads);
+    let settings = format!(
+        "{vision:?} {merge:?} {PIXEL_MEAN:?} {PIXEL_STD:?} {:?} {:?} {}",
+        encoding(plan),
+        Stored::of(plan),
+        kind(device)
+    );
+    let code = ENCODER_CODE
+        .iter()
+        .fold(Encoder::default(), |encoder, (name, text)| encoder.with(name, text.as_bytes()));
+    code.with("burn", burn_version().as_bytes())
+        .with("settings", settings.as_bytes())
+        .with("weights", &vision_hash(model))
+}
+
+/// The kind of a device: another one rounds in another way.
+fn kind(device: &Device) -> String {
+    format!("{:?}", device.clone().inner()).replace(|c: char| c.is_ascii_digit(), "")
+}
+
+/// A hash over all weights of the tower, as they are computed with.
+fn vision_hash(model: &Vlm) -> Vec<u8> {
+    struct Hasher(Sha256);
+    impl Look for Hasher {
+        fn look<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
+            if Part::Vision.contains(name) {
+                let data = param.val().inner().into_data();
+                self.0.update(format!("{name} {:?} {:?} ", data.shape(), data.dtype()));
+                self.0.update(data.as_bytes());
+            }
+        }
+    }
+    let mut hasher = Hasher(Sha256::new());
+    model.look_at_each(&mut hasher);
+    hasher.0.finalize().to_vec()
+}
