@@ -2,29 +2,12 @@
 
 use sha2::{Digest, Sha256};
 
+use super::code::FRAME_CODE;
 use crate::frames::{FrameOptions, TimeMessage};
 use crate::read::Source;
 
 /// Names a record of the store.
 pub type Key = [u8; 32];
-
-/// The code that turns media into frames: a change of it asks for new features.
-const SOURCES: &[&str] = &[
-    include_str!("../frames.rs"),
-    include_str!("../load.rs"),
-    include_str!("../picture.rs"),
-    include_str!("../resize.rs"),
-    include_str!("../decode/colour.rs"),
-    include_str!("../decode/frames.rs"),
-    include_str!("../decode/index.rs"),
-    include_str!("../decode/rotate.rs"),
-    include_str!("../jpeg/mod.rs"),
-    include_str!("../jpeg/pixels.rs"),
-    include_str!("../jpeg/scan.rs"),
-    include_str!("../read/gif.rs"),
-    include_str!("../read/pictures.rs"),
-    include_str!("../read/video.rs"),
-];
 
 /// What turns frames into features, described part by part.
 #[derive(Debug, Clone, Default)]
@@ -60,7 +43,7 @@ pub(super) fn of_features(
     let how = format!("{:?} {:?} {part:?}", source.media, source.read_type);
     let mut hasher = Sha256::new();
     let parts = [b"features".as_slice(), encoder, content, options.as_bytes(), how.as_bytes()];
-    for part in parts.into_iter().chain(SOURCES.iter().map(|source| source.as_bytes())) {
+    for part in parts.into_iter().chain(FRAME_CODE.iter().map(|(_, text)| text.as_bytes())) {
         add(&mut hasher, part);
     }
     hasher.finalize().into()

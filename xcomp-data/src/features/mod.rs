@@ -3,6 +3,7 @@
 //! A key is a hash over the encoder (weights, code, settings), the bytes of the media and the choice of frames:
 //! whatever changes one of them asks for another record, so there is nothing to invalidate.
 
+mod code;
 mod content;
 mod key;
 mod payload;
