@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::features::merged;
 use crate::grads::NamedTensors;
 use crate::identity::Identity;
-use crate::meter::peak_rss_bytes;
+use crate::memory::peak_rss_bytes;
 use crate::micro_step::{MicroBatch, MicroStep};
 use crate::plan::{GIB, Plan};
 use crate::recipe::Recipe;

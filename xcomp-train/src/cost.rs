@@ -1,11 +1,16 @@
 //! What a run costs, from `config.json` and the recipe alone: parameters, FLOPs, bytes.
 
+mod blocks;
 pub mod flops;
+mod layer_memory;
+pub mod layers;
 pub mod memory;
 pub mod parameters;
 
+use serde::Serialize;
+
 /// The size of one sample.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct SampleSize {
     /// Frames; 1 for an image.
     pub frames: usize,
@@ -13,6 +18,18 @@ pub struct SampleSize {
     pub text_tokens: usize,
     /// Text tokens that carry loss.
     pub supervised_tokens: usize,
+}
+
+impl SampleSize {
+    /// The larger of each size.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            frames: self.frames.max(other.frames),
+            text_tokens: self.text_tokens.max(other.text_tokens),
+            supervised_tokens: self.supervised_tokens.max(other.supervised_tokens),
+        }
+    }
 }
 
 #[cfg(test)]

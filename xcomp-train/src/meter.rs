@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::cost::SampleSize;
-use crate::plan::Plan;
+use crate::memory::{MemoryMeter, rss_bytes};
+use crate::plan::{GIB, Plan};
 
 /// One line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,8 +57,11 @@ pub struct Record {
     pub tokens_per_sec: f64,
     /// Model FLOPs per second over the device's peak, in percent; none without `log.peak_tflops`.
     pub mfu_pct: Option<f64>,
-    /// Peak memory of the process so far, in GiB.
-    pub peak_gib: f64,
+    /// Peak memory of the device so far, in GiB; on a CPU that of the process, none where the device does not say.
+    pub peak_gib: Option<f64>,
+    /// Memory that the process holds on the host now, in GiB.
+    #[serde(default)]
+    pub rss_gib: f64,
     /// Mean loss by dataset.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sources: BTreeMap<String, Raw>,
@@ -114,17 +118,36 @@ pub struct Meter {
     cached: u64,
     steps: usize,
     parts: Vec<Part>,
+    norms: Vec<Option<Tensor<1>>>,
     samples: u64,
     frames: u64,
     tokens_in: u64,
     tokens_mean: f64,
     flops: f64,
-    largest: SampleSize,
+    largest: Vec<SampleSize>,
+    needed: u64,
+    memory: MemoryMeter,
+}
+
+/// What the device said of the steps since the last record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    /// The record; if a step was not sound, the record of the first such step.
+    pub record: Record,
+    /// Mean loss of each step, up to the record's.
+    pub losses: Vec<f64>,
+}
+
+impl Reading {
+    /// Whether every number is finite.
+    pub fn is_sound(&self) -> bool {
+        self.record.loss.is_finite() && self.record.grad_norm.is_finite()
+    }
 }
 
 impl Meter {
-    /// Starts to count now.
-    pub fn start() -> Self {
+    /// Starts to count now, on a device.
+    pub fn start(device: &Device) -> Self {
         Self {
             since: Instant::now(),
             wait_s: 0.0,
@@ -132,35 +155,44 @@ impl Meter {
             cached: 0,
             steps: 0,
             parts: vec![],
+            norms: vec![],
             samples: 0,
             frames: 0,
             tokens_in: 0,
             tokens_mean: 0.0,
             flops: 0.0,
-            largest: SampleSize { frames: 0, text_tokens: 0, supervised_tokens: 0 },
+            largest: vec![],
+            needed: 0,
+            memory: MemoryMeter::of(device),
         }
     }
 
-    /// Notes a sample that is about to be trained on.
-    pub fn count(&mut self, plan: &Plan, size: SampleSize) {
-        let tokens_in = plan.tokens_in(size);
-        self.samples += 1;
-        self.frames += size.frames as u64;
-        self.tokens_in += tokens_in as u64;
-        self.tokens_mean +=
-            size.frames as f64 * plan.compression.mean_tokens() + size.text_tokens as f64;
-        self.flops += plan.flops(size).model();
-        let largest = self.largest;
-        self.largest = SampleSize {
-            frames: largest.frames.max(size.frames),
-            text_tokens: largest.text_tokens.max(size.text_tokens),
-            supervised_tokens: largest.supervised_tokens.max(size.supervised_tokens),
-        };
+    /// Forgets all but what is kept over the whole run.
+    fn restart(&mut self) {
+        let fresh = Self::start(&self.memory.device());
+        let old = std::mem::replace(self, fresh);
+        (self.largest, self.needed, self.memory) = (old.largest, old.needed, old.memory);
     }
 
-    /// The most frames, text tokens and supervised tokens of any sample so far.
-    pub fn largest(&self) -> SampleSize {
-        self.largest
+    /// Notes the samples of a micro-batch that is about to be trained on.
+    pub fn count(&mut self, plan: &Plan, batch: Vec<SampleSize>) {
+        for size in &batch {
+            self.samples += 1;
+            self.frames += size.frames as u64;
+            self.tokens_in += plan.tokens_in(*size) as u64;
+            self.tokens_mean +=
+                size.frames as f64 * plan.compression.mean_tokens() + size.text_tokens as f64;
+            self.flops += plan.flops(*size).model();
+        }
+        let needed = plan.memory_of(&batch).peak();
+        if needed > self.needed {
+            (self.needed, self.largest) = (needed, batch);
+        }
+    }
+
+    /// The micro-batch so far that needs most memory.
+    pub fn largest(&self) -> &[SampleSize] {
+        &self.largest
     }
 
     /// Notes seconds that the loop waited for data.
@@ -179,24 +211,61 @@ impl Meter {
         self.parts.push(Part { step: self.steps, source, weight, loss });
     }
 
-    /// Closes a step; gives the summed weights of its losses.
-    pub fn close_step(&mut self) -> usize {
-        let own = self.parts.iter().filter(|part| part.step == self.steps);
-        let weight = own.map(|part| part.weight).sum();
-        self.steps += 1;
-        weight
+    /// The losses of the step that is open, unread.
+    pub fn open_losses(&self) -> impl Iterator<Item = Tensor<1>> {
+        self.of_step(self.steps).map(|part| part.loss.clone())
     }
 
-    /// Reads losses and gradient norm, the loop's only wait for the device, and starts anew.
-    pub fn record(&mut self, plan: &Plan, step: usize, grad_norm: Option<Tensor<1>>) -> Record {
-        let (losses, grad_norm) = self.read(grad_norm);
+    /// The summed weights of the losses of the step that is open.
+    pub fn open_weight(&self) -> usize {
+        self.of_step(self.steps).map(|part| part.weight).sum()
+    }
+
+    fn of_step(&self, step: usize) -> impl Iterator<Item = &Part> {
+        self.parts.iter().filter(move |part| part.step == step)
+    }
+
+    /// Closes a step with its gradient norm, which is read later.
+    pub fn close_step(&mut self, grad_norm: Option<Tensor<1>>) {
+        self.norms.push(grad_norm);
+        self.steps += 1;
+    }
+
+    /// Reads losses and gradient norms, the loop's only wait for the device, and starts anew; `step` is the last one closed.
+    ///
+    /// # Panics
+    /// If no step was closed.
+    pub fn read(&mut self, plan: &Plan, step: usize) -> Reading {
+        assert!(self.steps > 0, "a record follows a step");
+        self.parts.retain(|part| part.step < self.steps); // a step that was given up has no loss
+        let (losses, norms) = self.numbers();
+        let finite = |place: &usize| {
+            let own = self.parts.iter().zip(&losses).filter(|(part, _)| part.step == *place);
+            norms[*place].is_finite() && own.map(|(_, loss)| loss).all(|loss| loss.is_finite())
+        };
+        let count = (0..self.steps).find(|place| !finite(place)).map_or(self.steps, |bad| bad + 1);
+        let step = step - (self.steps - count);
+        let of_steps = means(&self.parts, &losses, count);
+        let record = self.record(plan, step, &of_steps, norms[count - 1], &losses);
+        self.restart();
+        Reading { record, losses: of_steps }
+    }
+
+    fn record(
+        &mut self,
+        plan: &Plan,
+        step: usize,
+        of_steps: &[f64],
+        grad_norm: f64,
+        losses: &[f64],
+    ) -> Record {
         let seconds = self.since.elapsed().as_secs_f64();
         let rate = plan.recipe.optimizer.learning_rate;
         let per_step = plan.samples_per_step();
         let peak_flops = plan.recipe.log.peak_tflops * 1e12;
-        let record = Record {
+        Record {
             step,
-            loss: mean_of_steps(&self.parts, &losses, self.steps),
+            loss: of_steps.iter().sum::<f64>() / of_steps.len() as f64,
             grad_norm,
             learning_rate: rate * plan.lr.factor(step),
             lr_used: rate * plan.lr.factor(step - 1),
@@ -205,7 +274,7 @@ impl Meter {
             frames: self.frames,
             tokens_in: self.tokens_in,
             tokens_mean: self.tokens_mean,
-            step_s: seconds / self.steps.max(1) as f64,
+            step_s: seconds / self.steps as f64,
             data_wait_pct: 100.0 * self.wait_s / seconds,
             data_s: self.wait_s / self.steps.max(1) as f64,
             vision_s: self.vision_s / self.steps.max(1) as f64,
@@ -214,36 +283,36 @@ impl Meter {
             frames_per_sec: self.frames as f64 / seconds,
             tokens_per_sec: self.tokens_in as f64 / seconds,
             mfu_pct: (peak_flops > 0.0).then(|| 100.0 * self.flops / seconds / peak_flops),
-            peak_gib: peak_rss_bytes() as f64 / crate::plan::GIB,
-            sources: by_source(&self.parts, &losses),
-        };
-        *self = Self { largest: self.largest, ..Self::start() };
-        record
+            peak_gib: self.memory.peak_bytes().map(|bytes| bytes as f64 / GIB),
+            rss_gib: rss_bytes() as f64 / GIB,
+            sources: by_source(&self.parts, losses),
+        }
     }
 
-    /// One transfer for all numbers.
-    fn read(&self, grad_norm: Option<Tensor<1>>) -> (Vec<f64>, f64) {
-        let mut all: Vec<Tensor<1>> = self.parts.iter().map(|part| part.loss.clone()).collect();
-        all.extend(grad_norm);
+    /// One transfer for all numbers: losses of the parts, norms of the steps (0 where nothing has a gradient).
+    fn numbers(&self) -> (Vec<f64>, Vec<f64>) {
+        let losses = self.parts.iter().map(|part| part.loss.clone());
+        let all: Vec<Tensor<1>> = losses.chain(self.norms.iter().flatten().cloned()).collect();
         if all.is_empty() {
-            return (vec![], 0.0);
+            return (vec![], vec![0.0; self.steps]);
         }
-        let count = self.parts.len();
-        let read: Vec<f64> = Tensor::cat(all, 0).into_data().iter::<f32>().map(f64::from).collect();
-        let norm = read.get(count).copied().unwrap_or(0.0);
-        (read[..count].to_vec(), norm)
+        let read = Tensor::cat(all, 0).into_data();
+        let mut read = read.iter::<f32>().map(f64::from);
+        let losses = read.by_ref().take(self.parts.len()).collect();
+        let mut norm = |norm: &Option<_>| norm.as_ref().and_then(|_| read.next()).unwrap_or(0.0);
+        (losses, self.norms.iter().map(&mut norm).collect())
     }
 }
 
-/// Losses are weighted within a step and averaged over steps, as Hugging Face's trainer does.
-fn mean_of_steps(parts: &[Part], losses: &[f64], steps: usize) -> f64 {
+/// Mean loss of each of the first `steps`: losses are weighted within a step, as Hugging Face's trainer does.
+fn means(parts: &[Part], losses: &[f64], steps: usize) -> Vec<f64> {
     let of_step = |step: usize| {
         let own = parts.iter().zip(losses).filter(|(part, _)| part.step == step);
         let (sum, weight) =
             own.fold((0.0, 0), |(sum, weight), (part, loss)| (sum + loss, weight + part.weight));
         sum / weight.max(1) as f64
     };
-    (0..steps).map(of_step).sum::<f64>() / steps.max(1) as f64
+    (0..steps).map(of_step).collect()
 }
 
 fn by_source(parts: &[Part], losses: &[f64]) -> BTreeMap<String, Raw> {
@@ -254,22 +323,6 @@ fn by_source(parts: &[Part], losses: &[f64]) -> BTreeMap<String, Raw> {
     }
     let mean = |(sum, weight): (f64, usize)| Raw(sum / weight.max(1) as f64);
     sums.into_iter().map(|(source, sum)| (source, mean(sum))).collect()
-}
-
-/// The most memory this process has held, in bytes (`VmHWM` of Linux); 0 where the system does not say.
-pub fn peak_rss_bytes() -> u64 {
-    status_kib("VmHWM:") * 1024
-}
-
-/// The memory this process holds now, in bytes.
-pub fn rss_bytes() -> u64 {
-    status_kib("VmRSS:") * 1024
-}
-
-fn status_kib(key: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(key));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -287,13 +340,9 @@ mod tests {
     fn steps_are_weighted_inside_and_averaged_outside() {
         let parts = [part(0, "a", 1), part(0, "b", 3), part(1, "a", 2)];
         let losses = [1.0, 7.0, 8.0];
-        assert!((mean_of_steps(&parts, &losses, 2) - 3.0).abs() < 1e-12);
+        let of_steps = means(&parts, &losses, 2);
+        assert!((of_steps[0] - 2.0).abs() < 1e-12 && (of_steps[1] - 4.0).abs() < 1e-12);
         let sources = by_source(&parts, &losses);
         assert!((sources["a"].0 - 3.0).abs() < 1e-12 && (sources["b"].0 - 7.0 / 3.0).abs() < 1e-12);
-    }
-
-    #[test]
-    fn memory_of_the_process_is_known() {
-        assert!(peak_rss_bytes() >= rss_bytes() && rss_bytes() > 0);
     }
 }

@@ -124,12 +124,13 @@ fn scalars(record: &Record) -> Vec<(String, f64)> {
         ("perf/tokens_per_sec", record.tokens_per_sec),
         ("time/data_wait_pct", record.data_wait_pct),
         ("time/step_s", record.step_s),
-        ("memory/peak_gib", record.peak_gib),
+        ("memory/rss_gib", record.rss_gib),
         ("compress/tokens_in", record.tokens_in as f64),
         ("compress/tokens_mean", record.tokens_mean),
     ]
     .map(|(tag, value)| (tag.to_owned(), value))
     .into();
+    scalars.extend(record.peak_gib.map(|gib| ("memory/peak_gib".to_owned(), gib)));
     scalars.extend(record.mfu_pct.map(|mfu| ("perf/mfu".to_owned(), mfu)));
     scalars.extend(record.sources.iter().map(|(name, loss)| (format!("loss/{name}"), loss.0)));
     scalars
@@ -184,7 +185,7 @@ mod tests {
         let mut given = record(1, 1.0);
         given.mfu_pct = Some(3.0);
         let tags: Vec<String> = scalars(&given).into_iter().map(|(tag, _)| tag).collect();
-        assert_eq!(tags.len(), 14);
+        assert_eq!(tags.len(), 15);
         assert!(tags.contains(&"loss/a".into()) && tags.contains(&"perf/mfu".into()));
     }
 

@@ -4,7 +4,7 @@
 //! and keys its state by ids that change with every load; so the formula stands in `xcomp_model::ops` and the state here.
 
 use burn::module::Param;
-use burn::tensor::Tensor;
+use burn::tensor::{Bool, Tensor};
 use xcomp_model::ops::{AdamWStep, Moments, adamw};
 use xcomp_model::vlm::Vlm;
 
@@ -50,6 +50,23 @@ impl AdamW {
         &self,
         state: &mut AdamWState,
         model: Vlm,
+        grads: NamedTensors,
+        rate: impl Fn(&str) -> Rate,
+    ) -> Vlm {
+        self.step_if(None, state, model, grads, rate)
+    }
+
+    /// As [`AdamW::step`], but where `sound` is false on the device, weights and moments stay as they are, to the bit.
+    ///
+    /// The step is counted all the same: whoever learns that it was not sound takes it back.
+    ///
+    /// # Shapes
+    /// - `sound`: `[1]`; `None` is sound
+    pub fn step_if(
+        &self,
+        sound: Option<Tensor<1, Bool>>,
+        state: &mut AdamWState,
+        model: Vlm,
         mut grads: NamedTensors,
         rate: impl Fn(&str) -> Rate,
     ) -> Vlm {
@@ -61,6 +78,7 @@ impl AdamW {
             state,
             grads: &mut grads,
             rate: &rate,
+            sound,
         };
         model.change_each(&mut stepper)
     }
@@ -73,6 +91,7 @@ struct Stepper<'a, R> {
     state: &'a mut AdamWState,
     grads: &'a mut NamedTensors,
     rate: &'a R,
+    sound: Option<Tensor<1, Bool>>,
 }
 
 impl<R: Fn(&str) -> Rate> Stepper<'_, R> {
@@ -93,10 +112,23 @@ impl<R: Fn(&str) -> Rate> Stepper<'_, R> {
             (Some(mean), Some(mean_square)) => Moments { mean, mean_square },
             _ => Moments::zeros_like(&weight),
         };
+        let (old, old_moments) = (weight.clone(), moments.clone());
         let (moved, Moments { mean, mean_square }) = adamw(weight, grad, moments, step);
+        let (mean, mean_square) = (
+            self.sound_or(mean, old_moments.mean),
+            self.sound_or(mean_square, old_moments.mean_square),
+        );
         self.state.exp_avg.insert(name.to_owned(), mean);
         self.state.exp_avg_sq.insert(name.to_owned(), mean_square);
-        moved
+        self.sound_or(moved, old)
+    }
+
+    /// `new` where the step is sound, else `old`.
+    fn sound_or(&self, new: Tensor<1>, old: Tensor<1>) -> Tensor<1> {
+        match &self.sound {
+            Some(sound) => old.mask_where(sound.clone().expand(new.dims()), new),
+            None => new,
+        }
     }
 }
 

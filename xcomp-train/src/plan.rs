@@ -1,17 +1,21 @@
 //! Everything that is known before a run: made from the recipe and `config.json`, with no weight loaded.
 
 pub mod report;
-mod text;
+pub mod text;
 
 use std::path::Path;
 
+use burn::tensor::Device;
+use xcomp_model::ops::on_cpu;
 use xcomp_model::config::ModelConfig;
 use xcomp_model::schedule::{CompressionPlan, KeepRule, Schedule, Stage};
 
 use crate::cost::SampleSize;
 use crate::cost::flops::{Flops, Work, of_sample};
-use crate::cost::memory::{Formats, Memory, checkpoint_bytes, of_step};
+use crate::cost::layers::{LayerCost, of_layers};
+use crate::cost::memory::{Formats, Memory, Process, checkpoint_bytes, of_step};
 use crate::cost::parameters::{PartCount, count};
+use crate::data::Survey;
 use crate::error::Error;
 use crate::lr::LrSchedule;
 use crate::recipe::Recipe;
@@ -52,8 +56,10 @@ pub struct Samples {
     pub counted: bool,
     /// The mean sample.
     pub mean: SampleSize,
-    /// The largest sample the recipe allows.
+    /// The largest sample of the mixture; where its frames are not known, the largest that the recipe allows.
     pub worst: SampleSize,
+    /// Whether these sizes are those of the mixture, or the recipe's expectation.
+    pub measured: bool,
 }
 
 impl Plan {
@@ -75,15 +81,8 @@ impl Plan {
             .iter()
             .map(|part| part.parse().expect("the recipe checked its parts"))
             .collect();
-        for (part, word) in parts.iter().zip(&recipe.tune.parts) {
-            if count(&config, std::slice::from_ref(part)).iter().all(|c| c.tuned == 0) {
-                let message = format!(
-                    "[tune] parts: `{word}` matches no tensor of this model of {} layers{}",
-                    config.llm.num_hidden_layers,
-                    if *part == Part::Head { ", whose head is tied to the embeddings" } else { "" }
-                );
-                return Err(mismatch(message));
-            }
+        if let Some(message) = group_without_tensors(&recipe, &config, &parts) {
+            return Err(mismatch(message));
         }
 
         let samples = samples(&recipe, &config, counted);
@@ -100,10 +99,38 @@ impl Plan {
             steps,
             recipe,
         };
-        if plan.recipe.train.recompute == RecomputeWord::Auto {
-            plan.recompute = !plan.fits();
-        }
+        plan.choose_recompute();
         Ok(plan)
+    }
+
+    /// The plan for samples as large as those of the mixture.
+    #[must_use]
+    pub fn for_mixture(mut self, survey: Option<&Survey>) -> Self {
+        let Some(survey) = survey else { return self };
+        let allowed = self.samples.worst.frames;
+        let frames = if survey.frames_known { survey.largest.frames.min(allowed) } else { allowed };
+        self.samples.mean = survey.mean;
+        self.samples.worst = SampleSize { frames, ..survey.largest };
+        self.samples.measured = true;
+        self.choose_recompute();
+        self
+    }
+
+    /// The plan for a device: the CPU, whose tensors lie on the heap of the process, or another.
+    #[must_use]
+    pub fn for_device(mut self, device: &Device) -> Self {
+        let cpu = on_cpu(device);
+        self.formats.keeps_scores = cpu;
+        self.formats.process = cpu.then(|| process(&self.recipe));
+        self.choose_recompute();
+        self
+    }
+
+    fn choose_recompute(&mut self) {
+        if self.recipe.train.recompute == RecomputeWord::Auto {
+            self.recompute = false;
+            self.recompute = !self.fits();
+        }
     }
 
     /// Samples of one optimizer step.
@@ -118,15 +145,34 @@ impl Plan {
 
     /// Memory of a step whose micro-batches hold samples of this size.
     pub fn memory(&self, size: SampleSize) -> Memory {
-        let batch = vec![size; self.recipe.train.per_device_batch_size];
-        of_step(&self.work(), &self.counts, &batch, self.formats)
+        self.memory_of(&self.batch(size))
     }
 
-    /// Bytes on the host beside the device's: frames that wait, and a checkpoint on its way to the disk.
-    pub fn host_bytes(&self) -> u64 {
+    /// A micro-batch of samples of one size.
+    pub fn batch(&self, size: SampleSize) -> Vec<SampleSize> {
+        vec![size; self.recipe.train.per_device_batch_size]
+    }
+
+    /// Memory of a step whose largest micro-batch holds samples of these sizes.
+    pub fn memory_of(&self, batch: &[SampleSize]) -> Memory {
+        of_step(&self.work(), batch, self.formats)
+    }
+
+    /// What each decoder layer costs for a sample of this size.
+    pub fn layers(&self, size: SampleSize) -> Vec<LayerCost> {
+        of_layers(&self.work(), size, self.formats)
+    }
+
+    /// Bytes on the host beside the device's: frames of samples of this size that wait, and a checkpoint on its way to the disk.
+    pub fn host_bytes(&self, size: SampleSize) -> u64 {
         let saves_meanwhile = (1..self.steps).contains(&self.recipe.checkpoint.save_steps);
         let snapshot = if saves_meanwhile { checkpoint_bytes(&self.counts) } else { 0 };
-        (self.recipe.data.prefetch_mib << 20) + snapshot
+        let data = &self.recipe.data;
+        let side = self.config.vision.image_size as u64;
+        let sample = (size.frames as u64 * 3 * side * side).max(1);
+        let waiting = (data.workers * xcomp_data::stream::WAITING_PER_WORKER) as u64;
+        // Whole samples wait, and one always may.
+        sample * waiting.min((data.prefetch_mib << 20) / sample).max(1) + snapshot
     }
 
     /// Tokens of a sample before the first layer.
@@ -189,6 +235,32 @@ fn schedule(table: &CompressionTable) -> Schedule {
     }
 }
 
+/// What names no tuned tensor: a part, or a learning rate of one.
+fn group_without_tensors(recipe: &Recipe, config: &ModelConfig, parts: &[Part]) -> Option<String> {
+    let none = |parts: &[Part]| count(config, parts).iter().all(|count| count.tuned == 0);
+    for (part, word) in parts.iter().zip(&recipe.tune.parts) {
+        if none(std::slice::from_ref(part)) {
+            let tied = *part == Part::Head;
+            return Some(format!(
+                "[tune] parts: `{word}` matches no tensor of this model of {} layers{}",
+                config.llm.num_hidden_layers,
+                if tied { ", whose head is tied to the embeddings" } else { "" }
+            ));
+        }
+    }
+    let optimizer = &recipe.optimizer;
+    let rates = [
+        ("mm_projector_lr", optimizer.mm_projector_lr, Part::Projector, "projector"),
+        ("mm_vision_tower_lr", optimizer.mm_vision_tower_lr, Part::Vision, "vision"),
+    ];
+    let idle = |part: &Part| !parts.contains(part);
+    let (key, _, _, word) =
+        rates.into_iter().find(|(_, rate, part, _)| rate.is_some() && idle(part))?;
+    Some(format!(
+        "[optimizer] {key}: no tensor of {word} is tuned; add \"{word}\" to [tune] parts, or leave the key out"
+    ))
+}
+
 fn samples(recipe: &Recipe, config: &ModelConfig, counted: Option<usize>) -> Samples {
     let data = &recipe.data;
     let mean = SampleSize {
@@ -203,6 +275,7 @@ fn samples(recipe: &Recipe, config: &ModelConfig, counted: Option<usize>) -> Sam
         counted: counted.is_some(),
         mean,
         worst: SampleSize { frames, ..mean },
+        measured: false,
     }
 }
 
@@ -227,12 +300,19 @@ fn steps(recipe: &Recipe, samples: usize) -> Result<usize, String> {
 
 fn formats(recipe: &Recipe) -> Formats {
     let bytes = |dtype| if dtype == FloatWord::F32 { 4 } else { 2 };
+    // Until a device is named: who trains in f32 trains on a CPU.
+    let cpu = recipe.train.dtype == FloatWord::F32;
     Formats {
         activation: bytes(recipe.train.dtype),
-        gradient: bytes(recipe.train.accumulate_dtype),
-        keeps_scores: recipe.train.dtype == FloatWord::F32,
+        keeps_scores: cpu,
+        process: cpu.then(|| process(recipe)),
         accumulates: recipe.train.gradient_accumulation_steps > 1,
     }
+}
+
+fn process(recipe: &Recipe) -> Process {
+    let computing_threads = std::thread::available_parallelism().map_or(1, usize::from);
+    Process { computing_threads, decoding_threads: recipe.data.workers }
 }
 
 #[cfg(test)]

@@ -61,6 +61,7 @@ impl Progress {
 /// `step 100/2247 4.5% | loss 0.7123 | gnorm 2.31 | lr 9.9e-6 | 1.02 smp/s 300 fr/s | mfu 31% | wait 1% | mem 44.4G | eta 18h42`.
 pub fn step_line(record: &Record, steps: usize) -> String {
     let left_s = record.step_s * steps.saturating_sub(record.step) as f64;
+    let memory = record.peak_gib.unwrap_or(record.rss_gib);
     let mfu = record.mfu_pct.map_or(String::new(), |mfu| format!(" | mfu {mfu:.0}%"));
     format!(
         "step {}/{steps} {:.1}% | loss {:.4} | gnorm {:.2} | lr {:.1e} | {:.2} smp/s {:.0} fr/s{mfu} | wait {:.0}% | mem {:.1}G | eta {}",
@@ -72,7 +73,7 @@ pub fn step_line(record: &Record, steps: usize) -> String {
         record.samples_per_sec,
         record.frames_per_sec,
         record.data_wait_pct,
-        record.peak_gib,
+        memory,
         duration(left_s)
     )
 }

@@ -79,7 +79,7 @@ pub fn replay(
     loop {
         // Steps on the way run as the run did; the step in question runs in f32.
         let asked = if state.step + 1 == step { &exact } else { plan };
-        let mut meter = Meter::start();
+        let mut meter = Meter::start(device);
         let mut sum = NamedTensors::default();
         let bad_weight = first_bad_weight(&state.model);
         let mut micro = vec![];
@@ -106,11 +106,14 @@ pub fn replay(
         if state.step + 1 == step {
             return Ok(Replay { step, from, bad_weight, micro });
         }
-        let sum = sum.divide(meter.close_step().max(1) as f64);
-        let (grads, _) = clip_grad_norm(sum, plan.recipe.optimizer.max_grad_norm);
+        let sum = sum.divide(meter.open_weight().max(1) as f64);
+        let (grads, norm) = clip_grad_norm(sum, plan.recipe.optimizer.max_grad_norm);
         let at = state.step;
-        state.model =
-            adam(plan).step(&mut state.optim, state.model, grads, |name| rate(plan, at, name));
+        // A step that the run skipped is skipped.
+        if meter.open_losses().chain(norm).all(finite) {
+            state.model =
+                adam(plan).step(&mut state.optim, state.model, grads, |name| rate(plan, at, name));
+        }
         state.step += 1;
     }
 }

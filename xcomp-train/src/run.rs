@@ -2,25 +2,37 @@
 
 use std::path::Path;
 
-use xcomp_model::ops::on_cpu;
-
-use crate::checkpoint::Checkpoints;
 use crate::data::Data;
 use crate::device::{Choice, open};
 use crate::error::Error;
 use crate::export::export;
+use crate::groups::Groups;
 use crate::identity::of_run;
-use crate::meter::{peak_rss_bytes, rss_bytes};
 use crate::metrics::Metrics;
-use crate::plan::{GIB, Plan};
+use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
+use crate::resume::{automatic, named};
+use crate::room::Room;
 use crate::run_dir::RunDir;
 use crate::stop::Stop;
 use crate::trainer::{Event, Summary, Training, train};
 
 /// Folder of a finished run with the weights as other code loads them.
 pub const EXPORT: &str = "export";
+
+/// How a recipe is run.
+#[derive(Debug, Clone)]
+pub struct Launch<'a> {
+    /// Folder of the run.
+    pub out: &'a Path,
+    /// The checkpoint folder to go on from; without one, the newest of the run.
+    pub resume: Option<&'a Path>,
+    /// Where it computes.
+    pub device: Choice,
+    /// Who may stop it.
+    pub stop: Stop,
+}
 
 /// Trains a recipe into a folder, or goes on with the run that is there; ends with an export in [`EXPORT`].
 ///
@@ -30,55 +42,74 @@ pub fn train_recipe(
     recipe: Recipe,
     out: &Path,
     device: Choice,
-    mut stop: Stop,
+    stop: Stop,
 ) -> Result<Summary, Error> {
+    launch(recipe, Launch { out, resume: None, device, stop })
+}
+
+/// As [`train_recipe`], from a checkpoint that may be named.
+///
+/// # Errors
+/// As [`train_recipe`], and if the named checkpoint cannot be gone on from.
+pub fn launch(recipe: Recipe, launch: Launch) -> Result<Summary, Error> {
+    let Launch { out, resume, device, stop } = launch;
     // Before anything is written: the plan names what is missing of the model.
-    let counted = crate::data::count(&recipe)?;
-    let plan = Plan::new(recipe, counted)?;
+    let plan = planned(recipe)?;
     let run = RunDir::open(out)?;
     let data = Data::open(&plan.recipe, &plan.config, Some(run.file("data/quarantine.jsonl")))?;
     let identity = of_run(&plan, &data)?;
     let device_name = device.to_string();
     let device = open(device)?;
+    let plan = plan.for_device(&device);
+    let room = Room::of(&plan, &device);
+    let tight = room.plan(&plan)?;
+    let from = resume.map_or_else(|| automatic(run.path()), |path| named(run.path(), path))?;
     run.describe(&plan, &identity, &device_name)?;
 
     let progress = Progress::new(plan.steps);
-    let step = Checkpoints::open(run.path()).latest()?.0.map_or(0, |saved| saved.step);
-    let mut metrics = Metrics::open(run.path(), step, plan.recipe.log.tensorboard)?;
-    let before = rss_bytes();
+    progress.line(&Groups::of(&plan).to_string());
+    tight.iter().for_each(|line| progress.line(line));
     let task = Training {
         plan: &plan,
         data: &data,
         identity: &identity,
         device: &device,
         run: run.path(),
+        from: &from,
+        room: &room,
     };
-    let result = train(&task, &mut stop, &mut |event| {
-        progress.show(&event);
-        match &event {
-            Event::Step(record) => metrics.write(record),
-            Event::Saved(_) => metrics.flush(&plan),
-            Event::Started { .. } | Event::Note(_) => Ok(()),
-        }
-    });
-    metrics.flush(&plan)?;
-    let summary = result?;
-    progress.line(&compared(&plan, &summary, before, on_cpu(&device)));
+    let summary = recorded(&task, stop, &progress)?;
+    progress.line(&room.predicted_and_actual(&plan, &summary.largest));
     if let Some(saved) = &summary.checkpoint {
         export(&plan, saved, &run.file(EXPORT), &device)?;
     }
     Ok(summary)
 }
 
-/// What was predicted against what happened, for the largest sample that came.
-fn compared(plan: &Plan, summary: &Summary, before: u64, shared_memory: bool) -> String {
-    let device = plan.memory(summary.largest).peak();
-    let predicted = if shared_memory { device + plan.host_bytes() } else { plan.host_bytes() };
-    let actual = peak_rss_bytes().saturating_sub(before);
-    format!(
-        "memory: predicted {:.3} GiB, the process grew by {:.3} GiB ({:+.0} %)",
-        predicted as f64 / GIB,
-        actual as f64 / GIB,
-        100.0 * (predicted as f64 / actual.max(1) as f64 - 1.0)
-    )
+/// The plan of a recipe, for the samples of its mixture where that is there.
+///
+/// # Errors
+/// If the recipe does not fit its model or its data, or a file cannot be used.
+pub fn planned(recipe: Recipe) -> Result<Plan, Error> {
+    let counted = crate::data::count(&recipe)?;
+    let plan = Plan::new(recipe, counted)?;
+    let survey = crate::data::survey(&plan.recipe, &plan.config)?;
+    Ok(plan.for_mixture(survey.as_ref()))
+}
+
+/// The loop, with every event shown and written down.
+fn recorded(task: &Training, mut stop: Stop, progress: &Progress) -> Result<Summary, Error> {
+    let step = task.from.checkpoint.as_ref().map_or(0, |saved| saved.step);
+    let mut metrics = Metrics::open(task.run, step, task.plan.recipe.log.tensorboard)?;
+    let mut report = |event: Event| {
+        progress.show(&event);
+        match &event {
+            Event::Step(record) => metrics.write(record),
+            Event::Saved(_) => metrics.flush(task.plan),
+            Event::Started { .. } | Event::Note(_) => Ok(()),
+        }
+    };
+    let result = task.room.guard(task.plan, || train(task, &mut stop, &mut report));
+    metrics.flush(task.plan)?;
+    result
 }

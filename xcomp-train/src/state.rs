@@ -1,6 +1,6 @@
 //! Everything that a resume needs, in one place.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
@@ -89,6 +89,24 @@ struct Stored {
     identity: Identity,
 }
 
+/// Steps that the run of a checkpoint folder had taken.
+///
+/// # Errors
+/// If its state cannot be read.
+pub fn step_of(folder: &Path) -> Result<usize, Error> {
+    stored(&folder.join(TRAIN_STATE)).map(|stored| stored.step)
+}
+
+fn stored(path: &Path) -> Result<Stored, Error> {
+    let wrong = |message: String| Error::Checkpoint { path: path.into(), message };
+    let stored: Stored = serde_json::from_str(&read_text(path)?)
+        .map_err(|error| wrong(format!("damaged: {error}")))?;
+    if stored.version != VERSION {
+        return Err(wrong(format!("has version {}, this xcomp reads {VERSION}", stored.version)));
+    }
+    Ok(stored)
+}
+
 impl TrainState {
     /// The run before its first step: base weights, no moments.
     ///
@@ -124,16 +142,7 @@ impl TrainState {
         saved: &Saved,
         device: &Device,
     ) -> Result<Self, Error> {
-        let path = saved.folder.join(TRAIN_STATE);
-        let wrong = |message: String| Error::Checkpoint { path: path.clone(), message };
-        let stored: Stored = serde_json::from_str(&read_text(&path)?)
-            .map_err(|error| wrong(format!("damaged: {error}")))?;
-        if stored.version != VERSION {
-            return Err(wrong(format!(
-                "has version {}, this xcomp reads {VERSION}",
-                stored.version
-            )));
-        }
+        let stored = stored(&saved.folder.join(TRAIN_STATE))?;
         let differences = differences(&stored.identity, &identity);
         if !differences.is_empty() {
             return Err(Error::OtherRun { path: saved.folder.clone(), differences });

@@ -3,6 +3,7 @@
 pub(crate) mod guard;
 pub(crate) mod micro;
 mod saves;
+mod window;
 
 use std::path::Path;
 use std::time::Instant;
@@ -10,7 +11,7 @@ use std::time::Instant;
 use burn::tensor::Device;
 use xcomp_data::FeatureCache;
 
-use crate::checkpoint::{Checkpoints, Saved};
+use crate::checkpoint::Saved;
 use crate::clip::clip_grad_norm;
 use crate::cost::SampleSize;
 use crate::cost::parameters::tensors;
@@ -18,18 +19,21 @@ use crate::data::Data;
 use crate::error::Error;
 use crate::features::open_cache;
 use crate::grads::NamedTensors;
+use crate::groups::peak_rate;
 use crate::identity::Identity;
 use crate::meter::{Meter, Record};
 use crate::optim::{AdamW, Rate};
 use crate::plan::Plan;
-use crate::recipe::tables::{DecayRule, NonFinite};
+use crate::resume::Origin;
+use crate::room::Room;
 use crate::saver::Published;
 use crate::state::TrainState;
 use crate::stop::Stop;
-use crate::tune::{Part, tuned};
-use guard::guard;
+use crate::tune::tuned;
+use guard::settle;
 use micro::{load_micro_batch, micro_step, sum_gradients};
 use saves::Saves;
+use window::Window;
 
 /// What the loop tells while it runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,8 +64,8 @@ pub struct Summary {
     pub last: Option<Record>,
     /// The last checkpoint.
     pub checkpoint: Option<Saved>,
-    /// The most frames, text tokens and supervised tokens of any sample of this start.
-    pub largest: SampleSize,
+    /// The micro-batch of this start that needed most memory.
+    pub largest: Vec<SampleSize>,
 }
 
 /// A run that is about to go on.
@@ -77,6 +81,10 @@ pub struct Training<'a> {
     pub device: &'a Device,
     /// Folder of the run.
     pub run: &'a Path,
+    /// Where this start begins.
+    pub from: &'a Origin,
+    /// Memory that the run may take.
+    pub room: &'a Room,
 }
 
 /// Takes events; its errors end the run.
@@ -90,12 +98,12 @@ pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Su
     let Training { plan, device, .. } = *task;
     let begun = Instant::now();
 
-    // In this order: continue this run, else start from the base weights.
     let mut state = first_state(task, report)?;
     let features = open_cache(plan, &state.model, device)?;
     let mut examples = task.data.stream(state.position.clone(), features.clone())?;
     let mut saves = Saves::new(task, state.step);
-    let mut meter = Meter::start();
+    let mut meter = Meter::start(device);
+    let mut window = Window::default();
     let mut last = None;
     stop.expect_save_of(plan.report().checkpoint_bytes);
     report(Event::Started { step: state.step, steps: plan.steps })?;
@@ -108,45 +116,45 @@ pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Su
             if let Some(why) = stop.asked() {
                 // Half a step is worth less than an exact resume: it will be done again.
                 state.position = step_start;
+                settle(task, &mut state, &mut meter, &mut window, report)?;
                 return Err(saves.leave(&state, why, stop, report)?);
             }
             let started = Instant::now();
             let batch = load_micro_batch(plan, &mut examples, &mut meter, &mut state.position)?;
             let micro = micro_step(plan, &state.model, batch, device, &mut meter);
             sum_gradients(plan, &mut grads, micro);
+            task.room.watch(plan, meter.largest())?;
             stop.micro_step_took(started.elapsed().as_secs_f64());
         }
         tell_notes(features.as_deref(), report)?;
 
-        let grads = grads.divide(meter.close_step().max(1) as f64);
+        let grads = grads.divide(meter.open_weight().max(1) as f64);
         if state.step == 0 {
             tell_silent(plan, &grads, report)?;
         }
         let (grads, grad_norm) = clip_grad_norm(grads, plan.recipe.optimizer.max_grad_norm);
 
-        let step = state.step + 1;
-        let save = saves.due(step);
-        let mut sound = true;
-        if save || log_due(plan, step) {
-            let record = meter.record(plan, step, grad_norm); // the loop's only host sync
-            sound = guard(task, &mut state, &record, step_start, report)?;
-            state.interval.add(record.loss);
-            last = Some(record);
-        }
+        // A step that is not sound moves nothing: the device decides, nobody waits.
+        let sound = window.push(step_start, meter.open_losses().chain(grad_norm.clone()));
+        let rate = |name: &str| rate(plan, state.step, name);
+        state.model = adam(plan).step_if(sound, &mut state.optim, state.model, grads, rate);
+        meter.close_step(grad_norm);
+        state.step += 1;
 
-        if sound {
-            let adam = adam(plan);
-            let rate = |name: &str| rate(plan, step - 1, name);
-            state.model = adam.step(&mut state.optim, state.model, grads, rate);
+        if saves.due(state.step) || log_due(plan, state.step) {
+            let taken = state.step;
+            last = settle(task, &mut state, &mut meter, &mut window, report)?; // the loop's only host sync
+            if state.step < taken {
+                // It went back to a step that was not sound: what followed is done again without it.
+                examples = task.data.stream(state.position.clone(), features.clone())?;
+            }
         }
-        state.step = step;
-
-        if save {
+        if saves.due(state.step) {
             saves.start(&mut state, stop, report)?;
         }
     }
     let checkpoint = saves.finish(stop, report)?;
-    let (seconds, largest) = (begun.elapsed().as_secs_f64(), meter.largest());
+    let (seconds, largest) = (begun.elapsed().as_secs_f64(), meter.largest().to_vec());
     Ok(Summary { step: state.step, seconds, last, checkpoint, largest })
 }
 
@@ -156,24 +164,21 @@ fn tell_notes(features: Option<&FeatureCache>, report: &mut Report) -> Result<()
     notes.into_iter().try_for_each(|note| report(Event::Note(note)))
 }
 
-/// The newest complete checkpoint of the run, or its base weights.
+/// The checkpoint that this start begins at, or the base weights.
 fn first_state(task: &Training, report: &mut Report) -> Result<TrainState, Error> {
-    let (latest, notes) = Checkpoints::open(task.run).latest()?;
-    for note in notes {
-        report(Event::Note(note))?;
+    for note in &task.from.notes {
+        report(Event::Note(note.clone()))?;
     }
     let identity = task.identity.clone();
-    match latest {
-        Some(saved) => TrainState::restore(task.plan, identity, &saved, task.device),
+    match &task.from.checkpoint {
+        Some(saved) => TrainState::restore(task.plan, identity, saved, task.device),
         None => TrainState::start(task.plan, identity, task.device),
     }
 }
 
-/// The last step, every `logging_steps`, and every step whose soundness decides whether it is taken.
+/// The last step, and every `logging_steps`.
 fn log_due(plan: &Plan, step: usize) -> bool {
-    step == plan.steps
-        || step.is_multiple_of(plan.recipe.log.logging_steps)
-        || plan.recipe.train.on_non_finite == NonFinite::Skip
+    step == plan.steps || step.is_multiple_of(plan.recipe.log.logging_steps)
 }
 
 pub(crate) fn adam(plan: &Plan) -> AdamW {
@@ -187,25 +192,8 @@ pub(crate) fn adam(plan: &Plan) -> AdamW {
 
 /// Learning rate and decay of a parameter in the update of 0-based `step`.
 pub(crate) fn rate(plan: &Plan, step: usize, name: &str) -> Rate {
-    let optimizer = &plan.recipe.optimizer;
-    let peak = if Part::Projector.contains(name) {
-        optimizer.mm_projector_lr
-    } else if Part::Vision.contains(name) {
-        optimizer.mm_vision_tower_lr
-    } else {
-        None
-    };
-    let decays = match optimizer.decay_on {
-        DecayRule::All => true,
-        // The tower's norms are `LayerNorm`s, the decoder's are not: those decay there as well.
-        DecayRule::HuggingFace => {
-            !(name.ends_with("bias") || Part::Vision.contains(name) && name.contains("norm"))
-        }
-    };
-    Rate {
-        lr: peak.unwrap_or(optimizer.learning_rate) * plan.lr.factor(step),
-        weight_decay: if decays { optimizer.weight_decay } else { 0.0 },
-    }
+    let peak = peak_rate(&plan.recipe.optimizer, name);
+    Rate { lr: peak.lr * plan.lr.factor(step), ..peak }
 }
 
 /// Names tuned tensors that the first step gives no gradient: nearly always a mistake in the recipe.

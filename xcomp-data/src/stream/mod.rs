@@ -25,6 +25,7 @@ pub use order::{Order, epoch_order};
 use policy::Tolerance;
 pub use policy::{BadSample, BadSamplePolicy, QuarantineEvent};
 use queue::Queue;
+pub use queue::WAITING_PER_WORKER;
 
 /// How a mixture is streamed.
 #[derive(Debug, Clone)]

@@ -10,8 +10,8 @@ use super::policy::QuarantineEvent;
 use crate::DataError;
 use crate::example::Example;
 
-/// Outcomes that may wait for each worker, whatever their size.
-const WAITING_PER_WORKER: u64 = 16;
+/// Samples that may wait for each worker, whatever their size.
+pub const WAITING_PER_WORKER: usize = 16;
 
 /// What became of a ticket.
 pub(super) struct Outcome {
@@ -57,7 +57,7 @@ impl Queue {
             state: Mutex::new(state),
             changed: Condvar::new(),
             max_bytes,
-            max_waiting: WAITING_PER_WORKER * workers as u64,
+            max_waiting: (WAITING_PER_WORKER * workers) as u64,
             stopped: Arc::new(AtomicBool::new(false)),
         }
     }

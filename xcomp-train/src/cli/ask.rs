@@ -15,7 +15,7 @@ use crate::answer::{Answerer, Seen, patient_limits};
 use crate::device::{Choice, open};
 use crate::error::Error;
 use crate::files::write_atomically;
-use crate::meter::peak_rss_bytes;
+use crate::memory::peak_rss_bytes;
 use crate::svg::Curve;
 
 /// What holds where nothing is said; the frames are those of the reference's evaluation.

@@ -1,25 +1,48 @@
 //! `xcomp plan`.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::{Format, RecipeArgs, print_as};
 use crate::error::Error;
-use crate::plan::Plan;
+use crate::metrics::METRICS;
+use crate::plan::report::Measured;
 use crate::recipe::Recipe;
+use crate::run::planned;
 
 /// Arguments of `xcomp plan`.
 #[derive(Debug, Args)]
 pub(super) struct PlanArgs {
     #[command(flatten)]
     recipe: RecipeArgs,
+    /// Says what the run takes at so many samples a second.
+    #[arg(long, value_name = "RATE", conflicts_with = "measured")]
+    samples_per_sec: Option<f64>,
+    /// Says what the run takes at the rate of this run, whose folder has metrics.
+    #[arg(long, value_name = "RUN")]
+    measured: Option<PathBuf>,
     /// How the plan is printed.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
 
+impl PlanArgs {
+    /// Samples of a second, given or read from a run.
+    fn rate(&self) -> Result<Option<f64>, Error> {
+        let Some(run) = &self.measured else { return Ok(self.samples_per_sec) };
+        let records = crate::metrics::read(&run.join(METRICS))?;
+        let samples: u64 = records.values().map(|record| record.samples).sum();
+        let seconds: f64 =
+            records.values().map(|record| record.samples as f64 / record.samples_per_sec).sum();
+        Ok((seconds > 0.0).then(|| samples as f64 / seconds))
+    }
+}
+
 pub(super) fn run(args: &PlanArgs) -> Result<(), Error> {
     let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.set)?;
-    let counted = crate::data::count(&recipe)?;
-    let plan = Plan::new(recipe, counted)?;
-    print_as(args.format, &plan.report())
+    let plan = planned(recipe)?;
+    let mut report = plan.report();
+    report.measured = args.rate()?.map(|rate| Measured::new(&plan, rate));
+    print_as(args.format, &report)
 }

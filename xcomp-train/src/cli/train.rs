@@ -10,7 +10,7 @@ use crate::device::Choice;
 use crate::error::Error;
 use crate::progress::duration;
 use crate::recipe::Recipe;
-use crate::run::train_recipe;
+use crate::run::{Launch, launch};
 use crate::stop::{Stop, parse_duration};
 use crate::trainer::Summary;
 
@@ -22,6 +22,9 @@ pub(super) struct TrainArgs {
     /// Folder of the run; a run in it is continued. Default: runs/NAME-OF-RECIPE.
     #[arg(long)]
     out: Option<PathBuf>,
+    /// The checkpoint folder to go on from. Default: the newest complete one of the run.
+    #[arg(long, value_name = "CHECKPOINT")]
+    resume: Option<PathBuf>,
     /// cpu, cuda[:i], vulkan[:i] or auto.
     #[arg(long, default_value = "auto")]
     device: Choice,
@@ -34,7 +37,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<(), Error> {
     let stop = Stop::on_signals(args.budget)?;
     let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.set)?;
     let out = args.out.clone().unwrap_or_else(|| default_out(&recipe.path));
-    let summary = train_recipe(recipe, &out, args.device, stop)?;
+    let resume = args.resume.as_deref();
+    let summary = launch(recipe, Launch { out: &out, resume, device: args.device, stop })?;
     print(&closing_line(&summary, &out))
 }
 

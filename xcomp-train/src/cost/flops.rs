@@ -80,20 +80,17 @@ pub fn of_sample(work: &Work, size: SampleSize) -> Flops {
     add_vision(&mut flops, work.config, size.frames, vision_tuned);
     add_projector(&mut flops, work.config, size.frames, projector_tuned, vision_tuned);
 
-    // A gradient must pass a layer if anything below it, or it itself, is tuned.
-    let mut passes = vision_tuned || projector_tuned || tunes("model.embed_tokens.");
-    for layer in 0..work.config.llm.num_hidden_layers {
-        let moves = tunes(&format!("model.layers.{layer}."));
-        passes |= moves;
-        let tokens = size.frames * work.compression.tokens(layer) + size.text_tokens;
-        let (matmul, attention) = layer_forward(work.config, tokens);
-        flops.llm_forward_matmul += matmul;
-        flops.llm_forward_attention += attention;
-        flops.llm_backward_matmul += matmul * f64::from(u8::from(moves) + u8::from(passes));
-        if passes {
-            flops.llm_backward_attention += 2.0 * attention;
-            flops.attention_recompute += 0.5 * attention;
-            flops.recompute += if work.recompute { matmul + attention } else { 0.0 };
+    let layers = layer_work(work, size);
+    for layer in &layers {
+        flops.llm_forward_matmul += layer.matmul;
+        flops.llm_forward_attention += layer.attention;
+        flops.llm_backward_matmul +=
+            layer.matmul * f64::from(u8::from(layer.moves) + u8::from(layer.passes));
+        if layer.passes {
+            flops.llm_backward_attention += 2.0 * layer.attention;
+            flops.attention_recompute += 0.5 * layer.attention;
+            let again = layer.matmul + layer.attention;
+            flops.recompute += if work.recompute { again } else { 0.0 };
         }
     }
 
@@ -102,11 +99,41 @@ pub fn of_sample(work: &Work, size: SampleSize) -> Flops {
     } else {
         tunes("lm_head.")
     };
+    let passes = layers.last().is_some_and(|layer| layer.passes);
     let passes = u8::from(passes || tunes("model.norm."));
     let llm = &work.config.llm;
     let logits = matmul(size.supervised_tokens, llm.hidden_size, llm.vocab_size);
     flops.head = logits * f64::from(1 + u8::from(head_tuned) + passes);
     flops
+}
+
+/// One decoder layer's forward, and what its backward has to do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LayerWork {
+    pub(super) tokens: usize,
+    /// FLOPs of matrix products.
+    pub(super) matmul: f64,
+    /// FLOPs of attention.
+    pub(super) attention: f64,
+    /// Whether its weights are tuned.
+    pub(super) moves: bool,
+    /// Whether a gradient must pass it: it, or anything below it, is tuned.
+    pub(super) passes: bool,
+}
+
+/// The decoder layers, first to last.
+pub(super) fn layer_work(work: &Work, size: SampleSize) -> Vec<LayerWork> {
+    let tunes = |name: &str| tuned(work.parts, name);
+    let below = ["model.vision_tower.", "model.mm_projector.", "model.embed_tokens."];
+    let mut passes = below.into_iter().any(tunes);
+    let layer = |layer| {
+        let moves = tunes(&format!("model.layers.{layer}."));
+        passes |= moves;
+        let tokens = size.frames * work.compression.tokens(layer) + size.text_tokens;
+        let (matmul, attention) = layer_forward(work.config, tokens);
+        LayerWork { tokens, matmul, attention, moves, passes }
+    };
+    (0..work.config.llm.num_hidden_layers).map(layer).collect()
 }
 
 /// One `[m, k] x [k, n]`.

@@ -15,7 +15,7 @@ use super::world::{World, WorldOptions};
 use crate::answer::Answerer;
 use crate::device::{self, Choice};
 use crate::error::Error;
-use crate::meter::peak_rss_bytes;
+use crate::memory::peak_rss_bytes;
 use crate::plan::{GIB, Plan};
 use crate::recipe::Recipe;
 use crate::run::{EXPORT, train_recipe};

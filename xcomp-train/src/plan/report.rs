@@ -5,8 +5,10 @@ use serde::Serialize;
 use super::Plan;
 use crate::cost::SampleSize;
 use crate::cost::flops::Flops;
+use crate::cost::layers::LayerCost;
 use crate::cost::memory::{Memory, checkpoint_bytes, export_bytes};
 use crate::cost::parameters::PartCount;
+use crate::groups::Groups;
 use crate::recipe::tables::FloatWord;
 
 /// A plan, every number in base units: values, tokens, FLOPs, bytes, seconds.
@@ -34,6 +36,8 @@ pub struct PlanReport {
     pub samples: usize,
     /// Whether they were counted, or are the recipe's expectation.
     pub samples_counted: bool,
+    /// Whether the sizes of mean and worst sample are those of the mixture, or the recipe's expectation.
+    pub sizes_measured: bool,
     /// Samples of one optimizer step.
     pub samples_per_step: usize,
     /// Optimizer steps.
@@ -64,15 +68,43 @@ pub struct PlanReport {
     pub disk_bytes: u64,
     /// Seconds of the run at 40 % of the peak named in the recipe; none without one.
     pub run_s_at_40_percent: Option<f64>,
+    /// Frames of a second that the data path must give for that.
+    pub frames_per_sec_at_40_percent: Option<f64>,
+    /// The run at a rate that was measured; none unless one is named.
+    pub measured: Option<Measured>,
+    /// Tuned tensors by learning rate and decay.
+    pub groups: Groups,
+}
+
+/// A run at a measured rate.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Measured {
+    /// Samples of a second.
+    pub samples_per_sec: f64,
+    /// Seconds of the run.
+    pub run_s: f64,
+    /// Frames of a second that the data path must give.
+    pub frames_per_sec: f64,
+}
+
+impl Measured {
+    /// A plan at so many samples a second.
+    pub fn new(plan: &Plan, samples_per_sec: f64) -> Self {
+        let samples = (plan.steps * plan.samples_per_step()) as f64;
+        let frames_per_sec = samples_per_sec * plan.samples.mean.frames as f64;
+        Self { samples_per_sec, run_s: samples / samples_per_sec, frames_per_sec }
+    }
 }
 
 /// One sample.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SampleCost {
     /// Frames.
     pub frames: usize,
     /// Text tokens.
     pub text_tokens: usize,
+    /// Text tokens that carry loss.
+    pub supervised_tokens: usize,
     /// Tokens before the first layer.
     pub tokens_in: usize,
     /// Tokens that leave the last layer.
@@ -83,6 +115,10 @@ pub struct SampleCost {
     pub model_flops: f64,
     /// What the device does.
     pub hardware_flops: f64,
+    /// Bytes at the peak of a step on such a sample alone, beside what weights and their moments and gradients take.
+    pub bytes: u64,
+    /// Every decoder layer.
+    pub layers: Vec<LayerCost>,
 }
 
 impl Plan {
@@ -96,6 +132,7 @@ impl Plan {
         let export_bytes_per_value =
             if self.recipe.checkpoint.export_dtype == FloatWord::F32 { 4 } else { 2 };
         let peak_flops = self.recipe.log.peak_tflops * 1e12;
+        let seconds = (peak_flops > 0.0).then(|| used * mean.model_flops / (0.4 * peak_flops));
         let layers = self.compression.tokens_per_layer();
         PlanReport {
             recipe: self.recipe.path.display().to_string(),
@@ -109,19 +146,23 @@ impl Plan {
             mean_tokens_per_frame: self.compression.mean_tokens(),
             samples: self.samples.count,
             samples_counted: self.samples.counted,
+            sizes_measured: self.samples.measured,
             samples_per_step: self.samples_per_step(),
             steps: self.steps,
             warmup_steps: self.lr.warmup(),
             run_flops: used * mean.model_flops,
             run_hardware_flops: used * mean.hardware_flops,
-            run_s_at_40_percent: (peak_flops > 0.0)
-                .then(|| used * mean.model_flops / (0.4 * peak_flops)),
+            run_s_at_40_percent: seconds,
+            frames_per_sec_at_40_percent: seconds
+                .map(|seconds| used * mean.frames as f64 / seconds),
+            measured: None,
+            groups: Groups::of(self),
             mean,
             worst,
             recompute: self.recompute,
             memory,
             memory_peak: memory.peak(),
-            host_bytes: self.host_bytes(),
+            host_bytes: self.host_bytes(self.samples.worst),
             checkpoint_bytes: checkpoint,
             export_bytes: export_bytes(&self.counts, export_bytes_per_value),
             disk_bytes: checkpoint * self.checkpoints_at_once(),
@@ -145,11 +186,14 @@ impl Plan {
         SampleCost {
             frames: size.frames,
             text_tokens: size.text_tokens,
+            supervised_tokens: size.supervised_tokens,
             tokens_in: self.tokens_in(size),
             tokens_out: size.frames * last + size.text_tokens,
             flops,
             model_flops: flops.model(),
             hardware_flops: flops.hardware(),
+            bytes: self.memory_of(&[size]).of_samples(),
+            layers: self.layers(size),
         }
     }
 }

@@ -37,19 +37,25 @@ fn the_page_of_the_missions_recipe_reads_so() {
                  projector                  0       3,935,232
                  vision                     0     290,479,104
                  all            1,543,714,304     294,414,336  of 1,838,128,640
+    groups       part                 tensors      parameters   peak lr     decay
+                 llm                      338   1,543,714,304    1.0e-5         0
     compression  cosine, suffix kept, 8.25 tokens a frame in the mean; in each layer
                  16 16 16 15 15 14 14 13 12 12 11 10 9 9 8 7 6 5 5 4 3 3 2 2 1 1 1 1
     data         71,927 samples (expected, mixture not read)
     steps        2,247 of 32 samples, warm-up 68
-    mean sample  260 frames, 247 text tokens: 4,407 tokens in, 507 out
+    mean sample  260 frames, 247 text tokens, 128 of them supervised: 4,407 tokens in, 507 out, 9.2 GiB
                  260T FLOPs: vision 239T, merge 55.2G, projector 32.7G, llm forward 6.92T, backward 13.8T, head 179G
-    worst sample 1024 frames, 247 text tokens: 16,631 tokens in, 1,271 out
+                 FLOPs of each layer: 1.42T 1.42T 1.42T 1.32T 1.32T 1.23T 1.23T 1.14T 1.05T 1.05T 961G 874G 788G 788G 703G 620G 537G 456G 456G 377G 298G 298G 221G 221G 145G 145G 145G 145G
+                 bytes kept by each: 629M 629M 629M 597M 597M 565M 565M 534M 502M 502M 471M 439M 408M 408M 376M 345M 313M 281M 281M 250M 218M 218M 187M 187M 155M 155M 155M 155M
+    worst sample 1024 frames, 247 text tokens, 128 of them supervised: 16,631 tokens in, 1,271 out, 30.3 GiB
                  1.04P FLOPs: vision 940T, merge 217G, projector 129G, llm forward 31.8T, backward 63.7T, head 179G
+                 FLOPs of each layer: 7.22T 7.22T 7.22T 6.63T 6.63T 6.05T 6.05T 5.50T 4.97T 4.97T 4.45T 3.96T 3.48T 3.48T 3.03T 2.59T 2.17T 1.77T 1.77T 1.39T 1.03T 1.03T 693G 693G 372G 372G 372G 372G
+                 bytes kept by each: 2.11G 2.11G 2.11G 1.99G 1.99G 1.86G 1.86G 1.74G 1.62G 1.62G 1.49G 1.37G 1.24G 1.24G 1.12G 994M 869M 745M 745M 621M 496M 496M 372M 372M 248M 248M 248M 248M
     run          18.7E model FLOPs, 18.7E on the device (everything kept)
-    memory       87.3 GiB at the peak of the worst step
-                 tuned weights 5.8 GiB, frozen 1.1 GiB, gradients 11.5 GiB, moments 11.5 GiB
-                 work 1.7 GiB, activations 55.5 GiB, logits 222.6 MiB, or frames and tower 760.9 MiB
-                 and on the host 19.3 GiB for frames that wait and a checkpoint on its way to disk
+    memory       55.3 GiB at the peak of the worst step, when the loss goes back
+                 tuned weights 5.8 GiB, frozen 1.1 GiB, gradients 6.6 GiB, moments 11.5 GiB
+                 activations 30.0 GiB, logits 296.8 MiB, work 0 B, frames 32.0 MiB, process 0 B
+                 and on the host 19.0 GiB for frames that wait and a checkpoint on its way to disk
     disk         34.5 GiB at most; a checkpoint 17.3 GiB, an export 3.4 GiB
     time         16.5 h at 40 % of the device's peak, which needs 315 frames/s from the data path
     ");
@@ -83,6 +89,10 @@ fn what_does_not_fit_the_model_or_the_data_is_refused() {
     };
     refused(&["tune.parts=[\"head\"]"], "tied to the embeddings");
     refused(&["tune.parts=[\"layers.30-40\"]"], "matches no tensor of this model of 28 layers");
+    refused(
+        &["optimizer.mm_vision_tower_lr=1e-6"],
+        "mm_vision_tower_lr: no tensor of vision is tuned",
+    );
     refused(&["compression.schedule=list", "compression.tokens=[16]"], "one number per layer");
     refused(&["data.expected_samples=31"], "do not fill one optimizer step of 32");
     refused(&["model.config=nowhere.json"], "nowhere.json");

@@ -3,12 +3,15 @@
 use std::fmt;
 
 use super::report::{PlanReport, SampleCost};
+use crate::cost::layers::LayerCost;
+use crate::cost::memory::Moment;
 
 impl fmt::Display for PlanReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "recipe       {}", self.recipe)?;
         writeln!(f, "model        {}", self.config)?;
         self.parameters(f)?;
+        writeln!(f, "{}", self.groups)?;
         self.compression(f)?;
         self.run(f)?;
         self.flops(f)?;
@@ -54,13 +57,25 @@ impl PlanReport {
         for (name, sample) in [("mean sample", &self.mean), ("worst sample", &self.worst)] {
             writeln!(
                 f,
-                "{name:<13}{} frames, {} text tokens: {} tokens in, {} out",
+                "{name:<13}{} frames, {} text tokens, {} of them supervised: {} tokens in, {} out, {}",
                 sample.frames,
                 sample.text_tokens,
+                sample.supervised_tokens,
                 grouped(sample.tokens_in as u64),
-                grouped(sample.tokens_out as u64)
+                grouped(sample.tokens_out as u64),
+                bytes(sample.bytes)
             )?;
             writeln!(f, "             {}", flops_line(sample))?;
+            let each = |figure: fn(&LayerCost) -> String| -> String {
+                sample.layers.iter().map(figure).collect::<Vec<_>>().join(" ")
+            };
+            let flops = each(|layer| scaled(layer.forward_flops + layer.backward_flops));
+            writeln!(f, "             FLOPs of each layer: {flops}")?;
+            writeln!(
+                f,
+                "             bytes kept by each: {}",
+                each(|layer| scaled(layer.kept_bytes as f64))
+            )?;
         }
         let again = if self.recompute { "layers run again" } else { "everything kept" };
         writeln!(
@@ -73,7 +88,12 @@ impl PlanReport {
 
     fn memory(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let memory = &self.memory;
-        writeln!(f, "memory       {} at the peak of the worst step", bytes(self.memory_peak))?;
+        writeln!(
+            f,
+            "memory       {} at the peak of the worst step, {}",
+            bytes(self.memory_peak),
+            memory.moment
+        )?;
         writeln!(
             f,
             "             tuned weights {}, frozen {}, gradients {}, moments {}",
@@ -84,11 +104,12 @@ impl PlanReport {
         )?;
         writeln!(
             f,
-            "             work {}, activations {}, logits {}, or frames and tower {}",
-            bytes(memory.work),
+            "             activations {}, logits {}, work {}, frames {}, process {}",
             bytes(memory.activations),
             bytes(memory.logits),
-            bytes(memory.frames)
+            bytes(memory.work),
+            bytes(memory.frames),
+            bytes(memory.process)
         )?;
         writeln!(
             f,
@@ -105,17 +126,39 @@ impl PlanReport {
             bytes(self.checkpoint_bytes),
             bytes(self.export_bytes)
         )?;
-        match self.run_s_at_40_percent {
-            Some(seconds) => {
-                let frames = self.mean.frames * self.samples_per_step * self.steps;
-                writeln!(
-                    f,
-                    "time         {:.1} h at 40 % of the device's peak, which needs {:.0} frames/s from the data path",
-                    seconds / 3600.0,
-                    frames as f64 / seconds
-                )
+        if let Some(measured) = self.measured {
+            let rate = format!("at {:.3} samples/s", measured.samples_per_sec);
+            return time(f, measured.run_s, &rate, measured.frames_per_sec);
+        }
+        match (self.run_s_at_40_percent, self.frames_per_sec_at_40_percent) {
+            (Some(seconds), Some(frames)) => {
+                time(f, seconds, "at 40 % of the device's peak", frames)
             }
-            None => writeln!(f, "time         unknown: [log] peak_tflops is not given"),
+            _ => writeln!(
+                f,
+                "time         unknown: give --samples-per-sec, --measured RUN or [log] peak_tflops"
+            ),
+        }
+    }
+}
+
+fn time(f: &mut fmt::Formatter<'_>, seconds: f64, rate: &str, frames_per_sec: f64) -> fmt::Result {
+    let (hours, frames) = (seconds / 3600.0, frames_per_sec);
+    writeln!(
+        f,
+        "time         {hours:.1} h {rate}, which needs {frames:.0} frames/s from the data path"
+    )
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pixels => write!(f, "when a clip enters the tower"),
+            Self::Merge => write!(f, "when tokens are merged"),
+            Self::Loss => write!(f, "when the loss goes back"),
+            Self::Backward(layer) => write!(f, "in the backward of layer {layer}"),
+            Self::Collect => write!(f, "when gradients become one set"),
+            Self::Update => write!(f, "when the optimizer moves the largest tensor"),
         }
     }
 }

@@ -181,7 +181,7 @@ table! {
         loss_norm: LossNormWord = LossNormWord::Sample,
         /// Which activations are computed again on the way back.
         recompute: RecomputeWord = RecomputeWord::None,
-        /// Device memory that `recompute = "auto"` plans for, in GiB.
+        /// Memory that the run may take, in GiB: `recompute = "auto"` plans for it, and a run that needs more ends with exit code 5.
         memory_limit_gib: Option<f64> = None,
         /// The format of activations; master weights are f32.
         dtype: FloatWord = FloatWord::F32,

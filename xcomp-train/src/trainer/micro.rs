@@ -40,6 +40,7 @@ pub(crate) fn load_micro_batch(
     position: &mut Position,
 ) -> Result<HostBatch, Error> {
     let mut batch = HostBatch { source: "".into(), ids: vec![], prompts: vec![], seen: vec![] };
+    let mut sizes = vec![];
     for _ in 0..plan.recipe.train.per_device_batch_size {
         let asked = Instant::now();
         let next = examples.next();
@@ -58,7 +59,7 @@ pub(crate) fn load_micro_batch(
         if tokens > limit {
             return Err(Error::TooLong { id, source_tag: source.to_string(), tokens, limit });
         }
-        meter.count(plan, size);
+        sizes.push(size);
         if batch.ids.is_empty() {
             batch.source = source;
         }
@@ -67,6 +68,7 @@ pub(crate) fn load_micro_batch(
         batch.seen.push(seen);
         *position = after;
     }
+    meter.count(plan, sizes);
     Ok(batch)
 }
 
