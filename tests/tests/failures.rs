@@ -136,3 +136,24 @@ fn a_video_without_a_video_stream_is_named() {
         check(&run, &strict, 3, &[video]);
     }
 }
+
+#[test]
+fn a_run_that_blows_up_ends_with_4_and_is_looked_into_by_replay() {
+    let run = TinyRun::new();
+    let blown = [
+        "train",
+        "recipe.toml",
+        "--out",
+        "run",
+        "--set",
+        "optimizer.learning_rate=1e30",
+        "--set",
+        "optimizer.max_grad_norm=0",
+    ];
+    check(&run, &blown, 4, &["step 2: ", "is not finite", "xcomp replay run --step 2"]);
+    let replay = run.run(XCOMP, &["replay", "run", "--step", "2"]);
+    let words = ["from the state after step 1", "not finite: model.", "micro-batch 1: "];
+    for word in words {
+        assert!(replay.stdout.contains(word), "no `{word}` in {replay:?}");
+    }
+}

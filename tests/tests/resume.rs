@@ -197,7 +197,7 @@ fn the_export_reloads_to_the_same_weights() {
 }
 
 #[test]
-fn a_loss_that_is_not_finite_stops_the_run_and_can_be_looked_into() {
+fn a_loss_that_is_not_finite_stops_the_run_with_the_state_before_it() {
     let tiny = Tiny::new();
     let out = tiny.path("run");
     // A rate that blows the weights up.
@@ -209,15 +209,6 @@ fn a_loss_that_is_not_finite_stops_the_run_and_can_be_looked_into() {
     let last = records(&out).pop().unwrap();
     assert!(last.step == step && !(last.loss.is_finite() && last.grad_norm.is_finite()));
     assert_eq!(damage(&out.join(format!("non_finite/checkpoint-{}", step - 1))), None);
-
-    let program = env!("CARGO_BIN_EXE_xcomp-under-test");
-    let replay = std::process::Command::new(program)
-        .args(["replay", out.to_str().unwrap(), "--step", &step.to_string()])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&replay.stdout).into_owned();
-    assert!(text.contains(&format!("from the state after step {}", step - 1)), "{text}");
-    assert!(text.contains("not finite: model.") && text.contains("micro-batch 1: "), "{text}");
 
     let skipped = tiny.path("skipped");
     let set = [&set[..], &["train.on_non_finite=skip"]].concat();
