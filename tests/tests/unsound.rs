@@ -8,16 +8,18 @@ use std::path::Path;
 use serde_json::Value;
 use xcomp_tests::Tiny;
 use xcomp_train::checkpoint::tensors::{HostTensors, read_file, write_file};
+use xcomp_train::data::Data;
 use xcomp_train::device::Choice;
 use xcomp_train::error::Error;
 use xcomp_train::files::size_and_sha256;
-use xcomp_train::run::train_recipe;
+use xcomp_train::run::{planned, train_recipe};
+use xcomp_train::state::step_of;
 use xcomp_train::stop::Stop;
 use xcomp_train::trainer::Summary;
 
 /// A character that stands in one sample only.
 const RARE: &str = "~";
-/// The first sample of step 3: two samples a step, in the order of the list.
+/// The first sample of step 3: two samples a step, in the order of the mixture.
 const SPOILED: usize = 4;
 const EMBEDDINGS: &str = "model.embed_tokens.weight";
 
@@ -37,10 +39,17 @@ fn spoiled_task() -> Tiny {
     let mut config = json("config.json");
     config["tie_word_embeddings"] = false.into(); // the head would bring it into every sample
     tiny.write("config.json", &config.to_string());
-    let mut records = json("pictures.json");
-    let question = &mut records[SPOILED]["conversations"][0]["value"];
-    *question = format!("{}{RARE}", question.as_str().unwrap()).into();
-    tiny.write("pictures.json", &records.to_string());
+    let plan = planned(tiny.recipe(&[])).unwrap();
+    let data = Data::open(&plan.recipe, &plan.config, None).unwrap();
+    let spoiled = &data.mixture.records()[SPOILED].id;
+    for list in ["pictures.json", "folders.json"] {
+        let mut records = json(list);
+        for record in records.as_array_mut().unwrap().iter_mut().filter(|r| r["id"] == **spoiled) {
+            let question = &mut record["conversations"][0]["value"];
+            *question = format!("{}{RARE}", question.as_str().unwrap()).into();
+        }
+        tiny.write(list, &records.to_string());
+    }
 
     train(&tiny, &tiny.path("first"), &["train.max_steps=1"]).unwrap();
     std::fs::rename(tiny.path("first/export"), tiny.path("base")).unwrap();
@@ -107,7 +116,10 @@ fn a_skipped_step_moves_nothing_however_rarely_it_is_read() {
         .map(|reading| {
             let out = tiny.path(&reading.concat());
             let set = [&FROM_BASE[..], reading, &["train.on_non_finite=skip"]].concat();
-            assert_eq!(train(&tiny, &out, &set).unwrap().step, 6);
+            // All steps are done; only the export refuses the embedding, which was spoiled before.
+            let error = train(&tiny, &out, &set).unwrap_err().to_string();
+            assert!(error.contains(EMBEDDINGS) && error.contains("it is not written"), "{error}");
+            assert_eq!(step_of(&out.join("last")).unwrap(), 6);
             let weights = read_file(&out.join("last/model.safetensors")).unwrap();
             let row = weights[EMBEDDINGS].shape[1];
             assert_eq!(spoiled_values(&weights), row, "only the embedding that was spoiled before");

@@ -61,10 +61,13 @@ impl Progress {
 /// `step 100/2247 4.5% | loss 0.7123 | gnorm 2.31 | lr 9.9e-6 | 1.02 smp/s 300 fr/s | mfu 31% | wait 1% | mem 44.4G | eta 18h42`.
 pub fn step_line(record: &Record, steps: usize) -> String {
     let left_s = record.step_s * steps.saturating_sub(record.step) as f64;
-    let memory = record.peak_gib.unwrap_or(record.rss_gib);
+    let memory = match record.peak_gib {
+        Some(gib) => format!("mem {gib:.1}G"),
+        None => format!("host mem {:.1}G", record.rss_gib), // the device does not say
+    };
     let mfu = record.mfu_pct.map_or(String::new(), |mfu| format!(" | mfu {mfu:.0}%"));
     format!(
-        "step {}/{steps} {:.1}% | loss {:.4} | gnorm {:.2} | lr {:.1e} | {:.2} smp/s {:.0} fr/s{mfu} | wait {:.0}% | mem {:.1}G | eta {}",
+        "step {}/{steps} {:.1}% | loss {:.4} | gnorm {:.2} | lr {:.1e} | {:.2} smp/s {:.0} fr/s{mfu} | wait {:.0}% | {memory} | eta {}",
         record.step,
         100.0 * record.step as f64 / steps as f64,
         record.loss,
@@ -73,7 +76,6 @@ pub fn step_line(record: &Record, steps: usize) -> String {
         record.samples_per_sec,
         record.frames_per_sec,
         record.data_wait_pct,
-        memory,
         duration(left_s)
     )
 }
