@@ -5,7 +5,7 @@
 
 use burn::module::Param;
 use burn::tensor::{Bool, Tensor};
-use xcomp_model::ops::{AdamWStep, Moments, adamw};
+use xcomp_model::ops::{AdamWStep, Moments, adamw, on_cpu};
 use xcomp_model::vlm::Vlm;
 
 use crate::grads::NamedTensors;
@@ -71,6 +71,12 @@ impl AdamW {
         rate: impl Fn(&str) -> Rate,
     ) -> Vlm {
         state.step += 1;
+        // A CPU has the answer already, and moves weights in place.
+        let answered = sound.as_ref().is_some_and(|sound| on_cpu(&sound.device()));
+        let (sound, known) = if answered { (None, sound) } else { (sound, None) };
+        if known.is_some_and(|sound| sound.into_data().iter::<bool>().any(|sound| !sound)) {
+            return model;
+        }
         let mut stepper = Stepper {
             adam: *self,
             correction1: 1.0 - self.adam_beta1.powf(state.step as f64),
@@ -112,23 +118,19 @@ impl<R: Fn(&str) -> Rate> Stepper<'_, R> {
             (Some(mean), Some(mean_square)) => Moments { mean, mean_square },
             _ => Moments::zeros_like(&weight),
         };
-        let (old, old_moments) = (weight.clone(), moments.clone());
-        let (moved, Moments { mean, mean_square }) = adamw(weight, grad, moments, step);
-        let (mean, mean_square) = (
-            self.sound_or(mean, old_moments.mean),
-            self.sound_or(mean_square, old_moments.mean_square),
-        );
-        self.state.exp_avg.insert(name.to_owned(), mean);
-        self.state.exp_avg_sq.insert(name.to_owned(), mean_square);
-        self.sound_or(moved, old)
-    }
-
-    /// `new` where the step is sound, else `old`.
-    fn sound_or(&self, new: Tensor<1>, old: Tensor<1>) -> Tensor<1> {
-        match &self.sound {
-            Some(sound) => old.mask_where(sound.clone().expand(new.dims()), new),
-            None => new,
+        let old = self.sound.clone().map(|sound| (sound, weight.clone(), moments.clone()));
+        let (mut moved, mut moments) = adamw(weight, grad, moments, step);
+        if let Some((sound, old, was)) = old {
+            let kept = |old: Tensor<1>, new: Tensor<1>| {
+                old.mask_where(sound.clone().expand(new.dims()), new)
+            };
+            moved = kept(old, moved);
+            moments.mean = kept(was.mean, moments.mean);
+            moments.mean_square = kept(was.mean_square, moments.mean_square);
         }
+        self.state.exp_avg.insert(name.to_owned(), moments.mean);
+        self.state.exp_avg_sq.insert(name.to_owned(), moments.mean_square);
+        moved
     }
 }
 
@@ -140,5 +142,44 @@ impl<R: Fn(&str) -> Rate> Change for Stepper<'_, R> {
         let weight = tensor.inner().reshape([len]);
         let moved = self.update(name, weight, grad).reshape(shape).autodiff().require_grad();
         Param::from_mapped_value(id, moved, mapper)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+
+    fn tensor(values: &[f32]) -> Tensor<1> {
+        Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &Device::flex())
+    }
+
+    /// Weight, mean and mean square after a step whose soundness the device knows.
+    fn stepped(sound: f32, grad: &[f32]) -> [Vec<f32>; 3] {
+        let mut state = AdamWState::default();
+        state.exp_avg.insert("w".into(), tensor(&[0.5, -0.5]));
+        state.exp_avg_sq.insert("w".into(), tensor(&[0.25, 0.25]));
+        let mut stepper = Stepper {
+            adam: AdamW { adam_beta1: 0.9, adam_beta2: 0.999, adam_epsilon: 1e-8 },
+            correction1: 0.1,
+            correction2: 0.001,
+            state: &mut state,
+            grads: &mut NamedTensors::default(),
+            rate: &|_: &str| Rate { lr: 0.1, weight_decay: 0.1 },
+            sound: Some(tensor(&[sound]).is_finite()),
+        };
+        let weight = stepper.update("w", tensor(&[1.0, 2.0]), tensor(grad));
+        let moments = [&state.exp_avg, &state.exp_avg_sq].map(|m| m.get("w").unwrap().clone());
+        let [mean, mean_square] = moments;
+        [weight, mean, mean_square].map(|tensor| tensor.into_data().iter::<f32>().collect())
+    }
+
+    #[test]
+    fn where_a_step_is_not_sound_the_device_keeps_weight_and_moments() {
+        let kept = stepped(f32::NAN, &[f32::NAN, f32::INFINITY]);
+        assert_eq!(kept, [[1.0, 2.0], [0.5, -0.5], [0.25, 0.25]]);
+        let moved = stepped(0.0, &[1.0, 1.0]);
+        assert!(moved.iter().zip(&kept).all(|(moved, kept)| moved != kept), "{moved:?}");
     }
 }

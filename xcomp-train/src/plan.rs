@@ -6,14 +6,14 @@ pub mod text;
 use std::path::Path;
 
 use burn::tensor::Device;
-use xcomp_model::ops::on_cpu;
 use xcomp_model::config::ModelConfig;
+use xcomp_model::ops::on_cpu;
 use xcomp_model::schedule::{CompressionPlan, KeepRule, Schedule, Stage};
 
 use crate::cost::SampleSize;
 use crate::cost::flops::{Flops, Work, of_sample};
 use crate::cost::layers::{LayerCost, of_layers};
-use crate::cost::memory::{Formats, Memory, Process, checkpoint_bytes, of_step};
+use crate::cost::memory::{Formats, Kernels, Memory, Process, checkpoint_bytes, of_step};
 use crate::cost::parameters::{PartCount, count};
 use crate::data::Survey;
 use crate::error::Error;
@@ -120,7 +120,11 @@ impl Plan {
     #[must_use]
     pub fn for_device(mut self, device: &Device) -> Self {
         let cpu = on_cpu(device);
-        self.formats.keeps_scores = cpu;
+        self.formats.kernels = match (cpu, self.recipe.train.dtype) {
+            (true, FloatWord::F32) => Kernels::Loops,
+            (true, _) => Kernels::Scores,
+            (false, _) => Kernels::Fused,
+        };
         self.formats.process = cpu.then(|| process(&self.recipe));
         self.choose_recompute();
         self
@@ -304,7 +308,7 @@ fn formats(recipe: &Recipe) -> Formats {
     let cpu = recipe.train.dtype == FloatWord::F32;
     Formats {
         activation: bytes(recipe.train.dtype),
-        keeps_scores: cpu,
+        kernels: if cpu { Kernels::Loops } else { Kernels::Fused },
         process: cpu.then(|| process(recipe)),
         accumulates: recipe.train.gradient_accumulation_steps > 1,
     }

@@ -1,15 +1,15 @@
 //! Memory of one decoder layer: what its tape keeps from the forward, and what its backward holds besides.
 //!
-//! Counted operation by operation from the layer's forward (`xcomp_model::qwen2`) and from what Burn's tape keeps of each
-//! (`burn-autodiff 0.23`, `ops/`): products keep the operands whose partner is tracked, roots and exponentials their input,
-//! sums and views nothing. Views share their buffer, which counts once.
+//! Counted operation by operation from the layer's forward (`xcomp_model::qwen2`). Loops keep their inputs alone
+//! (`xcomp_model::ops`); of tensor operations Burn's tape (`burn-autodiff 0.23`, `ops/`) keeps the operands of a product whose
+//! partner is tracked and the inputs of roots and exponentials, and nothing of sums and views, which share their buffer.
 
 use xcomp_model::config::LlmConfig;
 
 use super::blocks::Blocks;
-use super::memory::Formats;
+use super::memory::{Formats, Kernels};
 
-/// Queries whose scores are computed together (`xcomp_model::attention`, on the CPU).
+/// Queries whose scores are computed together (`xcomp_model::ops`, below f32 on a CPU).
 const QUERY_CHUNK: u64 = 256;
 
 /// Sequences of equal length.
@@ -50,7 +50,15 @@ pub(super) fn decoder_layer(llm: &LlmConfig, tokens: Tokens, formats: Formats) -
     let keys = (llm.num_key_value_heads * llm.head_dim()) as u64;
     let values = |width: u64, bytes: u64| Blocks::one(tokens.all() * width * bytes);
 
-    // Two norms: the f32 input, the normalised and the scaled values.
+    if formats.kernels == Kernels::Loops {
+        // Two norms and what they give; queries and keys before and after rotation, values, what enters the output map;
+        // gate, up, and what enters the down map.
+        let kept = values(hidden, 4) * 4
+            + (values(queries, 4) + values(keys, 4)) * 3
+            + values(inner, 4) * 3;
+        return LayerMemory { kept, backward: values(inner, 4) * 3 + values(hidden, 4) * 2 };
+    }
+    // Of each norm: the f32 input, the normalised and the scaled values.
     let norm = values(hidden, 4) + values(hidden, activation) * 2;
     // Scaled and rotated queries, rotated keys, values, and what enters the output map.
     let attention = (values(queries, activation) + values(keys, activation)) * 2;
@@ -79,7 +87,7 @@ struct Scores {
 
 fn scores(llm: &LlmConfig, tokens: Tokens, formats: Formats) -> Scores {
     let heads = llm.num_attention_heads as u64;
-    if !formats.keeps_scores {
+    if formats.kernels == Kernels::Fused {
         // A fused kernel keeps the logarithm of each row's sum.
         let sums = Blocks::one(4 * heads * tokens.all());
         return Scores {

@@ -15,7 +15,7 @@ use crate::tune::{Part, tuned};
 
 /// Gradients of the logits while the loss goes back: of log-softmax, of its shift and of its sum.
 const LOGIT_GRADIENTS: u64 = 3;
-/// New tensors while AdamW moves one: its mean, its mean square, and its weight.
+/// New tensors while AdamW moves one, unless it does so in place: its mean, its mean square, and its weight.
 const UPDATE_COPIES: u64 = 3;
 /// Copies of the embeddings' gradient while those of its two uses, lookup and head, become one.
 const COLLECT_COPIES: u64 = 2;
@@ -35,12 +35,23 @@ const DECODING_THREAD: u64 = 3 << 20;
 pub struct Formats {
     /// Bytes of an activation.
     pub activation: u64,
-    /// Whether attention keeps its scores (no fused backward on the device).
-    pub keeps_scores: bool,
+    /// How the device does its layers.
+    pub kernels: Kernels,
     /// The process on whose heap tensors lie; none on a GPU.
     pub process: Option<Process>,
     /// Whether gradients of several micro-steps are summed, so that two sets exist together.
     pub accumulates: bool,
+}
+
+/// How a device does what a decoder layer consists of (`xcomp_model::ops`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernels {
+    /// In loops that keep nothing but their inputs: f32 on a CPU.
+    Loops,
+    /// In tensor operations, attention with all its scores: below f32 on a CPU.
+    Scores,
+    /// In tensor operations, attention fused: a GPU.
+    Fused,
 }
 
 /// A process that trains on a CPU.
@@ -260,7 +271,9 @@ impl<'a> Step<'a> {
 
     fn update(&self) -> Parts {
         let largest = self.tuned.iter().max_by_key(|tensor| tensor.count());
-        let work = largest.map(block).unwrap_or_default() * UPDATE_COPIES;
+        let in_place = self.formats.kernels == Kernels::Loops;
+        let copies = if in_place { 0 } else { UPDATE_COPIES };
+        let work = largest.map(block).unwrap_or_default() * copies;
         Parts { moment: Moment::Update, gradients: self.held.tuned_weights, work, ..self.held }
     }
 
