@@ -3,7 +3,7 @@
 CARGO := cargo
 XCOMP := target/release/xcomp
 
-.PHONY: demo build test torture check bench-data interop smollm2 native
+.PHONY: demo build test torture check bench-data bench-cpu gpu-check interop smollm2 native
 
 demo: build
 	$(XCOMP) demo
@@ -29,6 +29,15 @@ ROUNDS ?= 3
 bench-data: native
 	$(CARGO) build --release --workspace --example bench_data
 	scripts/bench-data.py $${CARGO_TARGET_DIR:-target}/release/examples/bench_data $(MEDIA) $(ROUNDS)
+
+# A training step on the processor beside the same step in PyTorch (in a virtual environment of its own), interleaved.
+BASELINE ?= ../shared/perf/torch_baseline.py
+bench-cpu: build
+	scripts/bench-cpu.py $${CARGO_TARGET_DIR:-target}/release/xcomp --baseline $(BASELINE) --rounds $${ROUNDS:-5}
+
+# What only a GPU can show: parity, seconds of a step, the loss curve. `scripts/gpu-check.sh --dry-run` runs its parts on the processor.
+gpu-check: native
+	scripts/gpu-check.sh --baseline $(BASELINE)
 
 # Exports of a tiny tuned model, loaded by transformers, the safetensors package and candle.
 interop: native

@@ -12,6 +12,7 @@ mod golden;
 mod llm;
 mod material;
 mod module;
+mod parity;
 #[cfg(feature = "video")]
 mod tiny;
 
@@ -24,5 +25,6 @@ pub use golden::{Case, HostData, HostTensor, case, cases, golden_roots};
 pub use llm::{case_schedule, compare_gradients, compare_hidden, prompts};
 pub use material::{kills, media_root, shared_root, skipped};
 pub use module::{gradients, host, load_case, weights};
+pub use parity::{Precision, assert_parity, chosen_device};
 #[cfg(feature = "video")]
 pub use tiny::Tiny;

@@ -11,8 +11,9 @@ use xcomp_model::rope::Rope;
 use xcomp_model::schedule::{CompressionPlan, KeepRule, Schedule};
 use xcomp_model::splice::{Prompt, splice};
 use xcomp_tests::{
-    Case, Tolerance, assert_close, assert_grad_close, assert_scalar, case_schedule, cases,
-    compare_gradients, compare_hidden, gradients, load_case, prompts,
+    Case, Precision, Tolerance, assert_close, assert_grad_close, assert_parity, assert_scalar,
+    case_schedule, cases, chosen_device, compare_gradients, compare_hidden, gradients, load_case,
+    prompts,
 };
 
 /// Pins: half-up rounding, the printed ceiling of Eq. 1, the greedy lists of the uniform rule, the suffix positions.
@@ -101,6 +102,43 @@ fn f_compressed_decoder() {
                 .unwrap();
         run(&case, &config, &plan, tokens_per_frame);
     }
+}
+
+/// Pins: kinds e and f on the device of `XCOMP_TEST_DEVICE`, in f32 and with bf16 activations.
+#[test]
+fn ef_on_the_chosen_device() {
+    for case in cases("e_plain").into_iter().chain(cases("f_")) {
+        for precision in Precision::ALL {
+            on_device(&case, precision);
+        }
+    }
+}
+
+fn on_device(case: &Case, precision: Precision) {
+    let (choice, device) = chosen_device();
+    let config = config(case);
+    let layers = config.num_hidden_layers;
+    let plain = case.name.starts_with("e_plain");
+    let tokens = if plain { 1 } else { case.count("/config/tokens_per_frame") };
+    let (schedule, keep) =
+        if plain { (Schedule::None, KeepRule::Suffix) } else { case_schedule(case, layers) };
+    let plan = CompressionPlan::new(&schedule, keep, tokens, layers).unwrap();
+    let llm = load_case(Qwen2ForCausalLm::new(&config, &device.clone().autodiff()), case, "w.");
+    let prompts = prompts(case);
+    let names = (0..prompts.len()).map(|b| format!("visual.{b}"));
+    let visual = names
+        .map(|name| case.has(&name).then(|| case.burn::<2>(&name, &device.clone().autodiff())))
+        .collect();
+
+    let (x, layout) = splice(&llm.model.embed_tokens, &prompts, visual, tokens);
+    let (hidden, layout) = llm.model.forward(x.cast(precision.dtype()), layout, &plan);
+    let labels: Vec<_> = prompts.iter().map(Prompt::supervision).collect();
+    let rows = SupervisedRows::new(&labels, &layout);
+    let loss =
+        weighted_loss(&llm, hidden, &rows, LossNorm::Token) / rows.weight(LossNorm::Token) as f64;
+    let value = f64::from(loss.clone().into_scalar::<f32>());
+    let grads = GradientsParams::from_grads(loss.backward(), &llm);
+    assert_parity(case, (choice, precision), value, &gradients(&llm, &grads));
 }
 
 fn run(case: &Case, config: &LlmConfig, plan: &CompressionPlan, tokens_per_frame: usize) {

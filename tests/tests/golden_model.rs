@@ -1,5 +1,7 @@
 //! Kind g: the whole model from raw frames to gradients, against the official code.
 
+use std::collections::BTreeMap;
+
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, FloatDType, Tensor};
@@ -10,8 +12,9 @@ use xcomp_model::loss::{LossNorm, weighted_loss};
 use xcomp_model::schedule::CompressionPlan;
 use xcomp_model::vlm::{Vlm, supervised};
 use xcomp_tests::{
-    Case, Tolerance, assert_close, assert_scalar, case_schedule, cases, compare_gradients,
-    compare_hidden, gradients, load_case, prompts,
+    Case, HostTensor, Precision, Tolerance, assert_close, assert_parity, assert_scalar,
+    case_schedule, cases, chosen_device, compare_gradients, compare_hidden, gradients, load_case,
+    prompts,
 };
 
 /// Pins: clip cutting, normalisation, tower, merging, projector, splice, LP-Comp, loss; the frozen tower gets no gradient.
@@ -23,9 +26,9 @@ fn g_whole_model() {
 }
 
 /// The case's model, its tower frozen.
-fn load(case: &Case) -> (Vlm, ModelConfig) {
+fn load(case: &Case, device: &Device) -> (Vlm, ModelConfig) {
     let config = ModelConfig::from_hf(&hf_config(case)).expect("the case's sizes");
-    let vlm = Vlm::new(&config, &Device::flex().autodiff());
+    let vlm = Vlm::new(&config, &device.clone().autodiff());
     let vlm = Vlm {
         llm: load_case(vlm.llm, case, "w."),
         projector: load_case(vlm.projector, case, "w.model.mm_projector."),
@@ -53,7 +56,7 @@ fn plan(case: &Case, config: &ModelConfig) -> CompressionPlan {
 
 fn whole_model(case: &Case) {
     let device = Device::flex().autodiff();
-    let (vlm, config) = load(case);
+    let (vlm, config) = load(case, &device.clone().inner());
     let clips = clips(case, &config);
     let features = vlm.vision.forward(clips.pixels(0, clips.count, &device.clone().inner()));
     assert_close(
@@ -95,19 +98,15 @@ fn whole_model(case: &Case) {
 
     let grads = GradientsParams::from_grads(loss.backward(), &vlm);
     assert!(gradients(&vlm.vision, &grads).is_empty(), "the tower is frozen");
-    let mut got = gradients(&vlm.llm, &grads);
-    for (name, grad) in gradients(&vlm.projector, &grads) {
-        got.insert(format!("model.mm_projector.{name}"), grad);
-    }
-    compare_gradients(case, &got);
+    compare_gradients(case, &named_gradients(&vlm, &grads));
 }
 
 /// With bf16 activations over f32 weights the loss stays within bf16's rounding, and gradients come back in f32.
 #[test]
 fn g_bf16_activations_over_f32_weights() {
     for case in cases("g_e2e") {
-        let (vlm, config) = load(&case);
         let device = Device::flex();
+        let (vlm, config) = load(&case, &device);
         let encoding = Encoding { dtype: FloatDType::BF16, ..Encoding::default() };
         let merged = vlm.encode(&clips(&case, &config), &device, encoding);
         let plan = plan(&case, &config);
@@ -120,6 +119,40 @@ fn g_bf16_activations_over_f32_weights() {
         let weight = &vlm.llm.model.layers[0].mlp.up_proj.weight;
         assert_eq!(grads.get::<2>(weight.id).expect("a gradient").dtype(), DType::F32);
     }
+}
+
+/// Pins: kind g on the device of `XCOMP_TEST_DEVICE`, in f32 and with bf16 activations.
+#[test]
+fn g_on_the_chosen_device() {
+    let (choice, device) = chosen_device();
+    for case in cases("g_e2e") {
+        let (vlm, config) = load(&case, &device);
+        for precision in Precision::ALL {
+            let dtype = match precision {
+                Precision::F32 => FloatDType::F32,
+                Precision::Bf16 => FloatDType::BF16,
+            };
+            let encoding = Encoding { dtype, ..Encoding::default() };
+            let merged = vlm.encode(&clips(&case, &config), &device, encoding);
+            let plan = plan(&case, &config);
+            let (sum, weight) =
+                vlm.loss(&prompts(&case), vec![Some(merged)], &plan, LossNorm::Token);
+            let loss = sum / weight as f64;
+            let value = f64::from(loss.clone().into_scalar::<f32>());
+            let grads = GradientsParams::from_grads(loss.backward(), &vlm);
+            let found = named_gradients(&vlm, &grads);
+            assert_parity(&case, (choice, precision), value, &found);
+        }
+    }
+}
+
+/// Gradients of the trained parts by checkpoint name.
+fn named_gradients(vlm: &Vlm, grads: &GradientsParams) -> BTreeMap<String, HostTensor> {
+    let mut found = gradients(&vlm.llm, grads);
+    for (name, grad) in gradients(&vlm.projector, grads) {
+        found.insert(format!("model.mm_projector.{name}"), grad);
+    }
+    found
 }
 
 /// The sizes of a case as a `config.json` would state them.
