@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use xcomp_tests::Tiny;
+use serde_json::Value;
+use xcomp_tests::{Tiny, TinyRun};
 
 fn xcomp(arguments: &[&str]) -> Output {
     let program = env!("CARGO_BIN_EXE_xcomp-under-test");
@@ -193,4 +194,37 @@ fn damaged_base_weights_are_named() {
     train(1, &["shape", "48"]);
     tiny.write("config.json", &config);
     train(0, &["6 steps"]);
+}
+
+/// Steps of the recipe's shapes need no data; behind kept features there is no tower, without compression there is more to do.
+#[test]
+fn bench_times_steps_with_and_without_the_tower() {
+    let run = TinyRun::new();
+    let bench = |more: &[&str]| {
+        let sizes = ["data.expected_text_tokens=20", "data.expected_supervised_tokens=5"];
+        let mut arguments = vec!["bench", "recipe.toml", "--steps", "1", "--warmup", "0"];
+        arguments.extend(["--device", "cpu", "--format", "json"]);
+        arguments.extend(sizes.iter().flat_map(|size| ["--set", size]));
+        run.run(env!("CARGO_BIN_EXE_xcomp-under-test"), &[&arguments, more].concat())
+    };
+    let rows = |more: &[&str]| {
+        let ended = bench(more);
+        assert_eq!(ended.code, 0, "{ended:?}");
+        let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+        report["rows"].as_array().unwrap().clone()
+    };
+    let whole = rows(&["--frames", "8,16"]);
+    assert_eq!((whole.len(), &whole[1]["tokens_in"]), (2, &(16 * 16 + 20).into()));
+    let cached = &rows(&["--frames", "16", "--cached"])[0];
+    let plain = &rows(&["--frames", "16", "--no-compression"])[0];
+    let number = |row: &Value, key: &str| row.pointer(key).unwrap().as_f64().unwrap();
+    let tower = |row: &Value| number(row, "/parts/vision_s") + number(row, "/parts/merge_s");
+    assert!(tower(&whole[1]) > 0.0 && tower(plain) > 0.0 && tower(cached) <= 0.0);
+    let flops = |row: &Value| number(row, "/model_flops");
+    assert!(flops(cached) < flops(&whole[1]) && flops(&whole[1]) < flops(plain));
+    assert!(number(cached, "/loss").is_finite() && number(cached, "/step_s/median") > 0.0);
+
+    let odd = bench(&["--frames", "7"]);
+    assert_eq!(odd.code, 2);
+    assert!(odd.stderr.contains("7 frames do not make whole clips of 8"), "{odd:?}");
 }
