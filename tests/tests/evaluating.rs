@@ -103,6 +103,14 @@ fn a_recipe_states_its_evaluation() {
     let refused = run.run(XCOMP, &[&["eval"], &by_argument[..]].concat());
     assert!(refused.stderr.contains("`options`"), "{refused:?}");
 
+    // Kept features change no answer, and are made once.
+    let cache = ["--set", "data.feature_cache=features"];
+    let kept = || std::fs::metadata(run.path("base/features/000000.features")).unwrap().len();
+    assert_eq!(eval(&[&["base", "--out", "filling"], &cache[..]].concat()), of_run);
+    let bytes = kept();
+    assert_eq!(eval(&[&["base", "--out", "behind"], &cache[..]].concat()), of_run);
+    assert!(bytes > 0 && kept() == bytes, "{bytes} {}", kept());
+
     let unnamed = run.run(XCOMP, &["eval", "recipe.toml", "--out", "x"]);
     assert_eq!(unnamed.code, 2);
     assert!(unnamed.stderr.contains("states no [eval] checkpoint"), "{unnamed:?}");

@@ -41,7 +41,7 @@ pub use features::{Encoder, FeatureCache, FeatureSlot, FeatureValues, Features};
 pub use frames::{Choice, FrameOptions, FrameRule, TimeMessage};
 pub use index_cache::IndexCache;
 pub use limits::{Limits, Watch};
-pub use load::{LoadOptions, load_example, load_media};
+pub use load::{LoadOptions, load_example, load_kept_media, load_media};
 pub use mixture::{Dataset, Mixture, MixtureOptions, ReadType};
 pub use mt19937::PythonRandom;
 pub use report::{LintOptions, StatsOptions, lint, show, stats};

@@ -71,11 +71,34 @@ pub fn load_media(
     options: &FrameOptions,
     limits: &Limits,
 ) -> Result<(Frames, Choice, Media), DataError> {
-    let media = if read_type.is_none() && is_picture(path) { Media::Image } else { Media::Video };
+    let media = media_of(path, read_type);
     let source = Source { media, paths: vec![path.to_owned()], read_type, part: None };
     let watch = Watch::start(limits, &Arc::new(AtomicBool::new(false)));
     let (frames, choice) = read_frames(&source, options, None, watch, &mut |_| ())?;
     Ok((frames, choice, media))
+}
+
+/// As [`load_media`], or the features of its frames where they are kept.
+///
+/// # Errors
+/// As [`load_media`].
+pub fn load_kept_media(
+    path: &Path,
+    read_type: Option<ReadType>,
+    options: &FrameOptions,
+    limits: &Limits,
+    features: &Arc<FeatureCache>,
+) -> Result<(Visual, Choice, Media), DataError> {
+    let media = media_of(path, read_type);
+    let source = Source { media, paths: vec![path.to_owned()], read_type, part: None };
+    let watch = Watch::start(limits, &Arc::new(AtomicBool::new(false)));
+    let kept = Kept { features: Some(features), scans: None };
+    let (visual, choice) = read_visual(&source, options, kept, watch, &mut |_| ())?;
+    Ok((visual, choice, media))
+}
+
+fn media_of(path: &Path, read_type: Option<ReadType>) -> Media {
+    if read_type.is_none() && is_picture(path) { Media::Image } else { Media::Video }
 }
 
 /// Whether a file's suffix is that of a still picture.
@@ -94,7 +117,8 @@ pub(crate) fn load_gated(
 ) -> Result<Example, DataError> {
     check_tags(record)?;
     let source = Source::of(record);
-    let (visual, choice) = read_visual(&source, options, watch, gate)?;
+    let kept = Kept { features: options.features.as_ref(), scans: options.index_cache.as_ref() };
+    let (visual, choice) = read_visual(&source, &options.frames, kept, watch, gate)?;
     let message = match record.media {
         Media::Image => String::new(),
         Media::Video => choice.message(options.frames.time_message),
@@ -114,23 +138,30 @@ pub(crate) fn load_gated(
     })
 }
 
+/// What is kept of media.
+#[derive(Clone, Copy)]
+struct Kept<'a> {
+    features: Option<&'a Arc<FeatureCache>>,
+    scans: Option<&'a IndexCache>,
+}
+
 /// The features of a source where they are kept, else its pictures.
 fn read_visual(
     source: &Source,
-    options: &LoadOptions,
+    options: &FrameOptions,
+    kept: Kept,
     watch: Watch,
     gate: &mut dyn FnMut(usize),
 ) -> Result<(Visual, Choice), DataError> {
-    let key = match &options.features {
-        Some(cache) => match cache.find(source, &options.frames, gate) {
+    let key = match kept.features {
+        Some(cache) => match cache.find(source, options, gate) {
             Found::Features(features, choice) => return Ok((Visual::Features(features), choice)),
             Found::Nothing(key) => key,
         },
         None => None,
     };
-    let (frames, choice) =
-        read_frames(source, &options.frames, options.index_cache.as_ref(), watch, gate)?;
-    let slot = options.features.as_ref().zip(key).map(|(cache, key)| cache.slot(key, &choice));
+    let (frames, choice) = read_frames(source, options, kept.scans, watch, gate)?;
+    let slot = kept.features.zip(key).map(|(cache, key)| cache.slot(key, &choice));
     Ok((Visual::Frames(frames, slot), choice))
 }
 

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use serde_json::Value;
 use xcomp_data::{
-    Choice, FrameOptions, FrameRule, Frames, Limits, Media, TimeMessage, Tokenizer, render_question,
+    Choice, FeatureCache, Features, FrameOptions, FrameRule, Frames, Limits, Media, TimeMessage,
+    Tokenizer, render_question,
 };
 use xcomp_model::config::ModelConfig;
 use xcomp_model::frames::{Clips, Encoding};
@@ -20,10 +21,12 @@ use xcomp_model::schedule::CompressionPlan;
 use xcomp_model::splice::Prompt;
 use xcomp_model::vlm::Vlm;
 
+use self::clips::HeldClips;
 use self::ending::{GrowingText, stop_tokens};
 use crate::error::Error;
+use crate::features::{Stored, Tower, to_device};
 use crate::plan::compression_plan;
-use crate::recipe::tables::{CompressionTable, ScheduleKind};
+use crate::recipe::tables::{CompressionTable, DataTable, ScheduleKind};
 
 /// The block of an exported `config.json` that states how the model was tuned to compress.
 ///
@@ -136,6 +139,28 @@ impl Answerer {
             rule: FrameRule::Inference,
             ..FrameOptions::default()
         }
+    }
+
+    /// The cache that the table names for this model's tower, if it names one; features are kept as they are.
+    ///
+    /// # Errors
+    /// If its folder cannot be used.
+    pub fn feature_cache(&self, data: &DataTable) -> Result<Option<Arc<FeatureCache>>, Error> {
+        let (encoding, stored) = (Encoding::default(), Stored::F32);
+        let (model, config, device) = (&self.model, &self.config, &self.device);
+        Tower { model, config, encoding, stored, device }.open_cache(data)
+    }
+
+    /// Kept features of so many frames, clip by clip.
+    pub(crate) fn held(&self, features: Features, frames: usize) -> HeldClips {
+        let merged = to_device(features, Encoding::default().dtype, &self.device);
+        let clips = merged.dims()[0];
+        let length = frames / clips;
+        let clip = |at: usize| {
+            let numbers: Vec<usize> = (at * length..(at + 1) * length).collect();
+            (numbers, merged.clone().slice_dim(0, at..=at))
+        };
+        (0..clips).map(clip).collect()
     }
 
     /// Runs the tower over frames.

@@ -14,14 +14,16 @@ use burn::tensor::{Device, Tensor};
 use sha2::{Digest, Sha256};
 use xcomp_data::features::store::StoreOptions;
 use xcomp_data::{Encoder, FeatureCache};
+use xcomp_model::config::ModelConfig;
 use xcomp_model::encoder_code::{ENCODER_CODE, burn_version};
-use xcomp_model::frames::{PIXEL_MEAN, PIXEL_STD};
+use xcomp_model::frames::{Encoding, PIXEL_MEAN, PIXEL_STD};
 use xcomp_model::vlm::Vlm;
 
 use crate::collate::Seen;
 use crate::error::Error;
 use crate::named::{Look, Named};
 use crate::plan::{GIB, Plan};
+use crate::recipe::tables::DataTable;
 use crate::trainer::micro::encoding;
 use crate::tune::Part;
 pub(crate) use format::{Stored, to_device, to_host};
@@ -54,37 +56,53 @@ pub fn open_cache(
     model: &Vlm,
     device: &Device,
 ) -> Result<Option<Arc<FeatureCache>>, Error> {
-    let data = &plan.recipe.data;
-    if data.feature_cache.is_empty() {
-        return Ok(None);
-    }
-    let encoder = encoder(plan, model, device);
-    let max_bytes = (data.feature_cache_gib * GIB) as u64;
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "which files were used last decides what is evicted, no number"
-    )]
-    let options = StoreOptions { max_bytes, now: std::time::SystemTime::now() };
-    let cache = FeatureCache::open(Path::new(&data.feature_cache), options, &encoder)?;
-    Ok(Some(Arc::new(cache)))
+    let (encoding, stored) = (encoding(plan), Stored::of(plan));
+    let tower = Tower { model, config: &plan.config, encoding, stored, device };
+    tower.open_cache(&plan.recipe.data)
 }
 
-/// All that decides the features of given frames.
-fn encoder(plan: &Plan, model: &Vlm, device: &Device) -> Encoder {
-    let (vision, projector) = (&plan.config.vision, &plan.config.projector);
-    let merge = (projector.tokens_per_frame, projector.merge_heads);
-    let settings = format!(
-        "{vision:?} {merge:?} {PIXEL_MEAN:?} {PIXEL_STD:?} {:?} {:?} {}",
-        encoding(plan),
-        Stored::of(plan),
-        kind(device)
-    );
-    let code = ENCODER_CODE
-        .iter()
-        .fold(Encoder::default(), |encoder, (name, text)| encoder.with(name, text.as_bytes()));
-    code.with("burn", burn_version().as_bytes())
-        .with("settings", settings.as_bytes())
-        .with("weights", &vision_hash(model))
+/// A tower, and how it is run.
+pub(crate) struct Tower<'a> {
+    pub(crate) model: &'a Vlm,
+    pub(crate) config: &'a ModelConfig,
+    pub(crate) encoding: Encoding,
+    pub(crate) stored: Stored,
+    pub(crate) device: &'a Device,
+}
+
+impl Tower<'_> {
+    /// The cache that the table names, if it names one.
+    pub(crate) fn open_cache(&self, data: &DataTable) -> Result<Option<Arc<FeatureCache>>, Error> {
+        if data.feature_cache.is_empty() {
+            return Ok(None);
+        }
+        let max_bytes = (data.feature_cache_gib * GIB) as u64;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "which files were used last decides what is evicted, no number"
+        )]
+        let options = StoreOptions { max_bytes, now: std::time::SystemTime::now() };
+        let cache = FeatureCache::open(Path::new(&data.feature_cache), options, &self.encoder())?;
+        Ok(Some(Arc::new(cache)))
+    }
+
+    /// All that decides the features of given frames.
+    fn encoder(&self) -> Encoder {
+        let (vision, projector) = (&self.config.vision, &self.config.projector);
+        let merge = (projector.tokens_per_frame, projector.merge_heads);
+        let settings = format!(
+            "{vision:?} {merge:?} {PIXEL_MEAN:?} {PIXEL_STD:?} {:?} {:?} {}",
+            self.encoding,
+            self.stored,
+            kind(self.device)
+        );
+        let code = ENCODER_CODE
+            .iter()
+            .fold(Encoder::default(), |encoder, (name, text)| encoder.with(name, text.as_bytes()));
+        code.with("burn", burn_version().as_bytes())
+            .with("settings", settings.as_bytes())
+            .with("weights", &vision_hash(self.model))
+    }
 }
 
 /// The kind of a device: another one rounds in another way.

@@ -75,6 +75,9 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
         Answerer::open_with_clips(&folder, args.asking.clip_frames(), &open(args.device)?)?;
     let ask = args.settings(&eval, benchmark, answerer.config().vision.clip_frames)?;
     let mut responder = ModelResponder::new(answerer, &folder, ask)?;
+    if let Some(recipe) = args.recipe()? {
+        responder = responder.keeping(&recipe.data)?;
+    }
 
     let total = questions.len();
     let mut right = 0.0;
@@ -119,15 +122,20 @@ impl EvalArgs {
         Ok(eval)
     }
 
+    /// The subject, or what it was trained by; an exported folder has none.
+    fn recipe(&self) -> Result<Option<Recipe>, Error> {
+        let lock = self.subject.join(LOCK);
+        let file = if self.subject.is_file() { &self.subject } else { &lock };
+        Ok(file.is_file().then(|| Recipe::load(file, &self.set)).transpose()?)
+    }
+
     /// What the subject itself says.
     fn stated(&self) -> Result<EvalTable, Error> {
-        if self.subject.is_file() {
-            return Ok(Recipe::load(&self.subject, &self.set)?.eval);
-        }
         let checkpoint = self.subject.to_string_lossy().into_owned();
-        let lock = self.subject.join(LOCK);
-        if lock.is_file() {
-            return Ok(EvalTable { checkpoint, ..Recipe::load(&lock, &self.set)?.eval });
+        match self.recipe()? {
+            Some(recipe) if self.subject.is_file() => return Ok(recipe.eval),
+            Some(recipe) => return Ok(EvalTable { checkpoint, ..recipe.eval }),
+            None => (),
         }
         if !self.set.is_empty() {
             let message = "an exported folder has no recipe, so --set has nothing to override";

@@ -3,7 +3,12 @@
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use xcomp_data::{Choice, Frames, Media, ReadType, TimeMessage, load_media};
+use std::sync::Arc;
+
+use xcomp_data::{
+    Choice, FeatureCache, FeatureSlot, Frames, Media, ReadType, TimeMessage, Visual,
+    load_kept_media, load_media,
+};
 
 use super::question::Question;
 use super::responses::{Responder, Response};
@@ -11,8 +16,9 @@ use crate::answer::clips::{EncodedClips, HeldClips};
 use crate::answer::select::{SelectOptions, Selection};
 use crate::answer::{AnswerOptions, Answerer, Seen, patient_limits};
 use crate::error::Error;
+use crate::features::{Stored, to_host};
 use crate::files::{entries, size_and_sha256};
-use crate::recipe::tables::AnswerBy;
+use crate::recipe::tables::{AnswerBy, DataTable};
 
 /// Endings that are tried where a benchmark names a video without one.
 const ENDINGS: [&str; 6] = ["mp4", "mkv", "webm", "avi", "mov", "gif"];
@@ -37,6 +43,7 @@ pub struct ModelResponder {
     answerer: Answerer,
     weights: String,
     ask: AskSettings,
+    features: Option<Arc<FeatureCache>>,
     last: Option<(String, Video)>,
 }
 
@@ -58,15 +65,61 @@ impl ModelResponder {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             weights += &[&name, " ", &size_and_sha256(&path)?.1, "\n"].concat();
         }
-        Ok(Self { answerer, weights, ask, last: None })
+        Ok(Self { answerer, weights, ask, features: None, last: None })
+    }
+
+    /// Takes features of videos from the cache that the table names, and keeps new ones there; answers stay the same.
+    ///
+    /// Frames that a question chooses are cut into other clips each time: then nothing is kept.
+    ///
+    /// # Errors
+    /// If the cache cannot be opened.
+    pub fn keeping(self, data: &DataTable) -> Result<Self, Error> {
+        let features = match self.ask.select {
+            None => self.answerer.feature_cache(data)?,
+            Some(_) => None,
+        };
+        Ok(Self { features, ..self })
     }
 
     fn load(&self, name: &str) -> Result<Video, Error> {
         let path = find(&self.ask.videos, name)?;
         let options = self.answerer.frame_options(self.ask.frames.clone());
         let read_type = path.is_dir().then_some(ReadType::Img);
-        let (frames, choice, media) = load_media(&path, read_type, &options, &patient_limits())?;
-        Ok(Video { frames, choice, media, held: HeldClips::new() })
+        let limits = patient_limits();
+        let Some(features) = &self.features else {
+            let (frames, choice, media) = load_media(&path, read_type, &options, &limits)?;
+            return Ok(Video { frames, choice, media, held: HeldClips::new() });
+        };
+        let (visual, choice, media) =
+            load_kept_media(&path, read_type, &options, &limits, features)?;
+        let (count, size) = (choice.indices.len(), options.image_size);
+        let (frames, held) = match visual {
+            // The held clips are all that is asked for: no pixel is looked at.
+            Visual::Features(features) => {
+                (Frames { pixels: vec![], count, size }, self.answerer.held(features, count))
+            }
+            Visual::Frames(frames, slot) => {
+                let held = self.fill(&frames, &choice, media, slot)?;
+                (frames, held)
+            }
+        };
+        Ok(Video { frames, choice, media, held })
+    }
+
+    /// Keeps the features of frames that have just been read.
+    fn fill(
+        &self,
+        frames: &Frames,
+        choice: &Choice,
+        media: Media,
+        slot: Option<FeatureSlot>,
+    ) -> Result<HeldClips, Error> {
+        let Some(slot) = slot else { return Ok(HeldClips::new()) };
+        let seen = self.answerer.see(frames.clone(), choice, media)?;
+        let features = to_host(&seen.merged, Stored::F32);
+        slot.fill(&features);
+        Ok(self.answerer.held(features, frames.count))
     }
 
     /// What the model sees of a video when it is asked this.
@@ -77,7 +130,11 @@ impl ModelResponder {
         };
         let all = Selection { frames: (0..video.frames.count).collect(), scores: vec![] };
         if video.media == Media::Image {
-            return Ok((self.answerer.see(video.frames.clone(), &video.choice, video.media)?, all));
+            let seen = match video.held.get(&all.frames) {
+                Some(merged) => Seen { merged: merged.clone(), message },
+                None => self.answerer.see(video.frames.clone(), &video.choice, video.media)?,
+            };
+            return Ok((seen, all));
         }
         let held = std::mem::take(&mut video.held);
         let mut clips = EncodedClips::go_on(&self.answerer, &video.frames, held);

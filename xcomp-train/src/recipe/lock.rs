@@ -7,7 +7,7 @@ use super::{KEYS, Origin, Recipe};
 /// Keys that hold paths: absolute in the lock, which lies elsewhere than the recipe.
 const PATHS: &[(&str, &[&str])] = &[
     ("model", &["checkpoint", "config", "tokenizer"]),
-    ("data", &["mixture"]),
+    ("data", &["mixture", "feature_cache"]),
     ("eval", &["checkpoint", "questions", "videos", "subtitles"]),
 ];
 
