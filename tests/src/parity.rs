@@ -31,12 +31,13 @@ impl Precision {
 
     /// Largest relative difference of the loss, and of all gradients together in the L2 norm.
     ///
-    /// The first row holds for products of f32, also where a device rounds their factors to 11 bits; the second follows from
-    /// the 8 bits of bf16, of which each of some ten layers loses half a last one.
-    fn bounds(self) -> (f64, f64) {
-        match self {
-            Self::F32 => (1e-3, 5e-3),
-            Self::Bf16 => (2e-2, 1e-1),
+    /// f32 leaves room for devices that round the factors of products to 11 bits. With bf16 a processor is up to 3e-2 off
+    /// in the decoder's gradients, and 1.1e-1 behind a tower in bf16, whose rounding also moves which tokens are merged.
+    fn bounds(self, with_tower: bool) -> (f64, f64) {
+        match (self, with_tower) {
+            (Self::F32, _) => (1e-3, 5e-3),
+            (Self::Bf16, false) => (2e-2, 6e-2),
+            (Self::Bf16, true) => (2e-2, 2e-1),
         }
     }
 }
@@ -67,12 +68,13 @@ pub fn assert_parity(
 ) {
     let want = case.number("/expect/loss");
     let loss_off = (loss - want).abs() / want.abs();
-    let gradients_off = distance(case, gradients);
+    // Some cases have gradients of visual features alone, which other tests compare.
+    let gradients_off = distance(case, gradients).unwrap_or(0.0);
     let name = &case.name;
     println!(
         "PARITY {device} {precision:?} {name}: loss {loss_off:.1e}, gradients {gradients_off:.1e}"
     );
-    let (loss_bound, gradients_bound) = precision.bounds();
+    let (loss_bound, gradients_bound) = precision.bounds(case.has("frames_u8"));
     // A number that is not finite is not below a bound.
     assert!(
         loss_off < loss_bound && gradients_off < gradients_bound,
@@ -81,8 +83,8 @@ pub fn assert_parity(
     );
 }
 
-/// `|got - want| / |want|` in the L2 norm over all gradients of parameters.
-fn distance(case: &Case, got: &BTreeMap<String, HostTensor>) -> f64 {
+/// `|got - want| / |want|` in the L2 norm over all gradients of parameters; `None` if the case has none.
+fn distance(case: &Case, got: &BTreeMap<String, HostTensor>) -> Option<f64> {
     let (mut off, mut all) = (0.0, 0.0);
     for (name, want) in case.under("grad.").filter(|(name, _)| !name.starts_with("visual.")) {
         let found =
@@ -93,5 +95,5 @@ fn distance(case: &Case, got: &BTreeMap<String, HostTensor>) -> f64 {
             all += f64::from(*want).powi(2);
         }
     }
-    (off / all).sqrt()
+    (all > 0.0).then(|| f64::sqrt(off / all))
 }

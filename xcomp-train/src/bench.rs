@@ -165,3 +165,8 @@ impl Bench<'_> {
 fn peak_gib() -> f64 {
     peak_rss_bytes() as f64 / GIB
 }
+
+/// What the allocator of a device with memory of its own has taken so far; it gives nothing back between steps.
+fn device_gib(device: &Device) -> Option<f64> {
+    device.memory_pool_usage().map(|usage| usage.bytes_reserved as f64 / GIB)
+}

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Bench, Parts, peak_gib};
+use super::{Bench, Parts, device_gib, peak_gib};
 use crate::device::Choice;
 use crate::plan::Plan;
 
@@ -77,6 +77,8 @@ pub struct Row {
     pub mfu_pct: Option<f64>,
     /// Peak memory of the process so far, in GiB.
     pub peak_gib: f64,
+    /// Memory that the device's allocator holds, in GiB; none on a processor, which shares that of the process.
+    pub device_gib: Option<f64>,
     /// Loss of the last step.
     pub loss: f64,
 }
@@ -118,6 +120,7 @@ impl Row {
             model_flops,
             mfu_pct: (peak > 0.0).then(|| 100.0 * samples * model_flops / step_s.median / peak),
             peak_gib: peak_gib(),
+            device_gib: device_gib(bench.device),
             loss,
         }
     }
@@ -231,7 +234,7 @@ impl fmt::Display for Row {
             self.frames_per_sec,
             self.tokens_per_sec,
             self.mfu_pct.map_or("-".into(), |mfu| format!("{mfu:.1} %")),
-            self.peak_gib
+            self.device_gib.unwrap_or(self.peak_gib)
         )
     }
 }
