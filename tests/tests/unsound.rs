@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use xcomp_tests::Tiny;
-use xcomp_train::checkpoint::tensors::{HostTensors, read_file, write_file};
+use xcomp_train::checkpoint::tensors::{HostTensor, HostTensors, read_file, write_file};
 use xcomp_train::data::Data;
 use xcomp_train::device::Choice;
 use xcomp_train::error::Error;
@@ -77,7 +77,7 @@ fn fingerprint(folder: &Path) -> BTreeMap<&'static str, String> {
 
 /// Numbers that are not finite.
 fn spoiled_values(tensors: &HostTensors) -> usize {
-    tensors.values().flat_map(|t| t.values()).filter(|value| !value.is_finite()).count()
+    tensors.values().flat_map(HostTensor::values).filter(|value| !value.is_finite()).count()
 }
 
 const READINGS: [[&str; 2]; 3] = [

@@ -68,7 +68,9 @@ pub fn launch(recipe: Recipe, launch: Launch) -> Result<Summary, Error> {
 
     let progress = Progress::new(plan.steps);
     progress.line(&Groups::of(&plan).to_string());
-    tight.iter().for_each(|line| progress.line(line));
+    if let Some(line) = tight {
+        progress.line(&line);
+    }
     let task = Training {
         plan: &plan,
         data: &data,

@@ -238,7 +238,7 @@ impl<'a> Step<'a> {
             frames: self.merged(),
             activations: self.kept_below(self.llm().num_hidden_layers),
             logits: self.logits(),
-            gradients: self.held.gradients + self.gradients(|tensor| is_head(tensor)),
+            gradients: self.held.gradients + self.gradients(is_head),
             ..self.held
         }
     }
