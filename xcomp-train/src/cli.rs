@@ -1,5 +1,6 @@
 //! The command line: verbs, and what they print and exit with.
 
+mod ablate;
 mod ask;
 mod asking;
 mod bench;
@@ -52,6 +53,8 @@ enum Verb {
     Compare(compare::CompareArgs),
     /// Times training steps of a recipe's shapes on made-up samples: random weights, no data.
     Bench(bench::BenchArgs),
+    /// Trains and examines every arm of a sweep, and says which differ.
+    Ablate(ablate::AblateArgs),
     /// Looks at the mixture of a recipe.
     Data(data::DataArgs),
     /// Makes its own small world, tunes a tiny model on it with LP-Comp, and asks it held-out questions.
@@ -108,6 +111,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Replay(args) => replay::run(&args),
         Verb::Compare(args) => compare::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Ablate(args) => ablate::run(&args),
         Verb::Data(args) => data::run(&args),
         #[cfg(feature = "video")]
         Verb::Demo(args) => demo::run(&args),

@@ -3,11 +3,15 @@
 pub mod base;
 pub mod bpe;
 pub mod error;
+pub mod film;
+pub mod mini;
 pub mod question;
 pub mod quiz;
 pub mod random;
 pub mod run;
 pub mod scene;
+pub mod story;
+pub mod story_question;
 pub mod things;
 mod weights;
 pub mod world;

@@ -98,6 +98,26 @@ pub enum Error {
         /// Folder of the run.
         run: PathBuf,
     },
+    /// A sweep that was stopped on request.
+    #[error(
+        "stopped by {why} with {done} of {all} runs finished; the same command goes on from there ({out})"
+    )]
+    SweepStopped {
+        /// What asked for it.
+        why: &'static str,
+        /// Runs with all their examinations.
+        done: usize,
+        /// Runs of the sweep.
+        all: usize,
+        /// Folder of the sweep.
+        out: PathBuf,
+    },
+    /// A sweep some of whose runs failed.
+    #[error("{} runs failed, the report holds the others; see\n  {}", logs.len(), lines(logs))]
+    RunsFailed {
+        /// Their logs.
+        logs: Vec<PathBuf>,
+    },
     /// A checkpoint of a run that differs in what decides its numbers.
     #[error("{path} belongs to another run:\n  {}\nrestore these, or give another --out", differences.join("\n  "))]
     OtherRun {
@@ -150,6 +170,10 @@ pub enum Error {
     },
 }
 
+fn lines(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join("\n  ")
+}
+
 impl Error {
     /// What the process exits with.
     pub fn exit_code(&self) -> u8 {
@@ -167,12 +191,13 @@ impl Error {
             | Error::OutOfData => EXIT_DATA,
             Error::NonFinite { .. } => EXIT_NON_FINITE,
             Error::Memory(_) => EXIT_MEMORY,
-            Error::Stopped { .. } => EXIT_STOPPED,
+            Error::Stopped { .. } | Error::SweepStopped { .. } => EXIT_STOPPED,
             #[cfg(feature = "video")]
             Error::Demo(_) => 1,
             Error::Model(_)
             | Error::File { .. }
             | Error::Checkpoint { .. }
+            | Error::RunsFailed { .. }
             | Error::DiskFull { .. } => 1,
         }
     }

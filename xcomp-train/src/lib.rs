@@ -2,6 +2,7 @@
 //!
 //! The only crate that meets arguments, devices, the clock and the disk layout.
 
+pub mod ablate;
 pub mod answer;
 pub mod bench;
 pub mod checkpoint;

@@ -83,6 +83,17 @@ impl RunDir {
     }
 }
 
+/// Waits until no other process holds the folder: one that was told to end may still be saving.
+///
+/// # Errors
+/// If the lock cannot be asked for.
+pub fn wait_for(path: &Path) -> Result<(), Error> {
+    create_folder(path)?;
+    let file = path.join(".lock");
+    let lock = File::create(&file).map_err(at("cannot create", &file))?;
+    lock.lock().map_err(at("cannot lock", &file))
+}
+
 /// Writes plain data as JSON.
 ///
 /// # Errors

@@ -50,6 +50,12 @@ impl Stop {
         Ok(stop)
     }
 
+    /// The end of standard input asks too: of a process that another one started, and that must not outlive it.
+    pub fn at_end_of_input(&self) {
+        let flag = Arc::clone(&self.signalled);
+        on_end_of_input(move || flag.store(true, Ordering::SeqCst));
+    }
+
     /// Why the loop must stop now, if it must: asked before every micro-step.
     pub fn asked(&self) -> Option<&'static str> {
         if self.signalled.load(Ordering::SeqCst) {
@@ -74,6 +80,14 @@ impl Stop {
     pub fn micro_step_took(&mut self, seconds: f64) {
         self.micro_step_s = self.micro_step_s.max(seconds);
     }
+}
+
+/// Does something once standard input has ended.
+pub fn on_end_of_input(then: impl FnOnce() + Send + 'static) {
+    std::thread::spawn(|| {
+        std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap_or_default();
+        then();
+    });
 }
 
 /// `90`, `45s`, `9m`, `1.5h`.

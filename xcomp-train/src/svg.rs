@@ -1,5 +1,7 @@
 //! Small SVG pictures: a line over time with marks, and a heat map.
 
+pub mod chart;
+
 use std::fmt::Write as _;
 
 const WIDTH: f64 = 960.0;

@@ -5,13 +5,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{Format, print_as};
 use crate::error::Error;
 use crate::eval::responses::Record;
+use crate::eval::results::read_results;
 use crate::eval::statistics::{Comparison, Verdict, compare};
-use crate::files::{at, read_text};
 use crate::metrics::{self, METRICS};
 
 /// The word for the released run's log, which travels with the program.
@@ -40,17 +40,12 @@ struct Report {
     comparison: Comparison,
 }
 
-#[derive(Deserialize)]
-struct Results {
-    logs: Vec<Record>,
-}
-
 pub(super) fn run(args: &CompareArgs) -> Result<(), Error> {
     if args.second == Path::new(REFERENCE) {
         let records = metrics::read(&args.first.join(METRICS))?;
         return print_as(args.format, &crate::compare::compare(records.values()));
     }
-    let (first, second) = (read(&args.first)?, read(&args.second)?);
+    let (first, second) = (read_results(&args.first)?, read_results(&args.second)?);
     let pairs = pairs(args, &first, &second)?;
     let mean = |side: fn(&(&str, f64, f64)) -> f64| {
         pairs.iter().map(side).sum::<f64>() / pairs.len().max(1) as f64
@@ -62,13 +57,6 @@ pub(super) fn run(args: &CompareArgs) -> Result<(), Error> {
         comparison: compare(pairs.iter().copied(), args.seed).ok_or_else(none)?,
     };
     print_as(args.format, &report)
-}
-
-fn read(folder: &Path) -> Result<Vec<Record>, Error> {
-    let path = folder.join("results.json");
-    let results: Results = serde_json::from_str(&read_text(&path)?)
-        .map_err(|error| at("cannot read", &path)(error.into()))?;
-    Ok(results.logs)
 }
 
 /// Video and both scores of each question that counts in both; both must be about the same questions.

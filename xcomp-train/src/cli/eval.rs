@@ -11,15 +11,17 @@ use super::{Format, print_as};
 use crate::answer::Answerer;
 use crate::answer::select::ScoreMode;
 use crate::device::{Choice, open};
-use crate::error::Error;
+use crate::error::{EXIT_STOPPED, Error};
 use crate::eval::model::{AskSettings, ModelResponder};
 use crate::eval::question::{max_new_tokens, read_questions};
 use crate::eval::report::EvalReport;
 use crate::eval::responses::{Record, answer_all};
+use crate::eval::results::RESULTS;
 use crate::export::{export, find_checkpoint};
 use crate::files::write_atomically;
 use crate::recipe::Recipe;
 use crate::recipe::tables::{AnswerBy, Benchmark, EvalTable};
+use crate::stop::on_end_of_input;
 
 /// The resolved recipe in the folder of a run.
 const LOCK: &str = "recipe.lock.toml";
@@ -62,9 +64,15 @@ pub(super) struct EvalArgs {
     /// How the report is printed.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
+    /// Ends when standard input ends, for a program that starts evaluations; exit code 75. Responses so far are kept.
+    #[arg(long)]
+    until_input_ends: bool,
 }
 
 pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
+    if args.until_input_ends {
+        on_end_of_input(|| std::process::exit(EXIT_STOPPED.into()));
+    }
     let eval = args.resolve()?;
     let subtitles = (!eval.subtitles.is_empty()).then(|| Path::new(&eval.subtitles));
     let (benchmark, mut questions) =
@@ -184,5 +192,5 @@ fn exported(folder: &Path) -> Result<PathBuf, Error> {
 fn write_results(out: &Path, report: &EvalReport, records: &[Record]) -> Result<(), Error> {
     let whole = serde_json::json!({ "results": report, "logs": records });
     let text = serde_json::to_vec_pretty(&whole).expect("plain data is JSON");
-    write_atomically(&out.join("results.json"), &text)
+    write_atomically(&out.join(RESULTS), &text)
 }

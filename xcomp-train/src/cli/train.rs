@@ -31,10 +31,16 @@ pub(super) struct TrainArgs {
     /// Stops in time to save, for example 9m; exit code 75.
     #[arg(long, value_parser = parse_duration)]
     budget: Option<Duration>,
+    /// Stops in time to save when standard input ends, for a program that starts runs; exit code 75.
+    #[arg(long)]
+    until_input_ends: bool,
 }
 
 pub(super) fn run(args: &TrainArgs) -> Result<(), Error> {
     let stop = Stop::on_signals(args.budget)?;
+    if args.until_input_ends {
+        stop.at_end_of_input();
+    }
     let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.set)?;
     let out = args.out.clone().unwrap_or_else(|| default_out(&recipe.path));
     let resume = args.resume.as_deref();
@@ -53,6 +59,6 @@ fn closing_line(summary: &Summary, out: &Path) -> String {
     )
 }
 
-fn default_out(recipe: &Path) -> PathBuf {
+pub(super) fn default_out(recipe: &Path) -> PathBuf {
     Path::new("runs").join(recipe.file_stem().unwrap_or(recipe.as_os_str()))
 }

@@ -131,12 +131,12 @@ mod tests {
     use xcomp_model::config::ModelConfig;
 
     use super::*;
-    use crate::demo::world::{World, WorldOptions};
+    use crate::demo::film::Film;
+    use crate::demo::scene::Scene;
 
     #[test]
     fn the_folder_is_the_same_for_a_seed_and_its_config_loads() {
-        let options = WorldOptions { train_clips: 1, held_out_clips: 1, seed: 0 };
-        let texts = World::draw_lots(options).texts();
+        let texts = Scene::vocabulary();
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         for folder in &folders {
             write_base(folder.path(), &texts, &BaseOptions::default()).unwrap();

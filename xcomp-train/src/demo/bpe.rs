@@ -69,11 +69,11 @@ fn train(texts: &[String], vocab_size: usize) -> tokenizers::Result<Tokenizer> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::world::{World, WorldOptions};
+    use crate::demo::film::Film;
+    use crate::demo::scene::Scene;
 
     fn texts() -> Vec<String> {
-        let options = WorldOptions { train_clips: 1, held_out_clips: 1, seed: 0 };
-        World::draw_lots(options).texts()
+        Scene::vocabulary()
     }
 
     fn ids(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {

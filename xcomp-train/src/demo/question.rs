@@ -1,5 +1,6 @@
 //! What is asked about a scene, and the answer that its frames give.
 
+use super::film::{Asked, Film};
 use super::scene::Scene;
 use super::things::{Colour, Growth};
 
@@ -51,6 +52,33 @@ impl Question {
             Self::LastColour => scene.colours[1].word(),
             Self::Growth => scene.growth().word(),
         }
+    }
+}
+
+impl Film for Scene {
+    fn vocabulary() -> Vec<String> {
+        let words = |question: Question| {
+            let answers = question.candidates().into_iter().map(str::to_owned);
+            [question.text().to_owned(), format!(" {}", question.text())].into_iter().chain(answers)
+        };
+        Question::ALL.into_iter().flat_map(words).collect()
+    }
+
+    fn pixels(&self) -> Vec<u8> {
+        self.pixels()
+    }
+
+    /// The bare question, answered in one word.
+    fn asked(&self) -> Vec<Asked> {
+        let ask = |question: Question| Asked {
+            kind: question.kind(),
+            question: question.text().to_owned(),
+            candidates: question.candidates(),
+            answer: question.answer(self),
+            human: question.text().to_owned(),
+            assistant: question.answer(self).to_owned(),
+        };
+        Question::ALL.map(ask).to_vec()
     }
 }
 

@@ -9,9 +9,11 @@ use serde::Serialize;
 
 use super::base::{BaseOptions, write_base};
 use super::error::DemoError;
+use super::film::Film;
 use super::question::Question;
 use super::quiz::{Score, ask, questions};
-use super::world::{World, WorldOptions};
+use super::scene::Scene;
+use super::world::World;
 use crate::answer::Answerer;
 use crate::device::{self, Choice};
 use crate::error::Error;
@@ -24,8 +26,12 @@ use crate::stop::Stop;
 /// The recipe that the demo trains, in the repository as `recipes/demo.toml`.
 const RECIPE: &str = include_str!("../../../recipes/demo.toml");
 
-/// How much of the world is made.
-const WORLD: WorldOptions = WorldOptions { train_clips: 800, held_out_clips: 60, seed: 0 };
+/// Clips to train on.
+const TRAIN_CLIPS: usize = 800;
+/// Clips that are only asked about.
+const HELD_OUT_CLIPS: usize = 60;
+/// Fixes every scene and the order of questions.
+const WORLD_SEED: u64 = 0;
 
 /// What the demo shows.
 #[derive(Debug, Clone, Serialize)]
@@ -67,16 +73,17 @@ pub struct Row {
 /// If a step fails, or the loss does not fall to half.
 pub fn run(folder: &Path, device: Choice) -> Result<Report, Error> {
     let started = Instant::now();
-    let world = World::draw_lots(WORLD);
+    let (train, held_out) = (("train", TRAIN_CLIPS), [("held-out", HELD_OUT_CLIPS)]);
+    let world = World::draw_lots(train, &held_out, WORLD_SEED, Scene::draw_lot);
     let files = world.write(&folder.join("world"))?;
     let base = folder.join("base");
-    write_base(&base, &world.texts(), &BaseOptions::default())?;
+    write_base(&base, &Scene::vocabulary(), &BaseOptions::default())?;
     let recipe_path = folder.join("demo.toml");
     std::fs::write(&recipe_path, RECIPE).map_err(DemoError::write(&recipe_path))?;
     let recipe = Recipe::load(&recipe_path, &[])?;
-    let plan = Plan::new(recipe.clone(), Some(world.train.len()))?;
+    let plan = Plan::new(recipe.clone(), Some(TRAIN_CLIPS))?;
 
-    let asked = questions(&files.held_out)?;
+    let asked = questions(&files.questions[0])?;
     let world_folder = folder.join("world");
     let opened = device::open(device)?;
     let untuned = Answerer::open(&base, &opened)?.with_compression(plan.compression.clone());

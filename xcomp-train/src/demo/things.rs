@@ -60,6 +60,30 @@ things! {
 }
 
 things! {
+    /// The colour of a small light; no shape has it.
+    Light {
+        /// `[250, 250, 250]`.
+        White = "white",
+        /// `[230, 60, 200]`.
+        Pink = "pink",
+        /// `[240, 130, 20]`.
+        Orange = "orange",
+        /// `[40, 210, 220]`.
+        Cyan = "cyan",
+    }
+}
+
+things! {
+    /// Which of the things that come one after the other.
+    Ordinal {
+        /// The one at the start.
+        First = "first",
+        /// The one at the end.
+        Last = "last",
+    }
+}
+
+things! {
     /// The outline of a shape.
     Outline {
         /// A filled square.
@@ -79,6 +103,18 @@ impl Colour {
             Self::Green => [40, 190, 60],
             Self::Blue => [50, 80, 230],
             Self::Yellow => [225, 210, 50],
+        }
+    }
+}
+
+impl Light {
+    /// Its RGB value as drawn.
+    pub fn rgb(self) -> [u8; 3] {
+        match self {
+            Self::White => [250, 250, 250],
+            Self::Pink => [230, 60, 200],
+            Self::Orange => [240, 130, 20],
+            Self::Cyan => [40, 210, 220],
         }
     }
 }

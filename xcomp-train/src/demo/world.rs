@@ -1,4 +1,4 @@
-//! The demo's data set: clips as real mp4 files, a training mixture, and held-out questions.
+//! A data set made by code: clips as real mp4 files, a training mixture, and questions about clips that are not trained on.
 
 use std::collections::HashSet;
 use std::fs;
@@ -10,32 +10,30 @@ use serde_json::{Value, json};
 use xcomp_data::encode::{RgbFrames, write_mp4};
 
 use super::error::DemoError;
-use super::question::Question;
+use super::film::{Asked, Film};
 use super::random::Random;
-use super::scene::{FPS, SIDE, Scene};
+use super::scene::{FPS, SIDE};
 
-/// How much of the world is made.
-#[derive(Clone, Copy, Debug)]
-pub struct WorldOptions {
-    /// Clips to train on.
-    pub train_clips: usize,
-    /// Clips that are only asked about.
-    pub held_out_clips: usize,
-    /// Fixes every scene and the order of questions.
-    pub seed: u64,
+/// Films of one purpose.
+#[derive(Clone, Debug)]
+pub struct Split<F> {
+    /// Its name in files.
+    pub name: &'static str,
+    /// Its films.
+    pub films: Vec<F>,
 }
 
-/// Scenes of both splits; no scene is in both, or twice in one.
+/// Films of every split; no film is in two of them, or twice in one.
 #[derive(Clone, Debug)]
-pub struct World {
+pub struct World<F> {
     /// What is trained on.
-    pub train: Vec<Scene>,
-    /// What is asked about afterwards.
-    pub held_out: Vec<Scene>,
+    pub train: Split<F>,
+    /// What is only asked about.
+    pub asked: Vec<Split<F>>,
     seed: u64,
 }
 
-/// One held-out question, in the layout of `MVBench`'s JSON.
+/// One question, in the layout of `MVBench`'s JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldOut {
     /// Path of the clip, relative to the folder of the file.
@@ -55,78 +53,97 @@ pub struct HeldOut {
 pub struct WorldFiles {
     /// The mixture to train on.
     pub mixture: PathBuf,
-    /// The held-out questions, a JSON list of [`HeldOut`].
-    pub held_out: PathBuf,
+    /// The questions of every split that is asked about, each a JSON list of [`HeldOut`].
+    pub questions: Vec<PathBuf>,
     /// The encoder that wrote the clips.
     pub encoder: &'static str,
 }
 
-impl World {
-    /// Draws the scenes of both splits by lot.
-    pub fn draw_lots(options: WorldOptions) -> Self {
-        let mut random = Random::named(options.seed, "scenes");
+impl<F: Film> World<F> {
+    /// Draws films by lot: name and number of those to train on, and of every split that is asked about.
+    ///
+    /// One stream of lots fills the splits one after the other and passes over what was drawn before.
+    pub fn draw_lots(
+        (train, count): (&'static str, usize),
+        asked: &[(&'static str, usize)],
+        seed: u64,
+        draw: impl Fn(&mut Random) -> F,
+    ) -> Self {
+        let mut random = Random::named(seed, "scenes");
         let mut seen = HashSet::new();
-        let mut scenes = std::iter::repeat_with(|| Scene::draw_lot(&mut random))
-            .filter(|scene| seen.insert(scene.clone()));
-        let train = scenes.by_ref().take(options.train_clips).collect();
-        let held_out = scenes.take(options.held_out_clips).collect();
-        Self { train, held_out, seed: options.seed }
+        let mut films =
+            std::iter::repeat_with(|| draw(&mut random)).filter(|film| seen.insert(film.clone()));
+        let mut split = |name, count| Split { name, films: films.by_ref().take(count).collect() };
+        let train = split(train, count);
+        let asked = asked.iter().map(|(name, count)| split(name, *count)).collect();
+        Self { train, asked, seed }
     }
 
-    /// Writes `clips/*.mp4`, `train.json`, `held_out.json` and `mixture.yaml` into `folder`.
+    /// Writes `clips/*.mp4`, `train.json`, a file of questions for every other split and `mixture.yaml` into `folder`.
     ///
     /// # Errors
     /// If a clip cannot be encoded or a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<WorldFiles, DemoError> {
         let clips = folder.join("clips");
         fs::create_dir_all(&clips).map_err(DemoError::write(&clips))?;
-        let named = |split, scenes: &[Scene]| -> Vec<(String, Scene)> {
-            let name = |at| format!("{split}-{at:04}.mp4");
-            scenes.iter().enumerate().map(|(at, scene)| (name(at), scene.clone())).collect()
-        };
-        let (train, held_out) = (named("train", &self.train), named("held-out", &self.held_out));
-        let encoders: Vec<&str> = [&train[..], &held_out[..]]
-            .concat()
+        let splits = std::iter::once(&self.train).chain(&self.asked);
+        let all: Vec<(String, &F)> = splits.flat_map(Split::named).collect();
+        let encoders: Vec<&str> = all
             .par_iter()
-            .map(|(name, scene)| write_clip(&clips.join(name), scene))
+            .map(|(name, film)| write_clip(&clips.join(name), *film))
             .collect::<Result<_, _>>()?;
         let mixture = folder.join("mixture.yaml");
         fs::write(&mixture, MIXTURE).map_err(DemoError::write(&mixture))?;
-        write_json(&folder.join("train.json"), &self.conversations(&train))?;
-        let questions = folder.join("held_out.json");
-        write_json(&questions, &held_out_questions(&held_out))?;
-        let encoder = encoders.first().copied().unwrap_or("none");
-        Ok(WorldFiles { mixture, held_out: questions, encoder })
-    }
-
-    /// Every text that the model may meet, for the tokenizer.
-    pub fn texts(&self) -> Vec<String> {
-        let words = |question: Question| {
-            let answers = question.candidates().into_iter().map(str::to_owned);
-            [question.text().to_owned(), format!(" {}", question.text())].into_iter().chain(answers)
-        };
-        Question::ALL.into_iter().flat_map(words).collect()
+        write_json(&folder.join("train.json"), &self.conversations())?;
+        let mut questions = vec![];
+        for split in &self.asked {
+            let path = folder.join(split.name.replace('-', "_") + ".json");
+            write_json(&path, &split.questions())?;
+            questions.push(path);
+        }
+        Ok(WorldFiles { mixture, questions, encoder: encoders.first().copied().unwrap_or("none") })
     }
 
     /// `LLaVA` records: one clip, every question once, in random order.
-    fn conversations(&self, clips: &[(String, Scene)]) -> Vec<Value> {
+    fn conversations(&self) -> Vec<Value> {
         let mut random = Random::named(self.seed, "conversations");
-        let record = |(name, scene): &(String, Scene)| {
-            let mut questions = Question::ALL;
+        let record = |(name, film): (String, &F)| {
+            let mut questions = film.asked();
             random.shuffle(&mut questions);
             // Training joins with " \n" where asking joins with " "; both forms are taught.
             let tag = random.pick(&["<image>\n", "<image>"]);
-            let turn = |(at, question): (usize, &Question)| {
+            let turn = |(at, asked): (usize, &Asked)| {
                 let tag = if at == 0 { tag } else { "" };
                 [
-                    json!({"from": "human", "value": format!("{tag}{}", question.text())}),
-                    json!({"from": "gpt", "value": question.answer(scene)}),
+                    json!({"from": "human", "value": format!("{tag}{}", asked.human)}),
+                    json!({"from": "gpt", "value": asked.assistant}),
                 ]
             };
             let turns: Vec<Value> = questions.iter().enumerate().flat_map(turn).collect();
             json!({"id": name, "video": name, "conversations": turns})
         };
-        clips.iter().map(record).collect()
+        self.train.named().map(record).collect()
+    }
+}
+
+impl<F: Film> Split<F> {
+    /// Every film with the name of its clip.
+    fn named(&self) -> impl Iterator<Item = (String, &F)> {
+        let name = self.name;
+        self.films.iter().enumerate().map(move |(at, film)| (format!("{name}-{at:04}.mp4"), film))
+    }
+
+    fn questions(&self) -> Vec<HeldOut> {
+        let ask = |name: &str, asked: Asked| HeldOut {
+            video: format!("clips/{name}"),
+            question: asked.question,
+            candidates: asked.candidates.into_iter().map(str::to_owned).collect(),
+            answer: asked.answer.to_owned(),
+            question_type: asked.kind.to_owned(),
+        };
+        self.named()
+            .flat_map(|(name, film)| film.asked().into_iter().map(move |asked| ask(&name, asked)))
+            .collect()
     }
 }
 
@@ -139,22 +156,8 @@ datasets:
     video_read_type: decord
 ";
 
-fn held_out_questions(clips: &[(String, Scene)]) -> Vec<HeldOut> {
-    let ask = |name: &str, scene: &Scene, question: Question| HeldOut {
-        video: format!("clips/{name}"),
-        question: question.text().to_owned(),
-        candidates: question.candidates().into_iter().map(str::to_owned).collect(),
-        answer: question.answer(scene).to_owned(),
-        question_type: question.kind().to_owned(),
-    };
-    clips
-        .iter()
-        .flat_map(|(name, scene)| Question::ALL.map(|question| ask(name, scene, question)))
-        .collect()
-}
-
-fn write_clip(path: &Path, scene: &Scene) -> Result<&'static str, DemoError> {
-    let pixels = scene.pixels();
+fn write_clip(path: &Path, film: &impl Film) -> Result<&'static str, DemoError> {
+    let pixels = film.pixels();
     Ok(write_mp4(path, RgbFrames { pixels: &pixels, width: SIDE, height: SIDE, fps: FPS })?)
 }
 
@@ -166,16 +169,20 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), DemoError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::question::Question;
+    use crate::demo::scene::Scene;
 
-    const SMALL: WorldOptions = WorldOptions { train_clips: 6, held_out_clips: 4, seed: 1 };
+    fn world(train: usize, held_out: usize, seed: u64) -> World<Scene> {
+        World::draw_lots(("train", train), &[("held-out", held_out)], seed, Scene::draw_lot)
+    }
 
     #[test]
     fn splits_share_no_scene() {
-        let options = WorldOptions { train_clips: 3000, held_out_clips: 300, seed: 0 };
-        let world = World::draw_lots(options);
-        let train: HashSet<&Scene> = world.train.iter().collect();
-        assert_eq!((train.len(), world.held_out.len()), (3000, 300));
-        assert!(world.held_out.iter().all(|scene| !train.contains(scene)));
+        let world = world(3000, 300, 0);
+        let train: HashSet<&Scene> = world.train.films.iter().collect();
+        let held_out = &world.asked[0].films;
+        assert_eq!((train.len(), held_out.len()), (3000, 300));
+        assert!(held_out.iter().all(|scene| !train.contains(scene)));
     }
 
     #[test]
@@ -185,35 +192,33 @@ mod tests {
             fs::read(folder.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
         };
         for folder in &folders {
-            World::draw_lots(SMALL).write(folder.path()).unwrap();
+            world(6, 4, 1).write(folder.path()).unwrap();
         }
         let clips = ["clips/train-0000.mp4", "clips/train-0005.mp4", "clips/held-out-0003.mp4"];
         for name in ["train.json", "held_out.json", "mixture.yaml"].iter().chain(&clips) {
             assert!(read(&folders[0], name) == read(&folders[1], name), "{name} differs");
         }
-        let other = World::draw_lots(WorldOptions { seed: 2, ..SMALL });
-        assert_ne!(other.train, World::draw_lots(SMALL).train);
+        assert_ne!(world(6, 4, 2).train.films, world(6, 4, 1).train.films);
     }
 
     #[test]
     fn records_have_the_layout_of_llava() {
-        let world = World::draw_lots(SMALL);
-        let clips = vec![("a.mp4".to_owned(), world.train[0].clone())];
-        let record = &world.conversations(&clips)[0];
+        let world = world(6, 4, 1);
+        let record = &world.conversations()[0];
         let turns = record["conversations"].as_array().unwrap();
-        assert_eq!((record["video"].as_str(), turns.len()), (Some("a.mp4"), 6));
+        assert_eq!((record["video"].as_str(), turns.len()), (Some("train-0000.mp4"), 6));
         let tags = turns.iter().filter(|t| t["value"].as_str().unwrap().contains("<image>"));
         assert_eq!(tags.count(), 1);
         let (human, gpt) = (turns[2]["value"].as_str().unwrap(), turns[3]["value"].as_str());
         let asked = Question::ALL.into_iter().find(|question| question.text() == human).unwrap();
-        assert_eq!(gpt, Some(asked.answer(&world.train[0])));
+        assert_eq!(gpt, Some(asked.answer(&world.train.films[0])));
     }
 
     #[test]
     fn held_out_questions_read_back() {
         let folder = tempfile::tempdir().unwrap();
-        let files = World::draw_lots(SMALL).write(folder.path()).unwrap();
-        let text = fs::read_to_string(files.held_out).unwrap();
+        let files = world(6, 4, 1).write(folder.path()).unwrap();
+        let text = fs::read_to_string(&files.questions[0]).unwrap();
         let questions: Vec<HeldOut> = serde_json::from_str(&text).unwrap();
         assert_eq!(questions.len(), 12);
         for question in questions {

@@ -1,0 +1,95 @@
+//! What every arm of a sweep shares: a made-up world if it asks for one, and a base that is trained first.
+
+use std::path::{Path, PathBuf};
+
+use super::runs::path_setting;
+use super::sweep::Sweep;
+use crate::error::Error;
+use crate::files::{create_folder, read_text, write_atomically};
+
+/// File that says which world lies in a folder; written last.
+const MADE: &str = "world.toml";
+
+/// Files that arms share.
+#[derive(Debug, Clone)]
+pub struct Material {
+    /// The mixture of a made-up world.
+    pub mixture: Option<PathBuf>,
+    /// Checkpoint that every arm starts from, where it is not the recipe's own.
+    pub checkpoint: Option<PathBuf>,
+    /// Questions between trainings of the base.
+    pub validation: Option<PathBuf>,
+    questions: PathBuf,
+    videos: PathBuf,
+}
+
+impl Material {
+    /// Makes the world of a sweep in `out`, unless it is there already.
+    ///
+    /// # Errors
+    /// If it cannot be made, or another world lies there.
+    pub fn prepare(sweep: &Sweep, out: &Path) -> Result<Self, Error> {
+        let world = out.join("world");
+        let mut material = Self {
+            mixture: None,
+            checkpoint: None,
+            validation: None,
+            questions: sweep.head.questions.clone().unwrap_or_else(|| world.join("test.json")),
+            videos: sweep.head.videos.clone().unwrap_or_else(|| world.clone()),
+        };
+        if let Some(table) = &sweep.world {
+            make_once(table, out)?;
+            material.mixture = Some(world.join("mixture.yaml"));
+            material.checkpoint = Some(out.join("untrained"));
+            material.validation = Some(world.join("validation.json"));
+        }
+        Ok(material)
+    }
+
+    /// Questions and the folder of their videos.
+    pub fn examination(&self) -> (&Path, &Path) {
+        (&self.questions, &self.videos)
+    }
+
+    /// `--set` arguments that put the material into a recipe.
+    pub fn settings(&self) -> Vec<String> {
+        let mixture = self.mixture.iter().map(|path| path_setting("data.mixture", path));
+        let start = self.checkpoint.iter().map(|path| path_setting("model.checkpoint", path));
+        mixture.chain(start).collect()
+    }
+}
+
+/// Makes a world; one that was broken off is made again.
+fn make_once(table: &toml::Table, out: &Path) -> Result<(), Error> {
+    let made = out.join(MADE);
+    let text = table.to_string();
+    if made.is_file() {
+        if read_text(&made)? == text {
+            return Ok(());
+        }
+        let message = format!(
+            "{} holds another world; give another --out, or make [world] what {} says",
+            out.display(),
+            made.display()
+        );
+        return Err(Error::Argument(message));
+    }
+    create_folder(out)?;
+    make(table, out)?;
+    write_atomically(&made, text.as_bytes())
+}
+
+#[cfg(feature = "video")]
+fn make(table: &toml::Table, out: &Path) -> Result<(), Error> {
+    let mini: crate::demo::mini::Mini = table
+        .clone()
+        .try_into()
+        .map_err(|error: toml::de::Error| Error::Argument(format!("[world]: {error}")))?;
+    mini.write(out)?;
+    Ok(())
+}
+
+#[cfg(not(feature = "video"))]
+fn make(_: &toml::Table, _: &Path) -> Result<(), Error> {
+    Err(Error::Argument("[world]: this build has no video, so it cannot make clips".into()))
+}

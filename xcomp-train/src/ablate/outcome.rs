@@ -1,0 +1,91 @@
+//! What the runs of a sweep came to, read from their folders.
+
+use std::collections::BTreeMap;
+
+use super::runs::Runs;
+use super::sweep::Sweep;
+use crate::error::Error;
+use crate::eval::crossed::{Scores, SeedScores};
+use crate::eval::responses::Record;
+use crate::eval::results::{RESULTS, read_results};
+use crate::metrics::{self, METRICS};
+
+/// What is known of one arm.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Outcome {
+    /// Its name.
+    pub arm: String,
+    /// Scores of the examination of the table.
+    pub scores: Scores,
+    /// Scores by task.
+    pub tasks: BTreeMap<String, Scores>,
+    /// Scores by number of frames.
+    pub by_frames: BTreeMap<usize, Scores>,
+    /// Tokens of a frame in the mean over the layers.
+    pub mean_tokens: f64,
+    /// Tokens of a frame in each layer.
+    pub tokens_per_layer: Vec<usize>,
+    /// Step and loss of the first seed's training.
+    pub losses: Vec<(f64, f64)>,
+    /// Seeds whose runs are not finished.
+    pub missing: Vec<u64>,
+}
+
+/// Outcomes in the order of the arms.
+///
+/// # Errors
+/// If a results file cannot be read.
+pub fn outcomes(sweep: &Sweep, runs: &Runs) -> Result<Vec<Outcome>, Error> {
+    sweep.arms.iter().map(|arm| outcome(&arm.name, runs)).collect()
+}
+
+fn outcome(arm: &str, runs: &Runs) -> Result<Outcome, Error> {
+    let mut outcome = Outcome { arm: arm.to_owned(), ..Outcome::default() };
+    for cell in runs.cells.iter().filter(|cell| cell.arm == arm) {
+        let training = &runs.trainings[cell.training];
+        outcome.mean_tokens = training.mean_tokens;
+        outcome.tokens_per_layer.clone_from(&training.tokens_per_layer);
+        if !cell.exams.iter().all(|(_, folder)| folder.join(RESULTS).is_file()) {
+            outcome.missing.push(cell.seed);
+            continue;
+        }
+        for (at, (frames, folder)) in cell.exams.iter().enumerate() {
+            let records = read_results(folder)?;
+            if at == 0 {
+                outcome.add(cell.seed, &records);
+            }
+            if let Some(frames) = frames {
+                let of_frames = outcome.by_frames.entry(*frames).or_default();
+                of_frames.insert(cell.seed, seed_scores(records.iter()));
+            }
+        }
+        let metrics = training.folder.join(METRICS);
+        if outcome.losses.is_empty() && metrics.is_file() {
+            let records = metrics::read(&metrics)?.into_values();
+            outcome.losses = records.map(|r| (r.step as f64, r.loss)).collect();
+        }
+    }
+    Ok(outcome)
+}
+
+impl Outcome {
+    fn add(&mut self, seed: u64, records: &[Record]) {
+        self.scores.insert(seed, seed_scores(records.iter()));
+        let mut tasks: Vec<&String> = records.iter().flat_map(|record| &record.tasks).collect();
+        tasks.sort();
+        tasks.dedup();
+        for task in tasks {
+            let own = records.iter().filter(|record| record.tasks.contains(task));
+            self.tasks.entry(task.clone()).or_default().insert(seed, seed_scores(own));
+        }
+    }
+}
+
+/// Questions that count, by what was asked about which video.
+pub fn seed_scores<'a>(records: impl Iterator<Item = &'a Record>) -> SeedScores {
+    let scored = records.filter_map(|record| {
+        let question = format!("{}\n{}", record.video, record.input);
+        Some((question, (record.video.clone(), record.score?)))
+    });
+    scored.collect()
+}

@@ -1,0 +1,193 @@
+//! What a sweep has to do, as data: trainings, the examinations that rest on them, and which of them belong to which arm.
+
+use std::path::{Path, PathBuf};
+
+use toml::Value;
+
+use super::material::Material;
+use super::sweep::{Arm, Sweep};
+use crate::data::{Data, count};
+use crate::error::Error;
+use crate::files::{at, read_text, sha256};
+use crate::identity::of_run;
+use crate::plan::Plan;
+use crate::recipe::Recipe;
+
+/// Frames of an examination that states none, for the estimate.
+const USUAL_FRAMES: usize = 128;
+/// Letters of a hash that name a folder.
+const NAME: usize = 12;
+
+/// One `xcomp train`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Training {
+    /// Its folder, named by what decides its numbers: arms that train alike share it.
+    pub folder: PathBuf,
+    /// Arguments of `xcomp train`.
+    pub arguments: Vec<String>,
+    /// Its examinations.
+    pub exams: Vec<Exam>,
+    /// FLOPs that it will do.
+    pub flops: f64,
+    /// FLOPs of its examinations, about.
+    pub exam_flops: f64,
+    /// FLOPs of a question about one frame.
+    frame_flops: f64,
+    /// Tokens of a frame in the mean over the layers.
+    pub mean_tokens: f64,
+    /// Tokens of a frame in each layer.
+    pub tokens_per_layer: Vec<usize>,
+}
+
+/// One `xcomp eval`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Exam {
+    /// Its folder, inside that of the training.
+    pub folder: PathBuf,
+    /// Arguments of `xcomp eval` behind the checkpoint.
+    pub arguments: Vec<String>,
+    /// Questions.
+    pub questions: usize,
+}
+
+/// Where the numbers of an arm with a seed come from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cell {
+    /// Name of the arm.
+    pub arm: String,
+    /// Seed.
+    pub seed: u64,
+    /// Place of the training.
+    pub training: usize,
+    /// Frames and folder of every examination, that of the table first.
+    pub exams: Vec<(Option<usize>, PathBuf)>,
+}
+
+/// All of it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Runs {
+    /// Trainings, none twice.
+    pub trainings: Vec<Training>,
+    /// Every arm with every seed of it.
+    pub cells: Vec<Cell>,
+}
+
+impl Runs {
+    /// Resolves every arm with every seed, seed by seed, so that a sweep that is cut short has whole rounds.
+    ///
+    /// # Errors
+    /// If a recipe does not fit the model, or a file that decides numbers cannot be read.
+    pub fn of(sweep: &Sweep, material: &Material, out: &Path) -> Result<Self, Error> {
+        let mut runs = Self::default();
+        for seed in super::sweep::seeds(&sweep.arms) {
+            for arm in sweep.arms.iter().filter(|arm| arm.seeds.contains(&seed)) {
+                let own = [&arm.train[..], &[format!("train.seed={seed}")]].concat();
+                let set = [own, material.settings()].concat();
+                let training = training(&sweep.head.recipe, set, out)?;
+                let same = |known: &Training| known.folder == training.folder;
+                let at = runs.trainings.iter().position(same).unwrap_or_else(|| {
+                    runs.trainings.push(training);
+                    runs.trainings.len() - 1
+                });
+                let known = &mut runs.trainings[at];
+                let mut exams = vec![];
+                for (frames, exam) in exams_of(sweep, material, arm, &known.folder)? {
+                    exams.push((frames, exam.folder.clone()));
+                    known.add(exam, frames);
+                }
+                runs.cells.push(Cell { arm: arm.name.clone(), seed, training: at, exams });
+            }
+        }
+        Ok(runs)
+    }
+}
+
+impl Training {
+    /// Adds an examination, unless it is there.
+    pub fn add(&mut self, exam: Exam, frames: Option<usize>) {
+        if self.exams.contains(&exam) {
+            return;
+        }
+        self.exam_flops +=
+            (exam.questions * frames.unwrap_or(USUAL_FRAMES)) as f64 * self.frame_flops;
+        self.exams.push(exam);
+    }
+}
+
+/// FLOPs that one frame more costs an answer: a third of what it costs a training step, forward alone.
+fn frame_flops(plan: &Plan) -> f64 {
+    let size = plan.samples.mean;
+    plan.flops(size).model() / 3.0 / size.frames.max(1) as f64
+}
+
+/// `table.key=value` with a path as value.
+pub fn path_setting(key: &str, path: &Path) -> String {
+    format!("{key}={}", Value::String(path.to_string_lossy().into_owned()))
+}
+
+/// The training of a recipe with keys overridden, in a folder of `out`.
+///
+/// # Errors
+/// If the recipe does not fit the model, or a file that decides numbers cannot be read.
+pub fn training(path: &Path, set: Vec<String>, out: &Path) -> Result<Training, Error> {
+    let recipe = Recipe::load(path, &set)?;
+    let counted = count(&recipe)?;
+    let plan = Plan::new(recipe, counted)?;
+    let data = Data::open(&plan.recipe, &plan.config, None)?;
+    let identity = of_run(&plan, &data)?;
+    let lines: Vec<String> =
+        identity.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+    let folder = out.join("runs").join(&sha256(lines.join("\n").as_bytes())[..NAME]);
+    let recipe = path.to_string_lossy().into_owned();
+    let set = set.into_iter().flat_map(|setting| ["--set".to_owned(), setting]);
+    Ok(Training {
+        arguments: [recipe].into_iter().chain(set).collect(),
+        exams: vec![],
+        flops: plan.report().run_hardware_flops,
+        exam_flops: 0.0,
+        frame_flops: frame_flops(&plan),
+        mean_tokens: plan.compression.mean_tokens(),
+        tokens_per_layer: plan.compression.tokens_per_layer().to_vec(),
+        folder,
+    })
+}
+
+/// An examination for every number of frames.
+fn exams_of(
+    sweep: &Sweep,
+    material: &Material,
+    arm: &Arm,
+    folder: &Path,
+) -> Result<Vec<(Option<usize>, Exam)>, Error> {
+    let of = |frames: Option<usize>| -> Result<(Option<usize>, Exam), Error> {
+        let mut own = arm.ask.clone();
+        own.extend(frames.into_iter().flat_map(|n| ["--frames".into(), n.to_string()]));
+        own.extend(arm.eval.iter().flat_map(|setting| ["--set".into(), setting.clone()]));
+        Ok((frames, exam(material.examination(), own, folder)?))
+    };
+    match &sweep.head.frames[..] {
+        [] => Ok(vec![of(None)?]),
+        frames => frames.iter().map(|frames| of(Some(*frames))).collect(),
+    }
+}
+
+/// Questions about videos, put in the manner of `arguments`, with answers in a folder of `folder`.
+///
+/// # Errors
+/// If the questions cannot be read.
+pub fn exam(
+    (questions, videos): (&Path, &Path),
+    arguments: Vec<String>,
+    folder: &Path,
+) -> Result<Exam, Error> {
+    let content = read_text(questions)?;
+    let list: Vec<serde_json::Value> = serde_json::from_str(&content)
+        .map_err(|error| at("cannot read", questions)(error.into()))?;
+    let content = sha256(content.as_bytes());
+    let name = sha256(format!("{content} {}", arguments.join(" ")).as_bytes());
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let fixed = ["--questions".into(), text(questions), "--videos".into(), text(videos)];
+    let folder = folder.join(format!("eval-{}", &name[..NAME]));
+    let arguments = fixed.into_iter().chain(arguments).collect();
+    Ok(Exam { folder, arguments, questions: list.len() })
+}

@@ -1,0 +1,362 @@
+//! A sweep as a file: which recipes are compared, with which seeds, and what is claimed of them.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Value;
+
+use crate::error::Error;
+use crate::files::read_text;
+use crate::recipe::KEYS;
+
+/// The table of a recipe whose keys change the examination alone, not the training.
+const EVAL: &str = "eval";
+
+/// What is compared.
+#[derive(Debug, Clone)]
+pub struct Sweep {
+    /// The file.
+    pub path: PathBuf,
+    /// Its text.
+    pub text: String,
+    /// What holds for every arm.
+    pub head: Head,
+    /// A world to be made by code before anything else, as the demo's `Mini` reads it.
+    pub world: Option<toml::Table>,
+    /// What differs.
+    pub arms: Vec<Arm>,
+    /// Which arms stand beside each other in the report, and what is claimed of them.
+    pub tables: Vec<TableSpec>,
+}
+
+/// `[sweep]`: what holds for every arm. Paths are relative to the file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Head {
+    /// The recipe that arms change.
+    pub recipe: PathBuf,
+    /// A recipe that is trained first; every arm starts from its export.
+    pub base: Option<PathBuf>,
+    /// Seeds of an arm.
+    pub seeds: Vec<u64>,
+    /// The arm that the others are compared with.
+    pub reference: String,
+    /// The questions; those of the world if absent.
+    pub questions: Option<PathBuf>,
+    /// Folder of their videos; the world if absent.
+    pub videos: Option<PathBuf>,
+    /// Frames to look at, for the table first, then for the curve over frames; as the evaluation's default if empty.
+    #[serde(default)]
+    pub frames: Vec<usize>,
+    /// Further arguments of `xcomp eval`.
+    #[serde(default)]
+    pub ask: Vec<String>,
+}
+
+/// One way to train and to ask.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Arm {
+    /// Its name.
+    pub name: String,
+    /// Its seeds.
+    pub seeds: Vec<u64>,
+    /// `table.key=value` arguments of its training.
+    pub train: Vec<String>,
+    /// The same of its evaluation.
+    pub eval: Vec<String>,
+    /// Further arguments of its evaluation.
+    pub ask: Vec<String>,
+}
+
+/// `[[table]]`: arms that stand beside each other.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableSpec {
+    /// What is shown.
+    pub title: String,
+    /// Its arms, in this order.
+    pub arms: Vec<String>,
+    /// What they are compared with; the sweep's reference if absent.
+    pub reference: Option<String>,
+    /// Whether the arms are meant to use as many tokens of a frame in the mean.
+    #[serde(default)]
+    pub same_tokens: bool,
+    /// What is claimed.
+    #[serde(default)]
+    pub claim: Vec<Claim>,
+}
+
+/// A claim that can turn out not to hold.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// The claim in words, with its source.
+    pub text: String,
+    /// The arm that is claimed to be better.
+    pub better: String,
+    /// Than this one.
+    pub than: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    sweep: Head,
+    world: Option<toml::Table>,
+    #[serde(default)]
+    grid: toml::Table,
+    #[serde(default)]
+    arm: Vec<toml::Table>,
+    #[serde(default)]
+    table: Vec<TableSpec>,
+}
+
+/// A recipe key with its value.
+#[derive(Debug, Clone, PartialEq)]
+struct Setting {
+    table: String,
+    key: String,
+    value: Value,
+}
+
+impl Sweep {
+    /// Reads a sweep.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is no sweep, or its arms, keys and tables do not fit together; all of it at once.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let text = read_text(path)?;
+        let wrong = |what: String| Error::Argument(format!("{}: {what}", path.display()));
+        let file: File = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let mut problems = vec![];
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut head = file.sweep;
+        head.recipe = folder.join(&head.recipe);
+        for path in [&mut head.base, &mut head.questions, &mut head.videos].into_iter().flatten() {
+            *path = folder.join(&*path);
+        }
+        let points = grid(&file.grid, &mut problems);
+        let named = if file.arm.is_empty() { vec![toml::Table::new()] } else { file.arm };
+        let arms: Vec<Arm> = named
+            .iter()
+            .flat_map(|named| points.iter().map(move |point| (named, point)))
+            .filter_map(|(named, point)| arm(&head, named, point, &mut problems))
+            .collect();
+        let sweep =
+            Self { path: path.into(), text, head, world: file.world, arms, tables: file.table };
+        sweep.check(&mut problems);
+        if problems.is_empty() { Ok(sweep) } else { Err(wrong(problems.join("\n  "))) }
+    }
+
+    /// The arm of this name.
+    pub fn arm(&self, name: &str) -> Option<&Arm> {
+        self.arms.iter().find(|arm| arm.name == name)
+    }
+
+    fn check(&self, problems: &mut Vec<String>) {
+        let names: Vec<&str> = self.arms.iter().map(|arm| arm.name.as_str()).collect();
+        let known = names.join("`, `");
+        for (at, name) in names.iter().enumerate() {
+            if names[..at].contains(name) {
+                problems.push(format!("two arms are named `{name}`; give each a name of its own"));
+            }
+        }
+        let mut require = |place: &str, name: &str| {
+            if !names.contains(&name) {
+                problems.push(format!("{place}: no arm is named `{name}`; there are `{known}`"));
+            }
+        };
+        require("[sweep] reference", &self.head.reference);
+        for table in &self.tables {
+            let place = format!("table `{}`", table.title);
+            let claimed = table.claim.iter().flat_map(|claim| [&claim.better, &claim.than]);
+            table
+                .arms
+                .iter()
+                .chain(&table.reference)
+                .chain(claimed)
+                .for_each(|n| require(&place, n));
+        }
+        if self.head.seeds.is_empty() || self.arms.iter().any(|arm| arm.seeds.is_empty()) {
+            problems.push("every arm needs a seed; give [sweep] seeds = [1, 2, 3]".into());
+        }
+        let asked = self.head.questions.is_some() && self.head.videos.is_some();
+        if !asked && self.world.is_none() {
+            problems
+                .push("nothing is asked; give [sweep] questions and videos, or a [world]".into());
+        }
+    }
+}
+
+/// Every combination of the grid's values; one empty point without a grid.
+fn grid(grid: &toml::Table, problems: &mut Vec<String>) -> Vec<Vec<Setting>> {
+    let mut points = vec![vec![]];
+    for Setting { table, key, value } in settings(grid, "grid", problems) {
+        let Value::Array(values) = value else {
+            problems.push(format!("[grid] {table}.{key} = {value}: give a list of values"));
+            continue;
+        };
+        let mut next = vec![];
+        for point in &points {
+            for value in &values {
+                let setting =
+                    Setting { table: table.clone(), key: key.clone(), value: value.clone() };
+                next.push([point.clone(), vec![setting]].concat());
+            }
+        }
+        points = next;
+    }
+    points
+}
+
+/// Recipe keys of a table of tables; those that no recipe has become problems.
+fn settings(tables: &toml::Table, place: &str, problems: &mut Vec<String>) -> Vec<Setting> {
+    let mut settings = vec![];
+    for (table, content) in tables {
+        let Value::Table(content) = content else {
+            problems
+                .push(format!("{place}: `{table} = {content}` is no recipe key; write table.key"));
+            continue;
+        };
+        for (key, value) in content {
+            let known =
+                KEYS.iter().any(|(name, keys)| name == table && keys.contains(&key.as_str()));
+            if !known {
+                problems.push(format!("{place}: a recipe has no key {table}.{key}"));
+            }
+            settings.push(Setting { table: table.clone(), key: key.clone(), value: value.clone() });
+        }
+    }
+    settings
+}
+
+/// An arm at a point of the grid.
+fn arm(
+    head: &Head,
+    named: &toml::Table,
+    point: &[Setting],
+    problems: &mut Vec<String>,
+) -> Option<Arm> {
+    let mut own = named.clone();
+    let mut take = |key: &str| own.remove(key);
+    let (name, seeds, ask) = (take("name"), take("seeds"), take("ask"));
+    let name = name.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default();
+    if name.is_empty() && !named.is_empty() {
+        problems.push("every [[arm]] needs a name".into());
+        return None;
+    }
+    let place = format!("arm `{name}`");
+    let mut list = |value: Option<Value>, key: &str| {
+        let list = value.map(Value::try_into::<Vec<Value>>).transpose();
+        list.unwrap_or_else(|error| {
+            problems.push(format!("{place}: {key}: {}", error.message()));
+            None
+        })
+    };
+    let seeds = list(seeds, "seeds").map_or_else(
+        || head.seeds.clone(),
+        |list| list.iter().filter_map(|seed| Some(seed.as_integer()? as u64)).collect(),
+    );
+    let own_words = list(ask, "ask").unwrap_or_default();
+    let own_words = own_words.iter().filter_map(|word| word.as_str().map(str::to_owned));
+    let ask = head.ask.iter().cloned().chain(own_words).collect();
+    let settings = [settings(&own, &place, problems), point.to_vec()].concat();
+    let words = |of_eval: bool| {
+        let chosen = settings.iter().filter(|s| (s.table == EVAL) == of_eval);
+        chosen.map(|s| format!("{}.{}={}", s.table, s.key, s.value)).collect()
+    };
+    let shown = |s: &Setting| format!("{}={}", s.key, s.value.to_string().replace('"', ""));
+    let parts = (!name.is_empty()).then_some(name).into_iter().chain(point.iter().map(shown));
+    Some(Arm {
+        name: parts.collect::<Vec<_>>().join(", "),
+        seeds,
+        train: words(false),
+        eval: words(true),
+        ask,
+    })
+}
+
+/// Seeds of all arms, without repetition.
+pub fn seeds(arms: &[Arm]) -> BTreeSet<u64> {
+    arms.iter().flat_map(|arm| arm.seeds.iter().copied()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Sweep, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sweep.toml");
+        std::fs::write(&path, text).unwrap();
+        Sweep::load(&path).map_err(|error| error.to_string())
+    }
+
+    const HEAD: &str =
+        "[sweep]\nrecipe = \"r.toml\"\nseeds = [1, 2]\nquestions = \"q.json\"\nvideos = \".\"\n";
+
+    #[test]
+    fn a_grid_is_every_combination_and_names_itself() {
+        let sweep = load(&format!(
+            "{HEAD}reference = \"schedule=none, learning_rate=0.001\"\n[grid]\n\
+             compression.schedule = [\"none\", \"cosine\"]\noptimizer.learning_rate = [1e-3, 1e-4]\n"
+        ))
+        .unwrap();
+        let names: Vec<&str> = sweep.arms.iter().map(|arm| arm.name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "schedule=none, learning_rate=0.001",
+                "schedule=none, learning_rate=0.0001",
+                "schedule=cosine, learning_rate=0.001",
+                "schedule=cosine, learning_rate=0.0001",
+            ]
+        );
+        assert_eq!(
+            sweep.arms[3].train,
+            ["compression.schedule=\"cosine\"", "optimizer.learning_rate=0.0001",]
+        );
+        assert!(sweep.arms.iter().all(|arm| arm.seeds == [1, 2] && arm.eval.is_empty()));
+    }
+
+    #[test]
+    fn arms_have_names_seeds_and_questions_of_their_own() {
+        let sweep = load(&format!(
+            "{HEAD}reference = \"a\"\nask = [\"--by\", \"likelihood\"]\n[[arm]]\nname = \"a\"\n\
+             [[arm]]\nname = \"b\"\nseeds = [7]\nask = [\"--global\"]\ncompression.step_layers = [3, 6]\n"
+        ))
+        .unwrap();
+        let want = Arm {
+            name: "b".into(),
+            seeds: vec![7],
+            train: vec!["compression.step_layers=[3, 6]".into()],
+            eval: vec![],
+            ask: ["--by", "likelihood", "--global"].map(str::to_owned).to_vec(),
+        };
+        assert_eq!(sweep.arms[1], want);
+        assert_eq!(seeds(&sweep.arms), [1, 2, 7].into());
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_said_at_once() {
+        let error = load(
+            "[sweep]\nrecipe = \"r.toml\"\nseeds = []\nreference = \"x\"\n[grid]\n\
+             optimizer.learning_rate = 3\n[[arm]]\nname = \"a\"\ncompression.schdule = \"none\"\n\
+             [[arm]]\nname = \"a\"\n[[table]]\ntitle = \"T\"\narms = [\"a\", \"c\"]\n",
+        )
+        .unwrap_err();
+        for says in [
+            "no arm is named `x`",
+            "no arm is named `c`",
+            "two arms are named `a`",
+            "no key compression.schdule",
+            "give a list of values",
+            "needs a seed",
+            "nothing is asked",
+        ] {
+            assert!(error.contains(says), "{says}: {error}");
+        }
+        assert!(load("[sweep]\nrecipes = 1\n").unwrap_err().contains("recipes"));
+    }
+}

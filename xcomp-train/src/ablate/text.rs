@@ -1,0 +1,160 @@
+//! The tables of a sweep in Markdown and CSV.
+
+use std::fmt::Write as _;
+
+use super::base::BaseReport;
+use super::report::{Claimed, Row, SweepReport, Table};
+use crate::eval::crossed::SeedEstimate;
+use crate::eval::statistics::Verdict;
+
+/// The report in Markdown: facts, base, tables, claims.
+pub fn markdown(report: &SweepReport) -> String {
+    let mut text = String::new();
+    for (name, value) in &report.facts {
+        line(&mut text, &format!("- {name}: {value}"));
+    }
+    if let Some(base) = &report.base {
+        text += &base_markdown(base);
+    }
+    for table in &report.tables {
+        text += &table_markdown(table);
+    }
+    text
+}
+
+/// Words for a verdict.
+pub fn verdict_words(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Better => "better",
+        Verdict::Worse => "worse",
+        Verdict::NotDistinguishable => "not distinguishable",
+    }
+}
+
+/// `52.3 (48.1 to 56.5)`, in percent.
+pub fn interval(estimate: &SeedEstimate) -> String {
+    format!(
+        "{:.1} ({:.1} to {:.1})",
+        100.0 * estimate.mean,
+        100.0 * estimate.low,
+        100.0 * estimate.high
+    )
+}
+
+/// `+1.2 (-0.3 to +2.7)`, in points.
+pub fn signed_interval(estimate: &SeedEstimate) -> String {
+    format!(
+        "{:+.1} ({:+.1} to {:+.1})",
+        100.0 * estimate.mean,
+        100.0 * estimate.low,
+        100.0 * estimate.high
+    )
+}
+
+/// Heads and cells of a table, the same for Markdown and HTML.
+pub fn cells(table: &Table) -> (Vec<String>, Vec<Vec<String>>) {
+    let mut head: Vec<String> =
+        ["arm", "tokens a frame", "seeds", "right %, 95 % interval"].map(String::from).to_vec();
+    head.extend(table.tasks.iter().cloned());
+    head.push(format!("less `{}`", table.reference));
+    head.push("verdict".into());
+    (head, table.rows.iter().map(row_cells).collect())
+}
+
+fn row_cells(row: &Row) -> Vec<String> {
+    let percent = |share: &Option<f64>| share.map_or("-".into(), |s| format!("{:.0}", 100.0 * s));
+    let mut cells = vec![row.arm.clone(), format!("{:.2}", row.mean_tokens)];
+    cells.push(match (&row.accuracy, row.missing.len()) {
+        (Some(accuracy), 0) => accuracy.seeds.to_string(),
+        (accuracy, missing) => {
+            format!("{} ({missing} missing)", accuracy.map_or(0, |accuracy| accuracy.seeds))
+        }
+    });
+    cells.push(row.accuracy.as_ref().map_or("-".into(), interval));
+    cells.extend(row.tasks.iter().map(percent));
+    cells.push(row.difference.as_ref().map_or(String::new(), signed_interval));
+    cells.push(row.verdict.map_or(String::new(), |verdict| verdict_words(verdict).into()));
+    cells
+}
+
+/// What a claim says and what became of it.
+pub fn claim_line(claim: &Claimed) -> String {
+    let difference = claim.difference.as_ref().map_or(String::new(), |difference| {
+        let Claimed { better, than, .. } = claim;
+        format!(" (`{better}` less `{than}`: {})", signed_interval(difference))
+    });
+    format!("{}: {}{difference}", claim.text, claim.outcome.words())
+}
+
+/// What is said of tokens that ought to be equal.
+pub fn tokens_line(same: bool) -> &'static str {
+    if same {
+        "The arms use the same tokens a frame in the mean, within 5 %."
+    } else {
+        "The arms do not use the same tokens a frame in the mean; part of a difference may be that."
+    }
+}
+
+fn table_markdown(table: &Table) -> String {
+    let mut text = format!("\n## {}\n\n", table.title);
+    let (head, rows) = cells(table);
+    text += &grid(&head, &rows);
+    line(&mut text, "");
+    table.same_tokens.iter().for_each(|same| line(&mut text, &format!("- {}", tokens_line(*same))));
+    table.claims.iter().for_each(|claim| line(&mut text, &format!("- {}", claim_line(claim))));
+    text
+}
+
+/// Heads and cells of what the base knows.
+pub fn base_cells(base: &BaseReport) -> (Vec<String>, Vec<Vec<String>>) {
+    let head = ["task", "guessing %", "base right %, 95 % interval", "clear of guessing"];
+    let row = |task: &super::base::BaseTask| {
+        let clear = if task.clear { "yes" } else { "no" };
+        let guess = format!("{:.1}", 100.0 * task.guess);
+        vec![task.task.clone(), guess, interval(&task.estimate), clear.to_owned()]
+    };
+    (head.map(String::from).to_vec(), base.tasks.iter().map(row).collect())
+}
+
+fn base_markdown(base: &BaseReport) -> String {
+    let (head, rows) = base_cells(base);
+    format!("\n## The base, before any arm\n\n{}", grid(&head, &rows))
+}
+
+fn grid(head: &[String], rows: &[Vec<String>]) -> String {
+    let row = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let rule: Vec<String> = head.iter().map(|_| "---".to_owned()).collect();
+    let rows: String = rows.iter().map(|cells| row(cells)).collect();
+    row(head) + &row(&rule) + &rows
+}
+
+/// One line for each arm of each table, numbers as shares.
+pub fn csv(report: &SweepReport) -> String {
+    let mut text = "table,arm,tokens_per_frame,seeds,questions,right,low,high,difference,difference_low,difference_high,verdict\n".to_owned();
+    for table in &report.tables {
+        for row in &table.rows {
+            let mut cells =
+                vec![quoted(&table.title), quoted(&row.arm), row.mean_tokens.to_string()];
+            cells.extend(match &row.accuracy {
+                Some(a) => [a.seeds as f64, a.questions as f64, a.mean, a.low, a.high]
+                    .map(|number| number.to_string()),
+                None => [const { String::new() }; 5],
+            });
+            cells.extend(match &row.difference {
+                Some(d) => [d.mean, d.low, d.high].map(|number| number.to_string()),
+                None => [const { String::new() }; 3],
+            });
+            cells.push(row.verdict.map_or(String::new(), |v| verdict_words(v).to_owned()));
+            line(&mut text, &cells.join(","));
+        }
+    }
+    text
+}
+
+fn quoted(words: &str) -> String {
+    format!("\"{}\"", words.replace('"', "\"\""))
+}
+
+fn line(text: &mut String, words: &str) {
+    writeln!(text, "{words}").expect("a string takes every line");
+}

@@ -1,0 +1,239 @@
+//! What happens in one clip of the mini world, a long video in small, and its drawing.
+//!
+//! Shapes of different colours come one after the other; somewhere a small light flares up for a moment, and grey motes may drift about.
+
+use std::hash::{Hash, Hasher};
+
+use super::random::Random;
+use super::scene::SIDE;
+use super::things::{Colour, Light, Ordinal, Outline};
+
+/// Pixels per side of a light.
+const LIGHT_SIDE: usize = 16;
+/// Pixels per side of a mote.
+const MOTE_SIDE: usize = 6;
+/// Fewest and most events of a story.
+pub const EVENTS: std::ops::RangeInclusive<usize> = 2..=4;
+
+/// How hard stories are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Difficulty {
+    /// Frames of a clip: the longer, the shorter a moment in it.
+    pub frames: usize,
+    /// Frames that the light is seen.
+    pub light_frames: usize,
+    /// Grey motes that drift about and mean nothing.
+    pub motes: usize,
+}
+
+/// A shape that is seen for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Event {
+    /// Its colour; no other event of the story has it.
+    pub colour: Colour,
+    /// First frame.
+    pub start: usize,
+    /// Pixels per side.
+    size: usize,
+    /// Left and upper edge in pixels.
+    place: [usize; 2],
+}
+
+/// A mote: where it starts, and pixels it drifts in a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Mote {
+    place: [usize; 2],
+    drift: [usize; 2],
+    grey: u8,
+}
+
+/// All that the frames show.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Picture {
+    /// What comes one after the other.
+    pub events: Vec<Event>,
+    /// The outline of every shape.
+    pub outline: Outline,
+    /// The colour of the light.
+    pub light: Light,
+    /// The frames in which it is seen.
+    pub flare: std::ops::Range<usize>,
+    light_place: [usize; 2],
+    motes: Vec<Mote>,
+    room: u8,
+    frames: usize,
+}
+
+/// A picture and which of the possible questions are asked about it.
+#[derive(Clone, Debug)]
+pub struct Story {
+    /// What is shown.
+    pub picture: Picture,
+    /// Which event is asked for.
+    pub order: Ordinal,
+    /// The successor of this event is asked for.
+    pub after: usize,
+}
+
+/// Stories that show the same are the same, whatever is asked: a split must not share a clip with another.
+impl PartialEq for Story {
+    fn eq(&self, other: &Self) -> bool {
+        self.picture == other.picture
+    }
+}
+
+impl Eq for Story {}
+
+impl Hash for Story {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.picture.hash(state);
+    }
+}
+
+impl Story {
+    /// Draws a story by lot.
+    pub fn draw_lot(random: &mut Random, difficulty: Difficulty) -> Self {
+        let Difficulty { frames, light_frames, motes } = difficulty;
+        let events = draw_events(random, frames);
+        let flare = random.within(1..frames - light_frames);
+        let after = random.within(0..events.len() - 1);
+        let corner = [2, SIDE - LIGHT_SIDE - 2];
+        let picture = Picture {
+            events,
+            outline: random.pick(Outline::ALL),
+            light: random.pick(Light::ALL),
+            flare: flare..flare + light_frames,
+            light_place: [random.pick(&corner), random.pick(&corner)],
+            motes: (0..motes).map(|_| Mote::draw_lot(random)).collect(),
+            room: random.within(20..61) as u8,
+            frames,
+        };
+        Self { picture, order: random.pick(Ordinal::ALL), after }
+    }
+}
+
+/// Two to four shapes of different colours, each seen for about as long as the others.
+fn draw_events(random: &mut Random, frames: usize) -> Vec<Event> {
+    let count = random.within(*EVENTS.start()..EVENTS.end() + 1);
+    let mut colours = Colour::ALL.to_vec();
+    random.shuffle(&mut colours);
+    let share = frames / count;
+    let event = |(at, colour): (usize, Colour)| {
+        let late = random.within(0..share / 3 + 1);
+        let start = if at == 0 { 0 } else { at * share + late };
+        let size = random.within(28..41);
+        let mut edge = || random.within(0..SIDE - size + 1);
+        Event { colour, start, size, place: [edge(), edge()] }
+    };
+    colours.into_iter().take(count).enumerate().map(event).collect()
+}
+
+impl Mote {
+    fn draw_lot(random: &mut Random) -> Self {
+        let mut two =
+            |range: std::ops::Range<usize>| [(); 2].map(|()| random.within(range.clone()));
+        let (place, drift) = (two(0..SIDE), two(0..5));
+        Self { place, drift, grey: random.within(90..161) as u8 }
+    }
+
+    fn covers(&self, frame: usize, x: usize, y: usize) -> bool {
+        let at = |axis: usize| (self.place[axis] + frame * self.drift[axis]) % SIDE;
+        (at(0)..at(0) + MOTE_SIDE).contains(&x) && (at(1)..at(1) + MOTE_SIDE).contains(&y)
+    }
+}
+
+impl Picture {
+    /// The event that is seen in a frame.
+    pub fn event(&self, frame: usize) -> &Event {
+        let current = self.events.iter().rev().find(|event| event.start <= frame);
+        current.expect("the first event starts with the clip")
+    }
+
+    /// All frames as RGB bytes, `[frames, SIDE, SIDE, 3]`.
+    pub fn pixels(&self) -> Vec<u8> {
+        let mut pixels = Vec::with_capacity(self.frames * SIDE * SIDE * 3);
+        for frame in 0..self.frames {
+            let event = self.event(frame);
+            for y in 0..SIDE {
+                for x in 0..SIDE {
+                    pixels.extend(self.pixel(event, frame, x, y));
+                }
+            }
+        }
+        pixels
+    }
+
+    fn pixel(&self, event: &Event, frame: usize, x: usize, y: usize) -> [u8; 3] {
+        let [left, top] = self.light_place;
+        let side = |edge: usize| edge..edge + LIGHT_SIDE;
+        if self.flare.contains(&frame) && side(left).contains(&x) && side(top).contains(&y) {
+            return self.light.rgb();
+        }
+        let from_middle = |pixel: usize, edge: usize| {
+            (pixel as f64 + 0.5 - edge as f64) * 2.0 / event.size as f64 - 1.0
+        };
+        if self.outline.covers(from_middle(x, event.place[0]), from_middle(y, event.place[1])) {
+            return event.colour.rgb();
+        }
+        let mote = self.motes.iter().find(|mote| mote.covers(frame, x, y));
+        [mote.map_or(self.room, |mote| mote.grey); 3]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIFFICULTY: Difficulty = Difficulty { frames: 16, light_frames: 2, motes: 2 };
+
+    fn stories(count: usize) -> impl Iterator<Item = Story> {
+        let mut random = Random::new(11);
+        (0..count).map(move |_| Story::draw_lot(&mut random, DIFFICULTY))
+    }
+
+    fn count(pixels: &[u8], frame: usize, colour: [u8; 3]) -> usize {
+        let bytes = &pixels[frame * SIDE * SIDE * 3..][..SIDE * SIDE * 3];
+        bytes.chunks_exact(3).filter(|pixel| *pixel == colour).count()
+    }
+
+    #[test]
+    fn each_frame_shows_its_event_and_the_light_only_in_its_moment() {
+        for story in stories(40) {
+            let picture = &story.picture;
+            let pixels = picture.pixels();
+            assert_eq!(pixels.len(), 16 * SIDE * SIDE * 3);
+            for frame in 0..16 {
+                for colour in Colour::ALL {
+                    let here = picture.event(frame).colour == *colour;
+                    let seen = count(&pixels, frame, colour.rgb());
+                    assert!(if here { seen > 100 } else { seen == 0 }, "{story:?} {frame} {seen}");
+                }
+                for light in Light::ALL {
+                    let here = picture.light == *light && picture.flare.contains(&frame);
+                    let want = if here { LIGHT_SIDE * LIGHT_SIDE } else { 0 };
+                    assert_eq!(count(&pixels, frame, light.rgb()), want, "{story:?} {frame}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn colours_come_once_and_every_event_is_seen() {
+        for story in stories(200) {
+            let events = &story.picture.events;
+            assert!(EVENTS.contains(&events.len()) && story.after + 1 < events.len());
+            for pair in events.windows(2) {
+                assert!(pair[0].start + 2 <= pair[1].start && pair[0].colour != pair[1].colour);
+            }
+            assert!(events.last().unwrap().start + 2 <= 16, "{story:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_does_not_make_a_story_another() {
+        let story = stories(1).next().unwrap();
+        let other = Story { after: story.after + 1, ..story.clone() };
+        assert_eq!(story, other);
+        assert_ne!(story, stories(2).nth(1).unwrap());
+    }
+}

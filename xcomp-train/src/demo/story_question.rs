@@ -1,0 +1,175 @@
+//! What is asked about a story, in the words and the layout of a multiple-choice benchmark.
+//!
+//! The possible answers of a kind are always listed in the same order, so that a letter is a name for an answer:
+//! what is measured is what a model sees, not whether it reads lists.
+
+use serde_json::json;
+
+use super::film::{Asked, Film};
+use super::story::{EVENTS, Story};
+use super::things::{Colour, Light, Ordinal, Outline};
+use crate::eval::question::{Benchmark, Question, question};
+
+/// A kind of question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Task {
+    /// What was shown for a moment.
+    Needle,
+    /// What comes first, what comes last.
+    Order,
+    /// How many things come.
+    Count,
+    /// What comes after something.
+    After,
+    /// The outline of the shapes.
+    Detail,
+}
+
+impl Task {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::Needle, Self::Order, Self::Count, Self::After, Self::Detail];
+
+    /// Its name in tables and files.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Needle => "needle",
+            Self::Order => "order",
+            Self::Count => "count",
+            Self::After => "after",
+            Self::Detail => "detail",
+        }
+    }
+
+    /// The question about a story.
+    pub fn text(self, story: &Story) -> String {
+        match self {
+            Self::Needle => "What color is the small light?".to_owned(),
+            Self::Order => format!("What color comes {}?", story.order.word()),
+            Self::Count => "How many colors come?".to_owned(),
+            Self::After => {
+                format!(
+                    "What color comes after {}?",
+                    story.picture.events[story.after].colour.word()
+                )
+            }
+            Self::Detail => "What shape is shown?".to_owned(),
+        }
+    }
+
+    /// Possible answers, always in this order.
+    pub fn candidates(self) -> Vec<&'static str> {
+        match self {
+            Self::Needle => Light::ALL.iter().map(|light| light.word()).collect(),
+            Self::Order | Self::After => Colour::ALL.iter().map(|colour| colour.word()).collect(),
+            Self::Count => ["2", "3", "4"].to_vec(),
+            Self::Detail => Outline::ALL.iter().map(|outline| outline.word()).collect(),
+        }
+    }
+
+    /// Place of the right answer.
+    fn answer(self, story: &Story) -> usize {
+        let events = &story.picture.events;
+        let place = |colour: Colour| Colour::ALL.iter().position(|other| *other == colour);
+        let at = match self {
+            Self::Needle => Light::ALL.iter().position(|light| *light == story.picture.light),
+            Self::Order => match story.order {
+                Ordinal::First => place(events[0].colour),
+                Ordinal::Last => place(events[events.len() - 1].colour),
+            },
+            Self::Count => Some(events.len() - EVENTS.start()),
+            Self::After => place(events[story.after + 1].colour),
+            Self::Detail => Outline::ALL.iter().position(|o| *o == story.picture.outline),
+        };
+        at.expect("every thing is in the list of its kind")
+    }
+
+    fn ask(self, story: &Story) -> Asked {
+        let (candidates, answer) = (self.candidates(), self.answer(story));
+        let entry = json!({
+            "video": "", "question": self.text(story), "candidates": candidates,
+            "answer": candidates[answer],
+        });
+        // Taught in the very words in which it is examined.
+        let rendered = question(Benchmark::Mlvu, 0, &entry, "").expect("it has all fields");
+        Asked {
+            kind: self.kind(),
+            question: self.text(story),
+            answer: candidates[answer],
+            candidates,
+            human: rendered.prompt,
+            assistant: Question::letter(answer).to_string(),
+        }
+    }
+}
+
+impl Film for Story {
+    fn vocabulary() -> Vec<String> {
+        let mut random = super::random::Random::new(0);
+        let difficulty = super::story::Difficulty { frames: 16, light_frames: 1, motes: 0 };
+        let stories = (0..64).map(|_| Self::draw_lot(&mut random, difficulty));
+        stories
+            .flat_map(|story| story.asked())
+            .flat_map(|asked| [format!(" {}", asked.human), asked.human, asked.assistant])
+            .collect()
+    }
+
+    fn pixels(&self) -> Vec<u8> {
+        self.picture.pixels()
+    }
+
+    fn asked(&self) -> Vec<Asked> {
+        Task::ALL.map(|task| task.ask(self)).to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::random::Random;
+    use super::super::story::Difficulty;
+    use super::*;
+
+    fn stories(count: usize) -> Vec<Story> {
+        let difficulty = Difficulty { frames: 32, light_frames: 2, motes: 1 };
+        let mut random = Random::new(5);
+        (0..count).map(|_| Story::draw_lot(&mut random, difficulty)).collect()
+    }
+
+    #[test]
+    fn answers_are_what_the_frames_show() {
+        for story in stories(100) {
+            let events = &story.picture.events;
+            let asked: BTreeMap<&str, Asked> =
+                story.asked().into_iter().map(|asked| (asked.kind, asked)).collect();
+            let first = story.picture.event(0).colour.word();
+            let last = story.picture.event(31).colour.word();
+            let want = if story.order == Ordinal::First { first } else { last };
+            assert_eq!(asked["order"].answer, want);
+            let before =
+                events.iter().position(|e| asked["after"].question.contains(e.colour.word()));
+            assert_eq!(asked["after"].answer, events[before.unwrap() + 1].colour.word());
+            assert_eq!(asked["count"].answer, events.len().to_string());
+            assert_eq!(asked["needle"].answer, story.picture.light.word());
+            assert_eq!(asked["detail"].answer, story.picture.outline.word());
+        }
+    }
+
+    #[test]
+    fn the_letter_names_the_answer_and_all_answers_are_as_likely() {
+        let stories = stories(3000);
+        for task in Task::ALL {
+            let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+            for story in &stories {
+                let asked = task.ask(story);
+                let letter = asked.assistant.chars().next().unwrap();
+                let listed = format!("({letter}) {}\n", asked.answer);
+                assert!(asked.human.contains(&listed), "{asked:?}");
+                *counts.entry(asked.assistant).or_default() += 1;
+            }
+            let expect = stories.len() / task.candidates().len();
+            assert_eq!(counts.len(), task.candidates().len());
+            assert!(counts.values().all(|count| count.abs_diff(expect) < 120), "{counts:?}");
+        }
+    }
+}

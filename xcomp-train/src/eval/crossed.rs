@@ -1,0 +1,241 @@
+//! How sure a score is that several seeds share: another seed or other videos would have given another mean.
+//!
+//! Seeds and videos are crossed: each seed answers about each video. The variance of the mean is taken as the sum of what seeds and what videos contribute,
+//! which counts their common noise twice and so errs towards wide intervals; degrees of freedom follow Welch and Satterthwaite.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::statistics::Verdict;
+
+/// 97.5 % quantiles of Student's distribution for 1, 2, 3, ... degrees of freedom.
+const STUDENT: [f64; 10] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
+/// The same of the normal distribution.
+const NORMAL: f64 = 1.960;
+
+/// Scores of one seed: question to its video and its score.
+pub type SeedScores = BTreeMap<String, (String, f64)>;
+
+/// Scores by seed.
+pub type Scores = BTreeMap<u64, SeedScores>;
+
+/// A mean over seeds and questions with its 95 % interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct SeedEstimate {
+    /// The mean.
+    pub mean: f64,
+    /// Lower end of the interval.
+    pub low: f64,
+    /// Upper end of the interval.
+    pub high: f64,
+    /// Standard deviation of the seeds' means; none with one seed, whose interval is over videos alone.
+    pub seed_deviation: Option<f64>,
+    /// Seeds.
+    pub seeds: usize,
+    /// Questions that each seed answered.
+    pub questions: usize,
+}
+
+impl SeedEstimate {
+    /// What a difference says.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self { low, .. } if *low > 0.0 => Verdict::Better,
+            Self { high, .. } if *high < 0.0 => Verdict::Worse,
+            _ => Verdict::NotDistinguishable,
+        }
+    }
+}
+
+/// The mean over the questions that every seed answered; `None` if there is none.
+pub fn estimate_seeds(scores: &Scores) -> Option<SeedEstimate> {
+    let mut seeds = scores.values();
+    let mut common: BTreeSet<&String> = seeds.next()?.keys().collect();
+    for seed in seeds {
+        common.retain(|question| seed.contains_key(*question));
+    }
+    let questions = common.len();
+    if questions == 0 {
+        return None;
+    }
+    let mut by_video: BTreeMap<&str, (f64, f64)> = BTreeMap::new(); // sum of scores, number of questions
+    let mut by_seed = vec![];
+    for seed in scores.values() {
+        let mut sum = 0.0;
+        for question in &common {
+            let (video, score) = &seed[*question];
+            sum += score;
+            let of_video = by_video.entry(video).or_default();
+            of_video.0 += score / scores.len() as f64;
+            of_video.1 += 1.0 / scores.len() as f64;
+        }
+        by_seed.push(sum / questions as f64);
+    }
+    let mean = by_seed.iter().sum::<f64>() / by_seed.len() as f64;
+    let over_seeds = variance_of_mean(by_seed.iter().map(|seed| seed - mean), 1.0);
+    let apart = by_video.values().map(|(sum, count)| sum - count * mean);
+    let over_videos = variance_of_mean(apart, questions as f64 / by_video.len() as f64);
+    let (half, n) = (half_width(&[over_seeds, over_videos]), by_seed.len());
+    Some(SeedEstimate {
+        mean,
+        low: mean - half,
+        high: mean + half,
+        seed_deviation: (n > 1).then(|| (over_seeds.variance * n as f64).sqrt()),
+        seeds: n,
+        questions,
+    })
+}
+
+/// Second less first, question by question and seed by seed; a side with one seed stands for all seeds of the other.
+pub fn difference(first: &Scores, second: &Scores) -> Scores {
+    let seeds: BTreeSet<u64> = first.keys().chain(second.keys()).copied().collect();
+    let of = |scores: &'_ Scores, seed: u64| -> Option<SeedScores> {
+        let only = scores.values().next().filter(|_| scores.len() == 1);
+        scores.get(&seed).or(only).cloned()
+    };
+    let pair = |seed| {
+        let (first, second) = (of(first, seed)?, of(second, seed)?);
+        let less = |(question, (video, score)): (String, (String, f64))| {
+            let other = first.get(&question)?.1;
+            Some((question, (video, score - other)))
+        };
+        Some((seed, second.into_iter().filter_map(less).collect()))
+    };
+    seeds.into_iter().filter_map(pair).collect()
+}
+
+/// What one factor adds to the variance of a mean.
+#[derive(Debug, Clone, Copy)]
+struct Contribution {
+    variance: f64,
+    freedom: f64,
+}
+
+/// Of `n` deviations from the mean, each `scale` times as large as that of the factor's level.
+fn variance_of_mean(deviations: impl Iterator<Item = f64>, scale: f64) -> Contribution {
+    let (n, squares) = deviations.fold((0.0, 0.0), |(n, sum), d| (n + 1.0, sum + d * d));
+    if n < 2.0 {
+        return Contribution { variance: 0.0, freedom: 0.0 };
+    }
+    Contribution { variance: squares / (scale * scale * n * (n - 1.0)), freedom: n - 1.0 }
+}
+
+/// Half of the 95 % interval of a mean whose variance is the sum of contributions.
+fn half_width(contributions: &[Contribution]) -> f64 {
+    let variance: f64 = contributions.iter().map(|c| c.variance).sum();
+    let weight: f64 = contributions
+        .iter()
+        .filter(|c| c.freedom > 0.0)
+        .map(|c| c.variance * c.variance / c.freedom)
+        .sum();
+    if weight == 0.0 {
+        return 0.0;
+    }
+    student(variance * variance / weight) * variance.sqrt()
+}
+
+/// The 97.5 % quantile for so many degrees of freedom, at least 1; between table entries linear in their inverse.
+fn student(freedom: f64) -> f64 {
+    let quantile = |entry: usize| STUDENT.get(entry - 1).copied();
+    let below = freedom.max(1.0).floor();
+    let last = STUDENT.len() as f64;
+    let (from, to, low, high) = if below >= last {
+        (STUDENT[STUDENT.len() - 1], NORMAL, last, f64::INFINITY)
+    } else {
+        let entry = below as usize;
+        let next = quantile(entry + 1).expect("below the last entry");
+        (STUDENT[entry - 1], next, below, below + 1.0)
+    };
+    let share = (1.0 / low - 1.0 / freedom.max(1.0)) / (1.0 / low - 1.0 / high);
+    from + (to - from) * share
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::SplitMix;
+
+    /// `scores[seed][video]`, one question a video.
+    fn scores(table: &[&[f64]]) -> Scores {
+        let seed = |row: &&[f64]| -> SeedScores {
+            let cell = |(at, score): (usize, &f64)| (format!("q{at}"), (format!("v{at}"), *score));
+            row.iter().enumerate().map(cell).collect()
+        };
+        table.iter().enumerate().map(|(at, row)| (at as u64, seed(row))).collect()
+    }
+
+    #[track_caller]
+    fn near(got: f64, want: f64) {
+        assert!((got - want).abs() < 5e-4, "{got} is not {want}");
+    }
+
+    #[test]
+    fn intervals_are_what_is_computed_by_hand() {
+        // Seeds 0.5 and 1.0: mean 0.75, deviation 0.35355, variance of the mean 0.125/2 = 0.0625, 1 degree of freedom.
+        // Videos 1, 1, 0.5, 0.5: variance 0.25/3, of the mean 0.25/12 = 0.020833, 3 degrees of freedom.
+        // Together 0.083333; freedom 0.0069444 / (0.0039063 + 0.00014468) = 1.71427.
+        // Student between 12.706 (1) and 4.303 (2), linear in the inverse: share (1 - 0.58334) / 0.5 = 0.83332, so 5.7036.
+        let got = estimate_seeds(&scores(&[&[1.0, 1.0, 0.0, 0.0], &[1.0; 4]])).unwrap();
+        near(got.mean, 0.75);
+        near(got.seed_deviation.unwrap(), 0.35355);
+        near(got.high - got.mean, 5.7036 * 0.288_675);
+        assert_eq!((got.seeds, got.questions), (2, 4));
+
+        // One seed: videos alone, 0.25 x 4/3 / 4 = 0.083333, 3 degrees of freedom.
+        let got = estimate_seeds(&scores(&[&[1.0, 1.0, 0.0, 0.0]])).unwrap();
+        near(got.mean - got.low, 3.182 * 0.288_675);
+        assert_eq!(got.seed_deviation, None);
+        assert!(estimate_seeds(&Scores::new()).is_none());
+    }
+
+    #[test]
+    fn questions_about_one_video_are_one_observation() {
+        let double = |scores: &Scores| -> Scores {
+            let twice = |(question, cell): (&String, &(String, f64))| {
+                [(question.clone(), cell.clone()), (format!("{question}-again"), cell.clone())]
+            };
+            scores.iter().map(|(seed, of)| (*seed, of.iter().flat_map(twice).collect())).collect()
+        };
+        let once = scores(&[&[1.0, 1.0, 0.0, 0.0], &[1.0, 0.0, 1.0, 0.0]]);
+        let (once, twice) =
+            (estimate_seeds(&once).unwrap(), estimate_seeds(&double(&once)).unwrap());
+        near(twice.high, once.high);
+        assert_eq!((once.questions, twice.questions), (4, 8));
+    }
+
+    #[test]
+    fn differences_are_paired() {
+        let (first, second) =
+            (scores(&[&[1.0, 0.0], &[0.0, 0.0]]), scores(&[&[1.0, 1.0], &[0.0, 1.0]]));
+        let got = estimate_seeds(&difference(&first, &second)).unwrap();
+        near(got.mean, 0.5);
+        let untuned = scores(&[&[0.0, 0.0]]);
+        let got = difference(&untuned, &second);
+        assert_eq!((got.len(), got[&1]["q1"].1), (2, 1.0));
+        let same = estimate_seeds(&difference(&second, &second)).unwrap();
+        assert_eq!((same.low, same.high, same.verdict()), (0.0, 0.0, Verdict::NotDistinguishable));
+    }
+
+    #[test]
+    fn intervals_hold_the_truth_at_least_as_often_as_they_say() {
+        const TRIALS: u64 = 1000;
+        let mut held = 0;
+        for trial in 0..TRIALS {
+            let mut random = SplitMix(trial);
+            let mut spread = |size: f64| (f64::from(random.uniform()) - 0.5) * size;
+            let videos: Vec<f64> = (0..60).map(|_| spread(0.6)).collect();
+            let rows: Vec<Vec<f64>> = (0..3)
+                .map(|_| {
+                    let seed = spread(0.2);
+                    videos.iter().map(|video| 0.5 + video + seed + spread(0.3)).collect()
+                })
+                .collect();
+            let rows: Vec<&[f64]> = rows.iter().map(Vec::as_slice).collect();
+            let got = estimate_seeds(&scores(&rows)).unwrap();
+            held += u64::from(got.low <= 0.5 && 0.5 <= got.high);
+        }
+        let coverage = held as f64 / TRIALS as f64;
+        assert!((0.94..=0.995).contains(&coverage), "{coverage} of the 95 % intervals hold it");
+    }
+}
