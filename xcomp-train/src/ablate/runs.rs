@@ -91,7 +91,7 @@ impl Runs {
                 });
                 let known = &mut runs.trainings[at];
                 let mut exams = vec![];
-                for (frames, exam) in exams_of(sweep, material, arm, &known.folder)? {
+                for (frames, exam) in exams_of(material, arm, &known.folder)? {
                     exams.push((frames, exam.folder.clone()));
                     known.add(exam, frames);
                 }
@@ -154,7 +154,6 @@ pub fn training(path: &Path, set: Vec<String>, out: &Path) -> Result<Training, E
 
 /// An examination for every number of frames.
 fn exams_of(
-    sweep: &Sweep,
     material: &Material,
     arm: &Arm,
     folder: &Path,
@@ -165,7 +164,7 @@ fn exams_of(
         own.extend(arm.eval.iter().flat_map(|setting| ["--set".into(), setting.clone()]));
         Ok((frames, exam(material.examination(), own, folder)?))
     };
-    match &sweep.head.frames[..] {
+    match &arm.frames[..] {
         [] => Ok(vec![of(None)?]),
         frames => frames.iter().map(|frames| of(Some(*frames))).collect(),
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use toml::Value;
 
 use crate::error::Error;
@@ -65,6 +66,8 @@ pub struct Arm {
     pub train: Vec<String>,
     /// The same of its evaluation.
     pub eval: Vec<String>,
+    /// Frames to look at, for the table first.
+    pub frames: Vec<usize>,
     /// Further arguments of its evaluation.
     pub ask: Vec<String>,
 }
@@ -240,27 +243,17 @@ fn arm(
 ) -> Option<Arm> {
     let mut own = named.clone();
     let mut take = |key: &str| own.remove(key);
-    let (name, seeds, ask) = (take("name"), take("seeds"), take("ask"));
+    let (name, seeds, frames, ask) = (take("name"), take("seeds"), take("frames"), take("ask"));
     let name = name.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default();
     if name.is_empty() && !named.is_empty() {
         problems.push("every [[arm]] needs a name".into());
         return None;
     }
     let place = format!("arm `{name}`");
-    let mut list = |value: Option<Value>, key: &str| {
-        let list = value.map(Value::try_into::<Vec<Value>>).transpose();
-        list.unwrap_or_else(|error| {
-            problems.push(format!("{place}: {key}: {}", error.message()));
-            None
-        })
-    };
-    let seeds = list(seeds, "seeds").map_or_else(
-        || head.seeds.clone(),
-        |list| list.iter().filter_map(|seed| Some(seed.as_integer()? as u64)).collect(),
-    );
-    let own_words = list(ask, "ask").unwrap_or_default();
-    let own_words = own_words.iter().filter_map(|word| word.as_str().map(str::to_owned));
-    let ask = head.ask.iter().cloned().chain(own_words).collect();
+    let seeds = list(seeds, &place, "seeds", problems).unwrap_or_else(|| head.seeds.clone());
+    let frames = list(frames, &place, "frames", problems).unwrap_or_else(|| head.frames.clone());
+    let own_words: Vec<String> = list(ask, &place, "ask", problems).unwrap_or_default();
+    let ask = [head.ask.clone(), own_words].concat();
     let settings = [settings(&own, &place, problems), point.to_vec()].concat();
     let words = |of_eval: bool| {
         let chosen = settings.iter().filter(|s| (s.table == EVAL) == of_eval);
@@ -273,8 +266,25 @@ fn arm(
         seeds,
         train: words(false),
         eval: words(true),
+        frames,
         ask,
     })
+}
+
+/// The list under a key of an arm, if it is there.
+fn list<T: DeserializeOwned>(
+    value: Option<Value>,
+    place: &str,
+    key: &str,
+    problems: &mut Vec<String>,
+) -> Option<Vec<T>> {
+    match value?.try_into() {
+        Ok(list) => Some(list),
+        Err(error) => {
+            problems.push(format!("{place}: {key}: {}", error.message().trim()));
+            None
+        }
+    }
 }
 
 /// Seeds of all arms, without repetition.
@@ -332,6 +342,7 @@ mod tests {
             seeds: vec![7],
             train: vec!["compression.step_layers=[3, 6]".into()],
             eval: vec![],
+            frames: vec![],
             ask: ["--by", "likelihood", "--global"].map(str::to_owned).to_vec(),
         };
         assert_eq!(sweep.arms[1], want);

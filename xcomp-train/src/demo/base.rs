@@ -37,6 +37,8 @@ pub struct BaseOptions {
     pub vision_blocks: usize,
     /// Pixels per side of a patch.
     pub patch_size: usize,
+    /// Tokens that the connector merges a frame's patches into.
+    pub tokens_per_frame: usize,
     /// Fixes every weight.
     pub seed: u64,
 }
@@ -55,6 +57,7 @@ impl Default for BaseOptions {
             vision_heads: 2,
             vision_blocks: 1,
             patch_size: 8,
+            tokens_per_frame: 16,
             seed: 0,
         }
     }
@@ -105,7 +108,7 @@ fn config(options: &BaseOptions, endoftext: usize, im_end: usize) -> Value {
         "mm_vision_tower": "umt-demo",
         "mm_vision_select_layer": -2,
         "mm_hidden_size": options.vision_hidden_size,
-        "mm_projector_type": "tome16_mlp_hd64",
+        "mm_projector_type": format!("tome{}_mlp_hd64", options.tokens_per_frame),
         "mm_local_num_frames": 8,
         "mm_patch_merge_type": "flat",
         "mm_newline_position": "one_token",

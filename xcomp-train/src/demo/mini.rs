@@ -30,6 +30,8 @@ pub struct Mini {
     pub hidden_size: usize,
     /// Its decoder layers.
     pub num_hidden_layers: usize,
+    /// Tokens of a frame before any compression.
+    pub tokens_per_frame: usize,
     /// Fixes every clip, every question and every weight.
     pub seed: u64,
 }
@@ -44,7 +46,8 @@ impl Default for Mini {
             light_frames: 4,
             motes: 0,
             hidden_size: 64,
-            num_hidden_layers: 9,
+            num_hidden_layers: 6,
+            tokens_per_frame: 8,
             seed: 0,
         }
     }
@@ -71,6 +74,7 @@ impl Mini {
             hidden_size: self.hidden_size,
             intermediate_size: 2 * self.hidden_size,
             num_hidden_layers: self.num_hidden_layers,
+            tokens_per_frame: self.tokens_per_frame,
             seed: self.seed,
             ..BaseOptions::default()
         };

@@ -116,7 +116,7 @@ pub fn question(
     let prompt = prompt(benchmark, &asked, &candidates, subtitles);
     let place = |name: &str| candidates.iter().position(|candidate| candidate == name);
     let (video, answer, tasks) = match benchmark {
-        Benchmark::Lvbench | Benchmark::Mlvu => {
+        Benchmark::Lvbench | Benchmark::Mlvu | Benchmark::Words => {
             let answer = text("answer")?;
             let task = entry.get("question_type").or_else(|| entry.get("type"));
             (text("video")?, place(&answer).ok_or(answer), task.map(texts).unwrap_or_default())
@@ -163,6 +163,7 @@ fn prompt(benchmark: Benchmark, question: &str, candidates: &[String], subtitles
             let options = lines(&|letter, text| format!("({letter}) {text}\n"));
             format!("Question:{question}\nOption:\n{options}{DIRECTLY}")
         }
+        Benchmark::Words => question.to_owned(),
         Benchmark::Videomme => format!(
             "These are the frames of a video. Select the best answer to the following multiple-choice question based on the video. Respond with only the letter (A, B, C, or D) of the correct option.\nQuestion: {question}\nOption:\n{}\n{DIRECTLY}",
             candidates.join("\n")

@@ -19,6 +19,7 @@ pub fn chosen(
         Benchmark::Lvbench | Benchmark::Mlvu => mcq_letter(response).and_then(place),
         Benchmark::Videomme => videomme_letter(response).and_then(place),
         Benchmark::Longvideobench => Some(mmmu_choice(response, candidates, draw)),
+        Benchmark::Words => candidates.iter().position(|words| words == response.trim()),
     }
 }
 

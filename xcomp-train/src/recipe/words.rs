@@ -204,6 +204,8 @@ words! {
         Videomme = "videomme",
         /// `LongVideoBench` with subtitles.
         Longvideobench = "longvideobench",
+        /// Any list of video, question, candidates, answer: the bare question, to be answered in the very words of a candidate.
+        Words = "words",
     }
 }
 

@@ -1,0 +1,191 @@
+//! `xcomp ablate`: whole sweeps on a tiny model, their tables, and what a kill leaves behind.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+use xcomp_tests::TinyRun;
+
+const XCOMP: &str = env!("CARGO_BIN_EXE_xcomp-under-test");
+
+/// A tiny task with questions, and recipes for a base and for what is tuned on it.
+fn task() -> TinyRun {
+    let run = TinyRun::new();
+    let words = ["red", "green", "blue", "white"];
+    let question = |index: usize| {
+        json!({
+            "video": format!("{index}.png"), "question": "Which colour is it?",
+            "candidates": words, "answer": words[index % 4], "question_type": "colour",
+        })
+    };
+    let questions: Vec<Value> = (0..8).map(question).collect();
+    run.write("questions.json", &json!(questions).to_string());
+    let recipe = fs::read_to_string(run.path("recipe.toml")).unwrap();
+    run.write("tune.toml", &recipe.replace("init = \"random\"\n", ""));
+    run
+}
+
+const HEAD: &str = r#"[sweep]
+recipe = "tune.toml"
+base = "recipe.toml"
+seeds = [1, 2]
+questions = "questions.json"
+videos = "pictures"
+frames = [8]
+ask = ["--by", "likelihood"]
+"#;
+
+fn ablate(run: &TinyRun, more: &[&str]) -> (i32, String, String) {
+    let fixed = ["ablate", "sweep.toml", "--out", "sweep", "--device", "cpu"];
+    let ended = run.run(XCOMP, &[&fixed, more].concat());
+    (ended.code, ended.stdout, ended.stderr)
+}
+
+/// Every file of the trainings and examinations of a sweep with the time it was written.
+fn written(folder: &Path) -> Vec<(PathBuf, SystemTime)> {
+    let mut found = vec![];
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() && !entry.is_symlink() {
+            found.extend(written(&entry));
+        } else {
+            found.push((entry.clone(), fs::symlink_metadata(&entry).unwrap().modified().unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_sweep_over_learning_rate_and_schedule_becomes_a_table() {
+    let run = task();
+    let grid = "reference = \"schedule=none, learning_rate=0.01\"\n[grid]\n\
+                compression.schedule = [\"none\", \"cosine\"]\n\
+                optimizer.learning_rate = [1e-2]\n";
+    run.write("sweep.toml", &[HEAD, grid].concat());
+
+    let (code, plan, stderr) = ablate(&run, &["--dry-run"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(plan.contains("5 trainings with 5 examinations, 0 trainings are finished"), "{plan}");
+    assert!(!run.path("sweep/runs").exists(), "a dry run trains nothing");
+
+    let (code, text, stderr) = ablate(&run, &["--jobs", "2"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(text.contains("| schedule=cosine, learning_rate=0.01 |"), "{text}");
+    let table: Value =
+        serde_json::from_slice(&fs::read(run.path("sweep/table.json")).unwrap()).unwrap();
+    let rows = table["tables"][0]["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        assert_eq!(
+            (&row["accuracy"]["seeds"], &row["accuracy"]["questions"]),
+            (&json!(2), &json!(8))
+        );
+        assert_eq!(row["missing"], json!([]));
+    }
+    assert_eq!(rows[0]["mean_tokens"], 16.0);
+    assert!(rows[1]["mean_tokens"].as_f64().unwrap() < 10.0);
+    assert_eq!(table["base"]["tasks"][0]["task"], "colour");
+    assert!((table["base"]["tasks"][0]["guess"].as_f64().unwrap() - 0.25).abs() < 1e-12);
+    assert_eq!(fs::read_to_string(run.path("sweep/table.csv")).unwrap().lines().count(), 3);
+    let page = fs::read_to_string(run.path("sweep/report.html")).unwrap();
+    assert!(page.contains("<svg") && page.contains("schedule=cosine"));
+    for outside in ["<script", "src=", "href=", "@import", "url("] {
+        assert!(!page.contains(outside), "the page reaches for {outside}");
+    }
+
+    let before = written(&run.path("sweep/runs"));
+    let (code, again, stderr) = ablate(&run, &[]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("5 trainings are finished"), "{stderr}");
+    assert_eq!(before, written(&run.path("sweep/runs")), "nothing is done twice");
+    let tables = |text: &str| text.split_once("## ").unwrap().1.to_owned();
+    assert_eq!(tables(&text), tables(&again));
+}
+
+#[test]
+fn arms_that_train_alike_share_a_training_and_untuned_arms_are_the_base() {
+    let run = task();
+    run.write(
+        "sweep.toml",
+        &[
+            HEAD,
+            "reference = \"untuned\"\n\
+             [[arm]]\nname = \"untuned\"\nseeds = [1]\ntrain.max_steps = 1\noptimizer.learning_rate = 0.0\n\
+             [[arm]]\nname = \"tuned\"\n\
+             [[arm]]\nname = \"tuned, asked twice as much\"\neval.max_new_tokens = 2\n\
+             [[table]]\ntitle = \"Table 1\"\narms = [\"untuned\", \"tuned\"]\n\
+             [[table.claim]]\ntext = \"tuning helps\"\nbetter = \"tuned\"\nthan = \"untuned\"\n",
+        ]
+        .concat(),
+    );
+    let (code, text, stderr) = ablate(&run, &[]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("4 trainings with 6 examinations"), "{stderr}");
+    assert!(text.contains("- tuning helps: "), "{text}");
+    let table: Value =
+        serde_json::from_slice(&fs::read(run.path("sweep/table.json")).unwrap()).unwrap();
+    let all = table["base"]["tasks"][1]["estimate"]["mean"].clone();
+    assert_eq!(table["tables"][0]["rows"][0]["accuracy"]["mean"], all, "nothing was tuned");
+}
+
+#[test]
+fn a_killed_sweep_loses_at_most_the_last_interval_of_the_run_at_work() {
+    let run = task();
+    let arms = "reference = \"a\"\n[[arm]]\nname = \"a\"\nseeds = [1]\ntrain.max_steps = 400\n\
+                checkpoint.save_steps = 5\n";
+    run.write("sweep.toml", &[HEAD, arms].concat());
+    let mut sweep = Command::new(XCOMP)
+        .args(["ablate", "sweep.toml", "--out", "sweep", "--device", "cpu"])
+        .current_dir(run.path("."))
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let at_work = loop {
+        assert!(sweep.try_wait().unwrap().is_none(), "the sweep ended before it could be killed");
+        if let Some(folder) = run_with_checkpoint(&run.path("sweep/runs"), 5) {
+            break folder;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    sweep.kill().unwrap();
+    sweep.wait().unwrap();
+    // The training sees that its parent is gone, saves and ends: then nobody holds the folder.
+    xcomp_train::run_dir::wait_for(&at_work).unwrap();
+    let saved = newest(&at_work);
+    assert!(saved >= 5 && !at_work.join("finished.json").exists(), "killed at step {saved}");
+    let logged = steps(&at_work);
+
+    let (code, _, stderr) = ablate(&run, &[]);
+    assert_eq!(code, 0, "{stderr}");
+    let (again, all) = (steps(&at_work), (1..=400).collect::<Vec<usize>>());
+    let repeated = again.len() - all.len();
+    assert!(repeated <= 5 && logged.len() <= saved + 5, "{repeated} steps were done again");
+    assert!(all.iter().all(|step| again.contains(step)));
+}
+
+fn run_with_checkpoint(runs: &Path, save_steps: usize) -> Option<PathBuf> {
+    let folders = fs::read_dir(runs).ok()?.map(|entry| entry.unwrap().path());
+    // The base of this task saves every second step and has four.
+    folders.into_iter().find(|run| {
+        let newest = newest(run);
+        newest > 4 && newest.is_multiple_of(save_steps)
+    })
+}
+
+fn newest(run: &Path) -> usize {
+    let folders = xcomp_train::checkpoint::Checkpoints::open(run).folders().unwrap();
+    folders.last().map_or(0, |saved| saved.step)
+}
+
+/// Steps in the order in which they were logged.
+fn steps(run: &Path) -> Vec<usize> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let step = |line: &str| -> Option<usize> {
+        let record: Value = serde_json::from_str(line).ok()?;
+        Some(record["step"].as_u64()? as usize)
+    };
+    text.lines().filter_map(step).collect()
+}
