@@ -1,5 +1,7 @@
 //! `xcomp ablate`: whole sweeps on a tiny model, their tables, and what a kill leaves behind.
 
+#![cfg(feature = "video")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,6 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use xcomp_tests::TinyRun;
+use xcomp_train::ablate::sweep::Sweep;
+use xcomp_train::demo::mini::Mini;
+use xcomp_train::recipe::Recipe;
 
 const XCOMP: &str = env!("CARGO_BIN_EXE_xcomp-under-test");
 
@@ -188,4 +193,23 @@ fn steps(run: &Path) -> Vec<usize> {
         Some(record["step"].as_u64()? as usize)
     };
     text.lines().filter_map(step).collect()
+}
+
+/// The sweeps of the repository are sweeps, and their arms are recipes.
+#[test]
+fn the_sweeps_of_the_repository_fit_together() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("recipes/ablations");
+    for name in ["paper.toml", "paper-quick.toml", "learning-rate.toml"] {
+        let sweep = Sweep::load(&folder.join(name)).unwrap_or_else(|error| panic!("{error}"));
+        for arm in &sweep.arms {
+            let set = [sweep.head.set.clone(), arm.train.clone(), arm.eval.clone()].concat();
+            Recipe::load(&sweep.head.recipe, &set).unwrap_or_else(|error| panic!("{error}"));
+        }
+        Recipe::load(&sweep.head.base.clone().unwrap(), &sweep.head.base_set).unwrap();
+        let world: Mini = sweep.world.clone().unwrap().try_into().unwrap();
+        assert!(world.test_clips > 0);
+    }
+    let shown = fs::read_to_string(folder.join("learning-rate.toml")).unwrap();
+    let readme = fs::read_to_string(folder.join("../../README.md")).unwrap();
+    assert!(readme.contains(shown.trim()), "the README shows another learning-rate.toml");
 }

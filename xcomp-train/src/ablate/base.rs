@@ -62,7 +62,8 @@ impl Base {
     /// If its recipe does not fit, or the questions cannot be read.
     pub fn of(sweep: &Sweep, material: &Material, out: &Path) -> Result<Option<Self>, Error> {
         let Some(recipe) = &sweep.head.base else { return Ok(None) };
-        let mut training = training(recipe, material.settings(), out)?;
+        let set = [sweep.head.base_set.clone(), material.settings()].concat();
+        let mut training = training(recipe, set, out)?;
         let mut ask = sweep.head.ask.clone();
         let frames = sweep.head.frames.first().copied();
         ask.extend(frames.into_iter().flat_map(|n| ["--frames".into(), n.to_string()]));

@@ -81,8 +81,8 @@ impl Runs {
         let mut runs = Self::default();
         for seed in super::sweep::seeds(&sweep.arms) {
             for arm in sweep.arms.iter().filter(|arm| arm.seeds.contains(&seed)) {
-                let own = [&arm.train[..], &[format!("train.seed={seed}")]].concat();
-                let set = [own, material.settings()].concat();
+                let own = [&sweep.head.set[..], &arm.train, &[format!("train.seed={seed}")]];
+                let set = [own.concat(), material.settings()].concat();
                 let training = training(&sweep.head.recipe, set, out)?;
                 let same = |known: &Training| known.folder == training.folder;
                 let at = runs.trainings.iter().position(same).unwrap_or_else(|| {

@@ -39,6 +39,12 @@ pub struct Head {
     pub recipe: PathBuf,
     /// A recipe that is trained first; every arm starts from its export.
     pub base: Option<PathBuf>,
+    /// `table.key=value` arguments of every arm, under its own keys.
+    #[serde(default)]
+    pub set: Vec<String>,
+    /// The same of the base.
+    #[serde(default)]
+    pub base_set: Vec<String>,
     /// Seeds of an arm.
     pub seeds: Vec<u64>,
     /// The arm that the others are compared with.

@@ -44,7 +44,7 @@ impl Question {
 pub fn max_new_tokens(benchmark: Benchmark) -> usize {
     match benchmark {
         Benchmark::Longvideobench => 32,
-        Benchmark::Lvbench | Benchmark::Mlvu | Benchmark::Videomme => 16,
+        Benchmark::Lvbench | Benchmark::Mlvu | Benchmark::Videomme | Benchmark::Words => 16,
     }
 }
 
@@ -201,6 +201,9 @@ mod tests {
             "answer": "x", "question_type": "count" });
         let want = format!("Question:Q?\nOption:\n(A) x\n(B) y\n{DIRECTLY}");
         check(&entry, Benchmark::Mlvu, &want, 0, &["count"]);
+
+        let bare = question(Benchmark::Words, 0, &entry, "").unwrap();
+        assert_eq!((bare.prompt.as_str(), bare.answer), ("Q?", 0));
 
         let entry = json!({ "videoID": "v", "question_id": "1-1", "question": "Q?",
             "options": ["A. x", "B. y", "C. z"], "answer": "C", "task_type": "t" });
