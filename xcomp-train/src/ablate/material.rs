@@ -15,6 +15,8 @@ const MADE: &str = "world.toml";
 pub struct Material {
     /// The mixture of a made-up world.
     pub mixture: Option<PathBuf>,
+    /// Where its clips are kept as the frozen tower sees them, for all trainings.
+    pub features: Option<PathBuf>,
     /// Checkpoint that every arm starts from, where it is not the recipe's own.
     pub checkpoint: Option<PathBuf>,
     /// Questions between trainings of the base.
@@ -32,6 +34,7 @@ impl Material {
         let world = out.join("world");
         let mut material = Self {
             mixture: None,
+            features: None,
             checkpoint: None,
             validation: None,
             questions: sweep.head.questions.clone().unwrap_or_else(|| world.join("test.json")),
@@ -40,6 +43,7 @@ impl Material {
         if let Some(table) = &sweep.world {
             make_once(table, out)?;
             material.mixture = Some(world.join("mixture.yaml"));
+            material.features = Some(out.join("features"));
             material.checkpoint = Some(out.join("untrained"));
             material.validation = Some(world.join("validation.json"));
         }
@@ -53,9 +57,10 @@ impl Material {
 
     /// `--set` arguments that put the material into a recipe.
     pub fn settings(&self) -> Vec<String> {
-        let mixture = self.mixture.iter().map(|path| path_setting("data.mixture", path));
-        let start = self.checkpoint.iter().map(|path| path_setting("model.checkpoint", path));
-        mixture.chain(start).collect()
+        let keys = ["data.mixture", "data.feature_cache", "model.checkpoint"];
+        let paths = [&self.mixture, &self.features, &self.checkpoint];
+        let given = keys.iter().zip(paths).filter_map(|(key, path)| Some((key, path.as_ref()?)));
+        given.map(|(key, path)| path_setting(key, path)).collect()
     }
 }
 
