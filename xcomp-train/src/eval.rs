@@ -1,6 +1,7 @@
 //! Multiple-choice benchmarks: questions as published, answers by their own rules, honest statistics.
 
 pub mod crossed;
+pub mod entries;
 pub mod model;
 pub mod question;
 pub mod report;

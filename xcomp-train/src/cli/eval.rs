@@ -38,7 +38,7 @@ pub(super) struct EvalArgs {
     /// Overrides a key of the recipe; repeatable.
     #[arg(long, value_name = "TABLE.KEY=VALUE")]
     set: Vec<String>,
-    /// The questions, JSON as published.
+    /// The questions, JSON or parquet as published.
     #[arg(long, value_name = "FILE")]
     questions: Option<PathBuf>,
     /// Folder of the videos.

@@ -5,9 +5,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::entries::read_entries;
 use super::subtitles::read_subtitles;
 use crate::error::Error;
-use crate::files::{at, read_text};
 use crate::recipe::tables::Benchmark;
 
 /// What every prompt ends with.
@@ -62,7 +62,7 @@ pub fn detect(entry: &Value) -> Benchmark {
     }
 }
 
-/// Reads a file of questions, a JSON list; `subtitles` is the folder that `LongVideoBench`'s subtitle files lie in.
+/// Reads a file of questions, a JSON list or a parquet table; `subtitles` is the folder that `LongVideoBench`'s subtitle files lie in.
 ///
 /// # Errors
 /// If the file cannot be read or an entry is no question; the error names its place.
@@ -71,8 +71,7 @@ pub fn read_questions(
     benchmark: Option<Benchmark>,
     subtitles: Option<&Path>,
 ) -> Result<(Benchmark, Vec<Question>), Error> {
-    let entries: Vec<Value> = serde_json::from_str(&read_text(path)?)
-        .map_err(|error| at("cannot read", path)(error.into()))?;
+    let entries = read_entries(path)?;
     let first = entries
         .first()
         .ok_or_else(|| Error::Argument(format!("{} holds no questions", path.display())))?;
@@ -108,7 +107,10 @@ pub fn question(
         entry[key].as_str().map(str::to_owned).ok_or_else(|| format!("it has no text `{key}`"))
     };
     let list_key = if benchmark == Benchmark::Videomme { "options" } else { "candidates" };
-    let candidates = texts(&entry[list_key]);
+    let candidates = match texts(&entry[list_key]) {
+        none if none.is_empty() => numbered_options(entry),
+        listed => listed,
+    };
     if candidates.len() < 2 || candidates.len() > 26 {
         return Err(format!("`{list_key}` must list 2 to 26 answers"));
     }
@@ -138,6 +140,12 @@ pub fn question(
     let id = ["question_id", "id"].iter().find_map(|key| entry[*key].as_str());
     let id = id.map_or_else(|| index.to_string(), str::to_owned);
     Ok(Question { id, video, prompt, candidates, answer, tasks })
+}
+
+/// `option0`, `option1`, ... of `LongVideoBench`'s parquet tables, which fill up with `N/A`.
+fn numbered_options(entry: &Value) -> Vec<String> {
+    let options = (0..).map_while(|number| entry[format!("option{number}")].as_str());
+    options.take_while(|option| *option != "N/A").map(str::to_owned).collect()
 }
 
 /// A text as a list of one, a list of texts as it is.
@@ -217,6 +225,9 @@ mod tests {
         let want = format!(
             " This video's subtitles are listed below: \nhello.\n Select the best answer to the following multiple-choice question based on the video and the subtitles. Respond with only the letter of the correct option.\nQuestion: Q?\n(A). x\n(B). y\n{DIRECTLY}\n"
         );
+        check(&entry, Benchmark::Longvideobench, &want, 1, &["TOS"]);
+        let entry = json!({ "video_path": "v.mp4", "id": "v_0", "question": "Q?", "option0": "x",
+            "option1": "y", "option2": "N/A", "correct_choice": 1, "question_category": "TOS" });
         check(&entry, Benchmark::Longvideobench, &want, 1, &["TOS"]);
     }
 

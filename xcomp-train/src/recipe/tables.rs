@@ -227,7 +227,7 @@ table! {
     EvalTable {
         /// An exported folder or the folder of a run: what `xcomp eval RECIPE` evaluates.
         checkpoint: String = String::new(),
-        /// The questions, JSON as published.
+        /// The questions, JSON or parquet as published.
         questions: String = String::new(),
         /// Folder of their videos.
         videos: String = String::new(),
