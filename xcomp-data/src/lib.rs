@@ -20,6 +20,7 @@ mod jpeg;
 pub mod json_scan;
 mod limits;
 mod load;
+pub mod lock;
 pub mod mixture;
 mod mixture_file;
 mod mt19937;

@@ -1,9 +1,10 @@
 //! The folder of a run: one process at a time, everything that explains its numbers.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use xcomp_data::lock::LockedFile;
 
 use crate::error::Error;
 use crate::files::{at, create_folder, write_atomically};
@@ -15,7 +16,7 @@ use crate::plan::Plan;
 pub struct RunDir {
     path: PathBuf,
     /// Held until the process ends, however it ends.
-    _lock: File,
+    _lock: LockedFile,
 }
 
 /// `env.json`: where a run ran.
@@ -38,13 +39,12 @@ impl RunDir {
         create_folder(path)?;
         let file = path.join(".lock");
         let lock = File::create(&file).map_err(at("cannot create", &file))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.into(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(Error::Argument(format!(
+        match LockedFile::take(lock).map_err(at("cannot lock", &file))? {
+            Some(lock) => Ok(Self { path: path.into(), _lock: lock }),
+            None => Err(Error::Argument(format!(
                 "{} is in use by another process; give another --out or stop it",
                 path.display()
             ))),
-            Err(TryLockError::Error(source)) => Err(at("cannot lock", &file)(source)),
         }
     }
 

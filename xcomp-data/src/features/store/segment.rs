@@ -1,10 +1,11 @@
 //! One file of the store: records one after the other, found again by their headers.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::record::{HEADER, Header, MAGIC};
+use crate::lock::LockedFile;
 
 /// Bytes that are searched at a time for the next record behind damage.
 const CHUNK: usize = 1 << 20;
@@ -102,11 +103,6 @@ pub(super) fn payload(file: &mut File, place: &Place) -> io::Result<Option<Vec<u
 }
 
 /// Opens a file for writing unless another process or thread has it.
-pub(super) fn lock(path: &Path) -> io::Result<Option<File>> {
-    let file = OpenOptions::new().read(true).write(true).open(path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
+pub(super) fn lock(path: &Path) -> io::Result<Option<LockedFile>> {
+    LockedFile::take(OpenOptions::new().read(true).write(true).open(path)?)
 }

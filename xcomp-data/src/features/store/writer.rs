@@ -1,25 +1,27 @@
 //! The end of a file that this process alone appends to.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use super::record::{HEADER, Header};
 use super::segment::{Place, lock, scan};
+use crate::lock::LockedFile;
 
 /// A locked file and where its next record goes.
 #[derive(Debug)]
 pub(super) struct Writer {
     number: u64,
-    file: File,
+    file: LockedFile,
     end: u64,
 }
 
 impl Writer {
-    /// A new file.
+    /// A new file; an error of the kind `AlreadyExists` if somebody else has it.
     pub(super) fn create(path: &Path, number: u64) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-        file.lock()?;
+        let taken = || io::Error::from(io::ErrorKind::AlreadyExists);
+        let file = LockedFile::take(file)?.ok_or_else(taken)?;
         Ok(Self { number, file, end: 0 })
     }
 
