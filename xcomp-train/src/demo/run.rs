@@ -18,6 +18,7 @@ use crate::answer::Answerer;
 use crate::device::{self, Choice};
 use crate::error::Error;
 use crate::memory::peak_rss_bytes;
+use crate::meter::Record;
 use crate::plan::{GIB, Plan};
 use crate::recipe::Recipe;
 use crate::run::{EXPORT, train_recipe};
@@ -46,6 +47,10 @@ pub struct Report {
     pub steps: usize,
     /// Tokens of a frame in each layer.
     pub tokens_per_layer: Vec<usize>,
+    /// Milliseconds of training on a sample that is met for the first time: its clip goes through the tower.
+    pub first_sample_ms: f64,
+    /// Milliseconds of training on a sample whose features are kept.
+    pub kept_sample_ms: f64,
     /// Seconds of training.
     pub train_s: f64,
     /// Seconds of everything.
@@ -94,16 +99,17 @@ pub fn run(folder: &Path, device: Choice) -> Result<Report, Error> {
     let tuned = Answerer::open(&run.join(EXPORT), &opened)?;
     let after = ask(&tuned, &world_folder, &asked)?;
 
-    let losses: Vec<f64> = crate::metrics::read(&run.join("metrics.jsonl"))?
-        .into_values()
-        .map(|record| record.loss)
-        .collect();
+    let records: Vec<Record> =
+        crate::metrics::read(&run.join("metrics.jsonl"))?.into_values().collect();
+    let losses: Vec<f64> = records.iter().map(|record| record.loss).collect();
     let report = Report {
         rows: rows(&before, &after),
         loss_first: losses.first().copied().unwrap_or(f64::NAN),
         loss_last: losses.last().copied().unwrap_or(f64::NAN),
         steps: summary.step,
         tokens_per_layer: tuned.compression().tokens_per_layer().to_vec(),
+        first_sample_ms: sample_ms(records.iter().filter(|record| record.cached == 0)),
+        kept_sample_ms: sample_ms(records.iter().filter(|record| record.cached == record.samples)),
         train_s: summary.seconds,
         total_s: started.elapsed().as_secs_f64(),
         peak_gib: peak_rss_bytes() as f64 / GIB,
@@ -115,6 +121,15 @@ pub fn run(folder: &Path, device: Choice) -> Result<Report, Error> {
         );
     }
     Ok(report)
+}
+
+/// Milliseconds of a sample over these records.
+fn sample_ms<'a>(records: impl Iterator<Item = &'a Record>) -> f64 {
+    let (seconds, samples) = records.fold((0.0, 0.0), |(seconds, samples), record| {
+        let own = record.samples as f64;
+        (seconds + own / record.samples_per_sec, samples + own)
+    });
+    1e3 * seconds / samples
 }
 
 fn rows(before: &BTreeMap<String, Score>, after: &BTreeMap<String, Score>) -> Vec<Row> {
@@ -164,6 +179,13 @@ impl fmt::Display for Report {
             f,
             "loss {:.3} -> {:.3} in {} steps",
             self.loss_first, self.loss_last, self.steps
+        )?;
+        writeln!(
+            f,
+            "a sample takes {:.1} ms while its clip goes through the tower, {:.1} ms when its features are kept ({:.1} times less)",
+            self.first_sample_ms,
+            self.kept_sample_ms,
+            self.first_sample_ms / self.kept_sample_ms
         )?;
         writeln!(f, "tokens of a frame in each layer: {}", tokens.join(" "))?;
         write!(

@@ -25,8 +25,8 @@ const QUERY_KEY_BIAS: f32 = 0.5;
 const DISTANCE_BIAS: [f32; 2] = [3.0, 1.5];
 /// Gain of the patch embedding over a projection that keeps the norm.
 const PATCH_GAIN: f32 = 1.4;
-/// Gain of a tower block's output projections.
-const TOWER_OUTPUT_GAIN: f32 = 0.3;
+/// Gain of the output projections of all blocks of the tower together: what they add is independent, so it grows with the root of their number.
+const TOWER_OUTPUT_GAIN: f32 = 0.1;
 /// Gain of the connector's second layer.
 const CONNECTOR_GAIN: f32 = 0.48;
 /// Grey level that the tower maps to zero, between the darkest and the lightest room.
@@ -134,6 +134,7 @@ impl Weights {
         let width = options.vision_hidden_size;
         self.patch_embedding(&name("patch_embed.proj"), width, options.patch_size);
         let keep = 1.0 / (width as f32).sqrt();
+        let gain = TOWER_OUTPUT_GAIN / (options.vision_blocks as f32).sqrt();
         for block in 0..options.vision_blocks {
             let name = |part: &str| name(&format!("blocks.{block}.{part}"));
             for norm in ["norm1", "norm2"] {
@@ -144,10 +145,10 @@ impl Weights {
                 self.fill(&name(bias), width, 0.0);
             }
             self.draw(&name("attn.qkv.weight"), &[3 * width, width], keep);
-            self.draw(&name("attn.proj.weight"), &[width, width], keep * TOWER_OUTPUT_GAIN);
+            self.draw(&name("attn.proj.weight"), &[width, width], keep * gain);
             self.draw(&name("mlp.fc1.weight"), &[4 * width, width], keep);
             self.fill(&name("mlp.fc1.bias"), 4 * width, 0.0);
-            self.draw(&name("mlp.fc2.weight"), &[width, 4 * width], keep / 2.0 * TOWER_OUTPUT_GAIN);
+            self.draw(&name("mlp.fc2.weight"), &[width, 4 * width], keep / 2.0 * gain);
         }
         self.fill(&name("vision_layernorm.weight"), width, 1.0);
         self.fill(&name("vision_layernorm.bias"), width, 0.0);
