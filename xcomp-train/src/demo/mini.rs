@@ -74,6 +74,7 @@ impl Mini {
             hidden_size: self.hidden_size,
             intermediate_size: 2 * self.hidden_size,
             num_hidden_layers: self.num_hidden_layers,
+            vision_blocks: 1, // its clips are kept as the tower sees them: many runs, one look
             tokens_per_frame: self.tokens_per_frame,
             seed: self.seed,
             ..BaseOptions::default()

@@ -90,12 +90,13 @@ pub fn run(folder: &Path, device: Choice) -> Result<Report, Error> {
 
     let asked = questions(&files.questions[0])?;
     let world_folder = folder.join("world");
+    let run = folder.join("run");
+    // Before any question is asked: what the run says of memory is that of a training alone.
+    let summary = train_recipe(recipe, &run, device, Stop::never())?;
+
     let opened = device::open(device)?;
     let untuned = Answerer::open(&base, &opened)?.with_compression(plan.compression.clone());
     let before = ask(&untuned, &world_folder, &asked)?;
-
-    let run = folder.join("run");
-    let summary = train_recipe(recipe, &run, device, Stop::never())?;
     let tuned = Answerer::open(&run.join(EXPORT), &opened)?;
     let after = ask(&tuned, &world_folder, &asked)?;
 
