@@ -1,7 +1,7 @@
 # `make demo` runs the main job, `make test` the tests; both install what they need.
 # One profile and one feature set for everything: Burn is compiled once.
 CARGO := cargo
-XCOMP := target/release/xcomp
+XCOMP = $${CARGO_TARGET_DIR:-target}/release/xcomp
 
 .PHONY: demo build test torture check bench-data bench-cpu gpu-check interop smollm2 native
 
