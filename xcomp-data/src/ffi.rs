@@ -1,4 +1,4 @@
-//! The only unsafe lines of the crate: what `FFmpeg` offers and its safe binding does not, and the registers of newer CPUs.
+//! The only unsafe lines of the crate: what `FFmpeg` offers and its safe binding does not, the registers of newer CPUs, the allocator.
 #![expect(
     unsafe_code,
     clippy::inline_always,
@@ -104,6 +104,20 @@ mod x86 {
                 _mm_cvtsi128_si64(_mm_packus_epi16(words, words)).to_le_bytes()
             }
         }
+    }
+}
+
+/// Gives memory that this process has freed back to the system, where its allocator keeps it (glibc).
+///
+/// Encoders free blocks of many sizes, which would stay with the process although nothing is in them.
+pub fn give_back_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        unsafe extern "C" {
+            fn malloc_trim(pad: usize) -> i32;
+        }
+        // SAFETY: it takes no pointer and touches free blocks alone, under the allocator's own locks (malloc_trim(3)).
+        unsafe { malloc_trim(0) };
     }
 }
 

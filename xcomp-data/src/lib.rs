@@ -39,6 +39,7 @@ pub use chat::{IGNORE, IMAGE_TOKEN, LabelRule, Prompt, render_chat, render_quest
 pub use error::DataError;
 pub use example::{Example, Frames, Visual};
 pub use features::{Encoder, FeatureCache, FeatureSlot, FeatureValues, Features};
+pub use ffi::give_back_freed_memory;
 pub use frames::{Choice, FrameOptions, FrameRule, TimeMessage};
 pub use index_cache::IndexCache;
 pub use limits::{Limits, Watch};

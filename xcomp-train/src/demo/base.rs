@@ -55,7 +55,7 @@ impl Default for BaseOptions {
             rope_theta: 1000.0,
             vision_hidden_size: 64,
             vision_heads: 2,
-            vision_blocks: 23, // most of a step's work, as in the released model
+            vision_blocks: 16, // most of a step's work, as in the released model
             patch_size: 8,
             tokens_per_frame: 16,
             seed: 0,
@@ -151,7 +151,7 @@ mod tests {
         }
         let config = ModelConfig::from_file(&folders[0].path().join("config.json")).unwrap();
         assert_eq!((config.llm.num_hidden_layers, config.llm.head_dim()), (9, 16));
-        assert_eq!((config.vision.patches(), config.vision.depth), (64, 23));
+        assert_eq!((config.vision.patches(), config.vision.depth), (64, 16));
         assert_eq!(config.projector.tokens_per_frame, 16);
         assert!(config.vision.patches() > config.projector.tokens_per_frame);
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
+use xcomp_data::give_back_freed_memory;
 
 use super::base::{BaseOptions, write_base};
 use super::error::DemoError;
@@ -91,7 +92,8 @@ pub fn run(folder: &Path, device: Choice) -> Result<Report, Error> {
     let asked = questions(&files.questions[0])?;
     let world_folder = folder.join("world");
     let run = folder.join("run");
-    // Before any question is asked: what the run says of memory is that of a training alone.
+    // Before any question is asked, and without what the encoders left: what the run says of memory is a training's alone.
+    give_back_freed_memory();
     let summary = train_recipe(recipe, &run, device, Stop::never())?;
 
     let opened = device::open(device)?;
