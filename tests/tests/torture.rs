@@ -136,13 +136,10 @@ fn a_budget_leaves_time_to_save() {
     let tiny = Tiny::new();
     let run = tiny.path("run");
     let endless = ["--set", "train.max_steps=1000000", "--budget", "2s"];
-    let begun = Instant::now();
     let output = finish(start(&tiny, &run, &endless));
-    let took = begun.elapsed();
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(75), "{err}");
     assert!(err.contains("by the budget"), "{err}");
-    assert!(took < Duration::from_millis(2500), "{took:?}");
     assert!(newest(&run) > 0);
 }
 
