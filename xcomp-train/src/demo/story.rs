@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 
 use super::random::Random;
 use super::scene::SIDE;
-use super::things::{Colour, Light, Ordinal, Outline};
+use super::things::{Colour, Light, Ordinal, Outline, Pattern};
 
 /// Pixels per side of a light.
 const LIGHT_SIDE: usize = 16;
@@ -54,6 +54,8 @@ pub struct Picture {
     pub events: Vec<Event>,
     /// The outline of every shape.
     pub outline: Outline,
+    /// The pattern on every shape.
+    pub pattern: Pattern,
     /// The colour of the light.
     pub light: Light,
     /// The frames in which it is seen.
@@ -101,6 +103,7 @@ impl Story {
         let picture = Picture {
             events,
             outline: random.pick(Outline::ALL),
+            pattern: random.pick(Pattern::ALL),
             light: random.pick(Light::ALL),
             flare: flare..flare + light_frames,
             light_place: [random.pick(&corner), random.pick(&corner)],
@@ -172,7 +175,8 @@ impl Picture {
         let from_middle = |pixel: usize, edge: usize| {
             (pixel as f64 + 0.5 - edge as f64) * 2.0 / event.size as f64 - 1.0
         };
-        if self.outline.covers(from_middle(x, event.place[0]), from_middle(y, event.place[1])) {
+        let middle = (from_middle(x, event.place[0]), from_middle(y, event.place[1]));
+        if self.outline.covers(middle.0, middle.1) && self.pattern.covers(x, y) {
             return event.colour.rgb();
         }
         let mote = self.motes.iter().find(|mote| mote.covers(frame, x, y));

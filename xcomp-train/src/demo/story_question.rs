@@ -3,7 +3,7 @@
 use super::film::{Asked, Film};
 use super::random::Random;
 use super::story::{Difficulty, EVENTS, Story};
-use super::things::{Colour, Light, Ordinal, Outline};
+use super::things::{Colour, Light, Ordinal, Pattern};
 
 /// A kind of question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,7 +16,7 @@ pub enum Task {
     Count,
     /// What comes after something.
     After,
-    /// The outline of the shapes.
+    /// The pattern on the shapes.
     Detail,
 }
 
@@ -42,7 +42,7 @@ impl Task {
             Self::Order => order_text(story.order),
             Self::Count => "How many colors come?".to_owned(),
             Self::After => after_text(story.picture.events[story.after].colour),
-            Self::Detail => "What shape is shown?".to_owned(),
+            Self::Detail => "What pattern is shown?".to_owned(),
         }
     }
 
@@ -52,7 +52,7 @@ impl Task {
             Self::Needle => Light::ALL.iter().map(|light| light.word()).collect(),
             Self::Order | Self::After => Colour::ALL.iter().map(|colour| colour.word()).collect(),
             Self::Count => ["2", "3", "4"].to_vec(),
-            Self::Detail => Outline::ALL.iter().map(|outline| outline.word()).collect(),
+            Self::Detail => Pattern::ALL.iter().map(|pattern| pattern.word()).collect(),
         }
     }
 
@@ -68,7 +68,7 @@ impl Task {
             },
             Self::Count => Some(events.len() - EVENTS.start()),
             Self::After => place(events[story.after + 1].colour),
-            Self::Detail => Outline::ALL.iter().position(|o| *o == story.picture.outline),
+            Self::Detail => Pattern::ALL.iter().position(|p| *p == story.picture.pattern),
         };
         at.expect("every thing is in the list of its kind")
     }
@@ -143,7 +143,7 @@ mod tests {
             assert_eq!(asked["after"].answer, events[before.unwrap() + 1].colour.word());
             assert_eq!(asked["count"].answer, events.len().to_string());
             assert_eq!(asked["needle"].answer, story.picture.light.word());
-            assert_eq!(asked["detail"].answer, story.picture.outline.word());
+            assert_eq!(asked["detail"].answer, story.picture.pattern.word());
         }
     }
 

@@ -95,6 +95,21 @@ things! {
     }
 }
 
+things! {
+    /// What a shape is covered with, finer than a patch of the tower.
+    Pattern {
+        /// Its colour everywhere.
+        Plain = "plain",
+        /// Upright stripes of its colour.
+        Striped = "striped",
+        /// Squares of its colour.
+        Checked = "checked",
+    }
+}
+
+/// Pixels per side of a pattern's stripes and squares.
+const PATTERN_SIDE: usize = 4;
+
 impl Colour {
     /// Its RGB value as drawn.
     pub fn rgb(self) -> [u8; 3] {
@@ -115,6 +130,18 @@ impl Light {
             Self::Pink => [230, 60, 200],
             Self::Orange => [240, 130, 20],
             Self::Cyan => [40, 210, 220],
+        }
+    }
+}
+
+impl Pattern {
+    /// Whether the shape has its colour at this pixel.
+    pub fn covers(self, x: usize, y: usize) -> bool {
+        let [column, row] = [x, y].map(|pixel| pixel / PATTERN_SIDE);
+        match self {
+            Self::Plain => true,
+            Self::Striped => column.is_multiple_of(2),
+            Self::Checked => (column + row).is_multiple_of(2),
         }
     }
 }
