@@ -13,6 +13,7 @@ mod llm;
 mod material;
 mod module;
 mod parity;
+mod prompted;
 #[cfg(feature = "video")]
 mod tiny;
 
@@ -26,5 +27,6 @@ pub use llm::{case_schedule, compare_gradients, compare_hidden, prompts};
 pub use material::{kills, media_root, shared_root, skipped};
 pub use module::{gradients, host, load_case, weights};
 pub use parity::{Precision, assert_parity, chosen_device};
+pub use prompted::Prompted;
 #[cfg(feature = "video")]
 pub use tiny::Tiny;

@@ -15,7 +15,7 @@ fn the_demo_learns_to_answer_held_out_questions() {
     let number = |key: &str| report[key].as_f64().unwrap();
     assert!(number("loss_last") <= number("loss_first") / 2.0, "{report}");
     assert!(number("peak_gib") < 4.0, "{report}");
-    assert_eq!(report["tokens_per_layer"].as_array().unwrap().last().unwrap(), 1);
+    assert_eq!(report["tokens_per_layer"].as_array().unwrap().last().unwrap(), 1.0);
     for row in report["rows"].as_array().unwrap() {
         let share = |when: &str| {
             row[when]["right"].as_f64().unwrap() / row[when]["asked"].as_f64().unwrap()

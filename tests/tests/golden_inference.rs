@@ -1,67 +1,9 @@
 //! Kind k: question-based frame scores and choice, and generation over compressed caches, against the official code.
 
-use burn::tensor::{Device, Tensor};
-use xcomp_model::config::LlmConfig;
+use burn::tensor::Tensor;
 use xcomp_model::frame_select::SelectRule;
-use xcomp_model::generate::Decoding;
-use xcomp_model::layout::Layout;
-use xcomp_model::loss::IGNORE;
 use xcomp_model::qc_comp::{ClipScores, Scope, ScoreRule, clip_scores};
-use xcomp_model::qwen2::Qwen2ForCausalLm;
-use xcomp_model::sample::Sampling;
-use xcomp_model::schedule::CompressionPlan;
-use xcomp_model::splice::{Prompt, splice};
-use xcomp_tests::{
-    Case, HostData, HostTensor, Tolerance, assert_close, case_schedule, cases, host, load_case,
-};
-
-/// The language model of a case, and its prompt with the visual tokens in it.
-struct Prompted {
-    llm: Qwen2ForCausalLm,
-    plan: CompressionPlan,
-    ids: Vec<i32>,
-    visual: Tensor<2>,
-    tokens_per_frame: usize,
-}
-
-impl Prompted {
-    fn new(case: &Case) -> Self {
-        let config: LlmConfig = serde_json::from_value(case.value("/config").clone()).unwrap();
-        let device = Device::flex();
-        let llm = load_case(Qwen2ForCausalLm::new(&config, &device), case, "w.");
-        let (schedule, keep) = case_schedule(case, config.num_hidden_layers);
-        let tokens_per_frame = case.count("/config/tokens_per_frame");
-        let layers = config.num_hidden_layers;
-        let plan = CompressionPlan::new(&schedule, keep, tokens_per_frame, layers).unwrap();
-        let ids = case.tensor("input_ids").i32().to_vec();
-        let visual = case.burn::<2>("visual.0", &device);
-        Self { llm, plan, ids, visual, tokens_per_frame }
-    }
-
-    /// The embedded prompt with `more` tokens behind it.
-    fn embed(&self, more: &[i32]) -> (Tensor<3>, Layout) {
-        let ids = [&self.ids, more].concat();
-        let image_at = ids.iter().position(|id| *id < 0);
-        let prompt = Prompt { labels: vec![IGNORE; ids.len()], ids, image_at };
-        let visual = vec![Some(self.visual.clone())];
-        splice(&self.llm.model.embed_tokens, &[prompt], visual, self.tokens_per_frame)
-    }
-
-    /// Greedy tokens with the scores that each was taken from, and what the caches hold in the end.
-    fn generate(&self, count: usize) -> (Vec<i32>, Vec<Tensor<1>>, Vec<usize>) {
-        let (x, layout) = self.embed(&[]);
-        let (mut decoding, first) = Decoding::prefill(&self.llm, x, layout, &self.plan, count);
-        let (mut tokens, mut scores) = (vec![], vec![first]);
-        loop {
-            let row: Vec<f32> = scores[tokens.len()].clone().into_data().iter().collect();
-            tokens.push(Sampling::GREEDY.pick(&row, &tokens, 0.0));
-            if tokens.len() == count {
-                return (tokens, scores, decoding.cache_lengths());
-            }
-            scores.push(decoding.step(tokens[tokens.len() - 1]));
-        }
-    }
-}
+use xcomp_tests::{Case, HostData, HostTensor, Prompted, Tolerance, assert_close, cases, host};
 
 /// Pins: one cache per layer with its own length, decode positions per layer, greedy tokens, logits of every step.
 #[test]

@@ -7,6 +7,7 @@ use xcomp_model::config::LlmConfig;
 use xcomp_model::layout::Layout;
 use xcomp_model::loss::{LossNorm, SupervisedRows, weighted_loss};
 use xcomp_model::qwen2::Qwen2ForCausalLm;
+use xcomp_model::reduce::{FrameDrop, Reduce};
 use xcomp_model::rope::Rope;
 use xcomp_model::schedule::{CompressionPlan, KeepRule, Schedule};
 use xcomp_model::splice::{Prompt, splice};
@@ -25,27 +26,13 @@ fn a_schedules() {
             let plan = |schedule, keep| CompressionPlan::new(&schedule, keep, n, layers).unwrap();
             let cosine = plan(Schedule::Cosine, KeepRule::Suffix);
             let goal = counts(&row["goal_len[0..L]"]);
-            assert_eq!(
-                cosine.tokens_per_layer(),
-                &goal[1..],
-                "case {}: N {n}, L {layers}",
-                case.name
-            );
+            assert_eq!(tokens(&cosine), goal[1..], "case {}: N {n}, L {layers}", case.name);
             if !row["tokens_per_frame_seen_by_layer_0_based"].is_null() {
                 let seen = counts(&row["tokens_per_frame_seen_by_layer_0_based"]);
-                assert_eq!(
-                    cosine.tokens_per_layer(),
-                    seen,
-                    "case {}: N {n}, L {layers}",
-                    case.name
-                );
+                assert_eq!(tokens(&cosine), seen, "case {}: N {n}, L {layers}", case.name);
             }
             let ceil = plan(Schedule::Ceil, KeepRule::Suffix);
-            assert_eq!(
-                ceil.tokens_per_layer(),
-                counts(&row["paper_eq1_ceil_l1..L"]),
-                "N {n}, L {layers}"
-            );
+            assert_eq!(tokens(&ceil), counts(&row["paper_eq1_ceil_l1..L"]), "N {n}, L {layers}");
             let uniform = plan(Schedule::Cosine, KeepRule::Uniform);
             kept_positions(
                 &uniform,
@@ -56,11 +43,16 @@ fn a_schedules() {
     }
 }
 
+/// Tokens of a frame in every layer.
+fn tokens(plan: &CompressionPlan) -> Vec<usize> {
+    (0..plan.layers()).map(|layer| plan.visual_tokens(layer, 1)).collect()
+}
+
 /// Follows the 1-based positions that are left through all layers.
 fn kept_positions(plan: &CompressionPlan, lists: &Value) {
     let mut left: Vec<usize> = (1..=plan.tokens_per_frame()).collect();
     for layer in 0..plan.layers() {
-        if let xcomp_model::schedule::Reduce::Slots(slots) = plan.reduce(layer) {
+        if let Reduce::Frames(FrameDrop::Slots(slots)) = plan.reduce(layer) {
             left = slots.iter().map(|slot| left[*slot]).collect();
         }
         assert_eq!(left, counts(&lists[layer + 1]), "layer {layer}");
@@ -154,11 +146,10 @@ fn run(case: &Case, config: &LlmConfig, plan: &CompressionPlan, tokens_per_frame
         splice(&llm.model.embed_tokens, &prompts, visual.clone(), tokens_per_frame);
     let rope = llm.model.rope(layout.longest(), &device);
     for layer in 0..config.num_hidden_layers {
-        let (entered, after) =
-            xcomp_model::lp_comp::compress(x.clone(), &layout, plan.reduce(layer));
-        compare_hidden(case, &format!("hidden.{layer}"), &entered, &after);
-        compare_positions(case, layer, &after);
-        (x, layout) = llm.model.run_layer(layer, x, &layout, plan, &rope);
+        (x, layout) = llm.model.enter(layer, x, layout, plan, &rope);
+        compare_hidden(case, &format!("hidden.{layer}"), &x, &layout);
+        compare_positions(case, layer, &layout);
+        x = llm.model.layers[layer].forward(x, &rope);
     }
     let hidden = llm.model.norm.forward(x);
     compare_hidden(case, "hidden.final_norm", &hidden, &layout);

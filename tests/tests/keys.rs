@@ -42,6 +42,14 @@ const OTHER: &[(&str, &[&str])] = &[
     ("compression.step_layers", STAGED),
     ("compression.step_strides", STAGED),
     (
+        "compression.step_shares",
+        &[
+            "compression.step_shares=[0.5,0.25]",
+            "compression.schedule=\"rank\"",
+            "compression.step_layers=[3,6]",
+        ],
+    ),
+    (
         "compression.uniform_tokens",
         &["compression.uniform_tokens=2", "compression.schedule=\"uniform\""],
     ),

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use crate::qc_comp::{ClipScores, Scope};
+use crate::rank::best;
 
 /// How the frames of a long video are chosen; the numbers of the released evaluation are in [`SelectRule::reference`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,12 +86,7 @@ impl SelectRule {
         if frames < self.threshold_frames || select >= frames {
             return (0..frames).collect();
         }
-        let total = self.frame_scores(frames, scores);
-        let mut order: Vec<usize> = (0..frames).collect();
-        order.sort_by(|a, b| total[*b].total_cmp(&total[*a]));
-        order.truncate(select);
-        order.sort_unstable();
-        order
+        best(&self.frame_scores(frames, scores), select)
     }
 
     /// The score of every frame.

@@ -1,10 +1,9 @@
-//! Generation: prefill with LP-Comp, then one token at a time over caches of different lengths.
+//! Generation: prefill with compression, then one token at a time over caches of different lengths.
 
 use burn::tensor::{DType, Tensor};
 
 use crate::cache::LayerCache;
 use crate::layout::Layout;
-use crate::lp_comp::compress;
 use crate::qwen2::Qwen2ForCausalLm;
 use crate::rope::Rope;
 use crate::schedule::CompressionPlan;
@@ -42,7 +41,7 @@ impl<'a> Decoding<'a> {
         let rope = llm.model.rope(layout.longest() + max_new_tokens, &x.device());
         let mut caches = vec![LayerCache::default(); llm.model.layers.len()];
         for (index, (layer, cache)) in llm.model.layers.iter().zip(&mut caches).enumerate() {
-            (x, layout) = compress(x, &layout, plan.reduce(index));
+            (x, layout) = llm.model.enter(index, x, layout, plan, &rope);
             x = layer.forward_cached(x, &rope, cache);
         }
         let decoding = Self { llm, caches, rope, dtype: x.dtype() };

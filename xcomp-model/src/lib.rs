@@ -2,6 +2,7 @@
 //!
 //! Tensors only: no device is chosen here, nothing is printed, and no file is read but by `weights` and `config`.
 
+pub mod attention_map;
 pub mod cache;
 pub mod config;
 pub mod connector;
@@ -19,6 +20,8 @@ pub mod ops;
 pub mod position;
 pub mod qc_comp;
 pub mod qwen2;
+pub mod rank;
+pub mod reduce;
 pub mod rms_norm;
 pub mod rope;
 pub mod sample;

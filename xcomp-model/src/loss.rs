@@ -137,8 +137,8 @@ mod tests {
 
     #[test]
     fn a_row_predicts_the_next_token_and_the_last_visual_row_the_first_word_behind_it() {
-        let span = VideoSpan { start: 2, frames: 3, tokens_per_frame: 1 };
-        let layout = Layout { sequences: vec![SequenceLayout { len: 7, span: Some(span) }] };
+        let span = VideoSpan::new(2, 3, 1);
+        let layout = Layout { sequences: vec![SequenceLayout::new(7, Some(span))] };
         let labels = [5, IGNORE, IGNORE, 8, 9]; // the third entry is the image
         let rows = SupervisedRows::new(&[Labels { labels: &labels, image_at: Some(2) }], &layout);
         // Position 0 has no row before it; 8 stands at 5 and 9 at 6.
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_two_normalisations_weigh_samples_or_tokens() {
-        let text = |len| SequenceLayout { len, span: None };
+        let text = |len| SequenceLayout::new(len, None);
         let layout = Layout { sequences: vec![text(3), text(2), text(1)] };
         let all = [1, 2, 3];
         let labels = |n: usize| Labels { labels: &all[..n], image_at: None };

@@ -1,10 +1,9 @@
 //! QC-Comp, the scores: how much the question attends to every clip, per layer (paper Section 3.3).
 
-use burn::tensor::activation::softmax;
-use burn::tensor::{DType, Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 
+use crate::attention_map::{MapRule, attention_map};
 use crate::layout::{Layout, SequenceLayout};
-use crate::lp_comp::compress;
 use crate::qwen2::{DecoderLayer, Qwen2};
 use crate::rope::Rope;
 use crate::schedule::CompressionPlan;
@@ -59,7 +58,7 @@ pub type ClipScores = Vec<Option<f32>>;
 /// - `user_end`: position behind the user's turn in the prompt before compression, where the assistant's header begins
 ///
 /// # Panics
-/// If the batch is not one sequence with a video whose frames make whole clips.
+/// If the batch is not one sequence with a video whose frames make whole clips in every layer.
 pub fn clip_scores(
     model: &Qwen2,
     mut x: Tensor<3>,
@@ -74,10 +73,10 @@ pub fn clip_scores(
     let mut scores = Vec::with_capacity(model.layers.len());
     let last = rule.last_layer.min(model.layers.len() - 1);
     for (index, layer) in model.layers.iter().enumerate().take(last + 1) {
-        (x, layout) = compress(x, &layout, plan.reduce(index));
-        let sequence = layout.sequences[0];
+        (x, layout) = model.enter(index, x, layout, plan, &rope);
+        let sequence = layout.sequences[0].clone();
         let scored =
-            Scored { layer, rope: &rope, sequence, user_end: sequence.len - text_behind, rule };
+            Scored { layer, rope: &rope, user_end: sequence.len - text_behind, sequence, rule };
         scores.push(if index >= rule.first_layer { scored.clips(&x) } else { vec![] });
         if index < last {
             x = layer.forward(x, &rope);
@@ -135,54 +134,15 @@ impl Scored<'_> {
         let video_end = span.start + clips * per_clip;
         let asked = video_end + self.rule.query_skip;
         let rows = asked..part.dims()[1] - (end - self.user_end);
-        let attention = self.attention(part, rows); // [rows, len]
+        let rows: Vec<usize> = rows.collect();
+        let form = MapRule { causal: self.rule.causal, half_precision: self.rule.half_precision };
+        let attention = attention_map(self.layer, part, self.rope, &rows, form); // [rows, len]
         let seen = attention.mean_dim(0).slice_dim(1, span.start..video_end);
         let means = seen.reshape([clips, per_clip]).mean_dim(1);
         means.into_data().iter::<f32>().map(|mean| self.rounded(mean)).collect()
     }
 
-    /// Attention of some rows of a dense sequence to all of it, meaned over heads: `[rows, len]`.
-    fn attention(&self, part: Tensor<3>, rows: std::ops::Range<usize>) -> Tensor<2> {
-        let (q, k, _) = self.layer.self_attn.project(self.layer.input_layernorm.forward(part));
-        let (k, q) = (self.rope.rotate(k), self.rope.rotate(q).slice_dim(2, rows.clone()));
-        let ([_, heads, asked, dim], [_, kv_heads, len, _]) = (q.dims(), k.dims());
-        let q = q.reshape([kv_heads, heads / kv_heads * asked, dim]);
-        let k = k.reshape([kv_heads, len, dim]);
-        let mut logits = (q.matmul(k.swap_dims(1, 2)).cast(DType::F32) / (dim as f64).sqrt())
-            .reshape([heads, asked, len]);
-        if self.rule.causal {
-            let hidden = later_than(rows, len, &logits);
-            logits = logits
-                .mask_fill(hidden.unsqueeze::<3>().expand([heads, asked, len]), f32::NEG_INFINITY);
-        }
-        let logits = self.rounded_tensor(logits);
-        let probabilities = self.rounded_tensor(softmax(logits, 2));
-        self.rounded_tensor(probabilities.mean_dim(0)).reshape([asked, len])
-    }
-
-    fn rounded_tensor(&self, x: Tensor<3>) -> Tensor<3> {
-        if self.rule.half_precision { x.cast(DType::F16).cast(DType::F32) } else { x }
-    }
-
     fn rounded(&self, x: f32) -> f32 {
         if self.rule.half_precision { half::f16::from_f32(x).to_f32() } else { x }
     }
-}
-
-/// Where column `j` stands behind row `rows.start + i`: `[rows, len]`.
-fn later_than(
-    rows: std::ops::Range<usize>,
-    len: usize,
-    like: &Tensor<3>,
-) -> Tensor<2, burn::tensor::Bool> {
-    let device = like.device();
-    let positions = |range: std::ops::Range<usize>| {
-        let values: Vec<i32> = range.map(|p| p as i32).collect();
-        let count = values.len();
-        Tensor::<1, Int>::from_data(TensorData::new(values, [count]), &device)
-    };
-    let count = rows.len();
-    let row = positions(rows).reshape([count, 1]).expand([count, len]);
-    let column = positions(0..len).reshape([1, len]).expand([count, len]);
-    column.greater(row)
 }

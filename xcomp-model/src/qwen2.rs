@@ -8,8 +8,10 @@ use crate::cache::LayerCache;
 use crate::config::LlmConfig;
 use crate::layout::Layout;
 use crate::linear::Linear;
-use crate::lp_comp::compress;
+use crate::lp_comp::{Survivors, survivors};
 use crate::ops::{causal_attention, linear, swiglu};
+use crate::rank::ranked;
+use crate::reduce::Reduce;
 use crate::rms_norm::RmsNorm;
 use crate::rope::Rope;
 use crate::schedule::CompressionPlan;
@@ -88,13 +90,20 @@ impl SelfAttention {
         self.output(causal_attention(rope.rotate_from(q, start), keys, values))
     }
 
-    /// Queries `[b, heads, t, d]`, keys and values `[b, kv_heads, t, d]`, not yet rotated.
-    pub fn project(&self, x: Tensor<3>) -> (Tensor<4>, Tensor<4>, Tensor<4>) {
-        (
-            split(self.q_proj.forward(x.clone()), self.heads),
-            split(self.k_proj.forward(x.clone()), self.kv_heads),
-            split(self.v_proj.forward(x), self.kv_heads),
-        )
+    /// Queries, not yet rotated: `[b, heads, t, d]`.
+    pub fn queries(&self, x: Tensor<3>) -> Tensor<4> {
+        split(self.q_proj.forward(x), self.heads)
+    }
+
+    /// Keys, not yet rotated: `[b, kv_heads, t, d]`.
+    pub fn keys(&self, x: Tensor<3>) -> Tensor<4> {
+        split(self.k_proj.forward(x), self.kv_heads)
+    }
+
+    /// Queries, keys and values, not yet rotated.
+    fn project(&self, x: Tensor<3>) -> (Tensor<4>, Tensor<4>, Tensor<4>) {
+        let values = split(self.v_proj.forward(x.clone()), self.kv_heads);
+        (self.queries(x.clone()), self.keys(x), values)
     }
 
     fn output(&self, attended: Tensor<4>) -> Tensor<3> {
@@ -217,20 +226,38 @@ impl Qwen2 {
         Rope::new(positions, self.head_dim, self.rope_theta, device)
     }
 
-    /// Compresses every frame as the plan says on entry to `layer`, then runs that layer: the unit that recompute replays.
-    pub fn run_layer(
+    /// The tokens that go on into `layer` as the plan says; `None` if all of them do.
+    pub fn survivors(
         &self,
         layer: usize,
-        x: Tensor<3>,
+        x: &Tensor<3>,
         layout: &Layout,
         plan: &CompressionPlan,
         rope: &Rope,
-    ) -> (Tensor<3>, Layout) {
-        let (x, layout) = compress(x, layout, plan.reduce(layer));
-        (self.layers[layer].forward(x, rope), layout)
+    ) -> Option<Survivors> {
+        match plan.reduce(layer) {
+            Reduce::Keep => None,
+            Reduce::Frames(drop) => Some(survivors(layout, drop)),
+            Reduce::Video(ranking) => Some(ranked(&self.layers[layer], x, layout, *ranking, rope)),
+        }
     }
 
-    /// Runs the stack with LP-Comp between the layers.
+    /// What enters `layer`: the tokens that the plan lets go on.
+    pub fn enter(
+        &self,
+        layer: usize,
+        x: Tensor<3>,
+        layout: Layout,
+        plan: &CompressionPlan,
+        rope: &Rope,
+    ) -> (Tensor<3>, Layout) {
+        match self.survivors(layer, &x, &layout, plan, rope) {
+            None => (x, layout),
+            Some(kept) => (kept.gather(x), kept.layout),
+        }
+    }
+
+    /// Runs the stack with LP-Comp, or what the plan has in its place, between the layers.
     ///
     /// Positions restart at 0 in every layer, as in the reference (`modeling_qwen2.py:1258`).
     ///
@@ -245,7 +272,8 @@ impl Qwen2 {
     ) -> (Tensor<3>, Layout) {
         let rope = self.rope(layout.longest(), &x.device());
         for layer in 0..self.layers.len() {
-            (x, layout) = self.run_layer(layer, x, &layout, plan, &rope);
+            (x, layout) = self.enter(layer, x, layout, plan, &rope);
+            x = self.layers[layer].forward(x, &rope);
         }
         (self.norm.forward(x), layout)
     }

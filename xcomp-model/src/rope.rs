@@ -1,6 +1,6 @@
 //! Rotary position embedding in the half-split form of Qwen2 (`rotate_half`).
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::ops;
 
@@ -53,6 +53,23 @@ impl Rope {
         let rows = start..start + x.dims()[2];
         let [cos, sin] = [&self.cos, &self.sin].map(|t| t.clone().slice_dim(0, rows.clone()));
         ops::rotate(x, cos, sin)
+    }
+
+    /// The tables of these positions alone: what stands at `rows[i]` is rotated as row `i`.
+    #[must_use]
+    pub fn at(&self, rows: &[usize]) -> Self {
+        let rows: Vec<i32> = rows.iter().map(|row| *row as i32).collect();
+        let data = TensorData::new(rows.clone(), [rows.len()]);
+        let rows = Tensor::<1, Int>::from_data(data, &self.cos.device());
+        let [cos, sin] = [&self.cos, &self.sin].map(|t| t.clone().select(0, rows.clone()));
+        Self { cos, sin }
+    }
+
+    /// The same tables for tensors without a tape.
+    #[must_use]
+    pub fn inner(&self) -> Self {
+        let [cos, sin] = [&self.cos, &self.sin].map(|table| table.clone().inner());
+        Self { cos, sin }
     }
 
     /// The two tables, `[positions, head_dim / 2]` each.

@@ -1,6 +1,12 @@
 //! How many tokens of every frame each decoder layer sees, as data.
 
+mod error;
+
 use std::f64::consts::PI;
+
+use crate::layout::VideoSpan;
+use crate::reduce::{FrameDrop, Ranking, Reduce};
+pub use error::ScheduleError;
 
 /// The shape of the path from all tokens of a frame to the last few.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +23,8 @@ pub enum Schedule {
     Step(Vec<Stage>),
     /// As [`Schedule::Step`], but with the mean of every `stride` tokens.
     Pool(Vec<Stage>),
+    /// At a few layers keep the tokens of the whole video that are attended to most (paper Table 2, heuristic; `flash_rank_drop`).
+    Rank(Vec<RankStage>),
     /// The same number of tokens in every layer.
     Uniform(usize),
     /// Tokens of a frame on entry to each layer, given by the user.
@@ -32,6 +40,15 @@ pub struct Stage {
     pub stride: usize,
 }
 
+/// One drop of a ranked schedule.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RankStage {
+    /// The drop stands between 1-based layer `layer` and the next, whose attention ranks; 0 is before the stack.
+    pub layer: usize,
+    /// The share of the video's first tokens that is left behind it.
+    pub share: f64,
+}
+
 /// Which tokens of a frame survive a drop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeepRule {
@@ -41,72 +58,12 @@ pub enum KeepRule {
     Uniform,
 }
 
-/// What happens to the tokens of every frame on entry to one decoder layer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reduce {
-    /// Nothing.
-    Keep,
-    /// Keep these slots (ascending, of the tokens that the frame still has).
-    Slots(Vec<usize>),
-    /// Replace every run of so many tokens by its mean.
-    Pool(usize),
-}
-
-/// A schedule that does not fit the model.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ScheduleError {
-    /// A stride does not divide the tokens that a frame still has.
-    #[error(
-        "compression stride {stride} after layer {layer} does not divide the {tokens} tokens a frame has there; use a divisor of {tokens}"
-    )]
-    Stride {
-        /// 1-based layer before the reduction.
-        layer: usize,
-        /// The stride.
-        stride: usize,
-        /// Tokens of a frame before it.
-        tokens: usize,
-    },
-    /// A stage lies outside the stack, or stages are not in order.
-    #[error(
-        "compression stage after layer {layer} does not fit a stack of {layers} layers; give ascending layers below {layers}"
-    )]
-    Stage {
-        /// 1-based layer of the stage.
-        layer: usize,
-        /// Layers of the model.
-        layers: usize,
-    },
-    /// A token list of the wrong length.
-    #[error(
-        "the compression token list has {got} entries, the model has {layers} layers; give one number per layer"
-    )]
-    Length {
-        /// Entries given.
-        got: usize,
-        /// Layers of the model.
-        layers: usize,
-    },
-    /// A token count that is zero or grows.
-    #[error(
-        "compression asks for {asked} tokens a frame in layer {layer} (0-based), where {available} are left; counts start at 1 and never grow"
-    )]
-    Count {
-        /// 0-based layer.
-        layer: usize,
-        /// Tokens asked for.
-        asked: usize,
-        /// Tokens left.
-        available: usize,
-    },
-}
-
 /// The reductions of every layer, checked against the model: the paper's Section 3.2 as data.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CompressionPlan {
     tokens_per_frame: usize,
     reduce: Vec<Reduce>,
-    tokens: Vec<usize>,
+    tokens: Vec<f64>,
 }
 
 impl CompressionPlan {
@@ -129,22 +86,23 @@ impl CompressionPlan {
                 drops(&per_layer(0..layers, |l| cosine(l, n, layers)), keep, n)?
             }
             Schedule::Step(stages) => staged(stages, n, layers, |stride, tokens| {
-                Reduce::Slots((stride - 1..tokens).step_by(stride).collect())
+                FrameDrop::Slots((stride - 1..tokens).step_by(stride).collect())
             })?,
-            Schedule::Pool(stages) => staged(stages, n, layers, |stride, _| Reduce::Pool(stride))?,
+            Schedule::Pool(stages) => {
+                staged(stages, n, layers, |stride, _| FrameDrop::Pool(stride))?
+            }
+            Schedule::Rank(stages) => ranked(stages, layers)?,
             Schedule::Uniform(count) => drops(&vec![*count; layers], keep, n)?,
             Schedule::List(counts) if counts.len() != layers => {
                 return Err(ScheduleError::Length { got: counts.len(), layers });
             }
             Schedule::List(counts) => drops(counts, keep, n)?,
         };
-        let tokens = reduce
-            .iter()
-            .scan(n, |left, reduce| {
-                *left = reduce.tokens_after(*left);
-                Some(*left)
-            })
-            .collect();
+        let tokens = reduce.iter().scan(n as f64, |left, reduce| {
+            *left = tokens_after(reduce, *left, n);
+            Some(*left)
+        });
+        let tokens = tokens.collect();
         Ok(Self { tokens_per_frame, reduce, tokens })
     }
 
@@ -158,14 +116,20 @@ impl CompressionPlan {
         self.reduce.len()
     }
 
-    /// Tokens of a frame inside 0-based `layer`.
-    pub fn tokens(&self, layer: usize) -> usize {
-        self.tokens[layer]
+    /// Tokens of a frame inside each layer; where a video is ranked the mean over its frames.
+    pub fn tokens_per_layer(&self) -> &[f64] {
+        &self.tokens
     }
 
-    /// Tokens of a frame inside each layer.
-    pub fn tokens_per_layer(&self) -> &[usize] {
-        &self.tokens
+    /// Visual tokens inside 0-based `layer` of a video of `frames` frames: exactly those of the forward.
+    pub fn visual_tokens(&self, layer: usize, frames: usize) -> usize {
+        let first = VideoSpan::new(0, frames, self.tokens_per_frame);
+        self.reduce[..=layer].iter().fold(first, VideoSpan::after).len()
+    }
+
+    /// Whether every layer sees the same tokens of every frame.
+    pub fn frames_stay_whole(&self) -> bool {
+        !self.reduce.iter().any(|reduce| matches!(reduce, Reduce::Video(_)))
     }
 
     /// What happens on entry to 0-based `layer`.
@@ -175,18 +139,16 @@ impl CompressionPlan {
 
     /// Mean tokens of a frame over the layers.
     pub fn mean_tokens(&self) -> f64 {
-        self.tokens.iter().sum::<usize>() as f64 / self.tokens.len() as f64
+        self.tokens.iter().sum::<f64>() / self.tokens.len() as f64
     }
 }
 
-impl Reduce {
-    /// Tokens of a frame that had `tokens`, after this reduction.
-    pub fn tokens_after(&self, tokens: usize) -> usize {
-        match self {
-            Reduce::Keep => tokens,
-            Reduce::Slots(slots) => slots.len(),
-            Reduce::Pool(stride) => tokens / stride,
-        }
+/// Tokens of a frame that had `left` of `first` before `reduce`.
+fn tokens_after(reduce: &Reduce, left: f64, first: usize) -> f64 {
+    match reduce {
+        Reduce::Keep => left,
+        Reduce::Frames(drop) => drop.tokens_after(left as usize) as f64,
+        Reduce::Video(Ranking { share }) => share * first as f64,
     }
 }
 
@@ -229,7 +191,7 @@ fn drops(
         };
         let slots =
             left.iter().enumerate().filter(|(_, p)| next.contains(p)).map(|(i, _)| i).collect();
-        reduce.push(Reduce::Slots(slots));
+        reduce.push(Reduce::Frames(FrameDrop::Slots(slots)));
         left = next;
     }
     Ok(reduce)
@@ -269,7 +231,7 @@ fn staged(
     stages: &[Stage],
     tokens_per_frame: usize,
     layers: usize,
-    reduce: impl Fn(usize, usize) -> Reduce,
+    drop: impl Fn(usize, usize) -> FrameDrop,
 ) -> Result<Vec<Reduce>, ScheduleError> {
     let mut plan = vec![Reduce::Keep; layers];
     let (mut tokens, mut next) = (tokens_per_frame, 0);
@@ -280,9 +242,26 @@ fn staged(
         if stride == 0 || !tokens.is_multiple_of(stride) {
             return Err(ScheduleError::Stride { layer, stride, tokens });
         }
-        plan[layer] = reduce(stride, tokens);
+        plan[layer] = Reduce::Frames(drop(stride, tokens));
         tokens /= stride;
         next = layer + 1;
+    }
+    Ok(plan)
+}
+
+fn ranked(stages: &[RankStage], layers: usize) -> Result<Vec<Reduce>, ScheduleError> {
+    let mut plan = vec![Reduce::Keep; layers];
+    let (mut available, mut next) = (1.0, 0);
+    for &RankStage { layer, share } in stages {
+        if layer < next || layer >= layers {
+            return Err(ScheduleError::Stage { layer, layers });
+        }
+        let fits = share > 0.0 && share <= available;
+        if !fits {
+            return Err(ScheduleError::Share { layer, share, available });
+        }
+        plan[layer] = Reduce::Video(Ranking { share });
+        (available, next) = (share, layer + 1);
     }
     Ok(plan)
 }
@@ -293,7 +272,11 @@ mod tests {
 
     fn check(schedule: &Schedule, layers: usize, want: &[usize]) {
         let plan = CompressionPlan::new(schedule, KeepRule::Suffix, 16, layers).unwrap();
-        assert_eq!(plan.tokens_per_layer(), want, "{schedule:?}");
+        let tokens: Vec<usize> = (0..layers).map(|layer| plan.visual_tokens(layer, 1)).collect();
+        assert_eq!(tokens, want, "{schedule:?}");
+        let whole: Vec<usize> =
+            plan.tokens_per_layer().iter().map(|tokens| *tokens as usize).collect();
+        assert_eq!(whole, want, "{schedule:?}");
     }
 
     #[test]
@@ -308,6 +291,16 @@ mod tests {
         check(&Schedule::Step(steps), 6, &[16, 16, 4, 4, 1, 1]);
         check(&Schedule::None, 3, &[16, 16, 16]);
         check(&Schedule::Uniform(8), 3, &[8, 8, 8]);
+    }
+
+    #[test]
+    fn a_ranked_video_keeps_truncated_shares_of_its_first_tokens() {
+        let stage = |layer, share| RankStage { layer, share };
+        let stages = vec![stage(1, 0.75), stage(3, 0.3)];
+        let plan = CompressionPlan::new(&Schedule::Rank(stages), KeepRule::Suffix, 16, 4).unwrap();
+        let tokens: Vec<usize> = (0..4).map(|layer| plan.visual_tokens(layer, 3)).collect();
+        assert_eq!(tokens, [48, 36, 36, 14]); // 14.4 of 48
+        assert!((plan.mean_tokens() - (16.0 + 12.0 + 12.0 + 4.8) / 4.0).abs() < 1e-12);
     }
 
     #[test]
@@ -336,5 +329,14 @@ mod tests {
             refused(Schedule::List(vec![16, 8, 9, 1])),
             ScheduleError::Count { layer: 2, asked: 9, available: 8 }
         ));
+        let rank = |stages: &[(usize, f64)]| {
+            let stage = |(layer, share): &(usize, f64)| RankStage { layer: *layer, share: *share };
+            refused(Schedule::Rank(stages.iter().map(stage).collect()))
+        };
+        assert!(matches!(rank(&[(4, 0.5)]), ScheduleError::Stage { layer: 4, layers: 4 }));
+        assert!(matches!(rank(&[(2, 0.5), (2, 0.25)]), ScheduleError::Stage { layer: 2, .. }));
+        assert!(matches!(rank(&[(1, 0.0)]), ScheduleError::Share { layer: 1, .. }));
+        assert!(matches!(rank(&[(1, f64::NAN)]), ScheduleError::Share { .. }));
+        assert!(matches!(rank(&[(1, 0.5), (2, 0.6)]), ScheduleError::Share { layer: 2, .. }));
     }
 }

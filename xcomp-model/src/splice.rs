@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Tensor};
 
 use crate::layout::{Layout, SequenceLayout, VideoSpan};
-use crate::loss::Labels;
+use crate::loss::{IGNORE, Labels};
 use crate::qwen2::Embedding;
 
 /// A tokenized prompt; the visual tokens of all frames stand at one place in it.
@@ -25,9 +25,25 @@ impl Prompt {
 
     /// Length of the sequence once `frames` frames of `tokens_per_frame` tokens stand in it.
     pub fn layout(&self, frames: usize, tokens_per_frame: usize) -> SequenceLayout {
-        let span = self.image_at.map(|start| VideoSpan { start, frames, tokens_per_frame });
+        let span = self.image_at.map(|start| VideoSpan::new(start, frames, tokens_per_frame));
         let visual = span.map_or(0, |span| span.len());
-        SequenceLayout { len: self.ids.len() - usize::from(span.is_some()) + visual, span }
+        let len = self.ids.len() - usize::from(span.is_some()) + visual;
+        SequenceLayout { len, span, asking: self.asking() }
+    }
+
+    /// The tokens from the video on that an answer follows, counted back from the end; the last one where no answer is known.
+    ///
+    /// A token before the video sees nothing of it. As in the reference, a supervised token behind an unsupervised one begins
+    /// an answer (`flash_rank_drop`).
+    fn asking(&self) -> Vec<usize> {
+        let supervised = |at: usize| self.labels[at] != IGNORE;
+        let begins = |at: &usize| supervised(*at) && !supervised(*at - 1);
+        let first = self.image_at.unwrap_or(0) + 1;
+        let found: Vec<usize> = (first..self.labels.len())
+            .filter(begins)
+            .map(|at| self.labels.len() - (at - 1))
+            .collect();
+        if found.is_empty() { vec![1] } else { found }
     }
 }
 
@@ -98,4 +114,25 @@ fn pad(row: Tensor<2>, longest: usize) -> Tensor<2> {
     }
     let zeros = Tensor::zeros([longest - len, hidden], (&row.device(), row.dtype()));
     Tensor::cat(vec![row, zeros], 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(labels: &[i32], image_at: Option<usize>, asking: &[usize]) {
+        let prompt = Prompt { ids: vec![0; labels.len()], labels: labels.to_vec(), image_at };
+        assert_eq!(prompt.layout(2, 4).asking, asking, "{labels:?}");
+    }
+
+    #[test]
+    fn the_tokens_before_every_answer_ask() {
+        let no = IGNORE;
+        check(&[no, no, no, no, 7, 8], Some(1), &[3]);
+        check(&[no, no, no, 7, no, no, 8], Some(1), &[5, 2]);
+        check(&[no, 7, no, no, 8], Some(2), &[2]); // the first answer stands before the video
+        check(&[no, no, 7], Some(1), &[2]); // the last visual token asks
+        check(&[no, no, no], Some(1), &[1]);
+        check(&[no, 7], None, &[2]);
+    }
 }

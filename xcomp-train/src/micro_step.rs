@@ -2,8 +2,8 @@
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor};
-use xcomp_model::layout::Layout;
 use xcomp_model::loss::{LossNorm, weighted_loss};
+use xcomp_model::lp_comp::Survivors;
 use xcomp_model::rope::Rope;
 use xcomp_model::schedule::CompressionPlan;
 use xcomp_model::splice::Prompt;
@@ -62,21 +62,34 @@ fn keep(model: &Vlm, batch: MicroBatch, plan: &CompressionPlan, norm: LossNorm) 
     MicroStep { loss: loss.inner(), weight, grads }
 }
 
-/// The input of a decoder layer, before its drop.
+/// The input of a decoder layer before its drop, and what the drop left: a ranking is not done again.
 struct Entry {
     x: Tensor<3>,
-    layout: Layout,
+    kept: Option<Survivors>,
+}
+
+/// What the layer takes of `x`.
+fn entering(x: Tensor<3>, kept: Option<&Survivors>) -> Tensor<3> {
+    match kept {
+        None => x,
+        Some(kept) => kept.gather(x),
+    }
 }
 
 /// Forward without a tape, holding each layer's input; then backward layer by layer, each on a tape of its own.
 fn recompute(model: &Vlm, batch: &MicroBatch, plan: &CompressionPlan, norm: LossNorm) -> MicroStep {
     let plain = model.valid();
     let (mut x, mut layout) = plain.embed(&batch.prompts, batch.merged.clone());
-    let rope = plain.llm.model.rope(layout.longest(), &x.device());
+    let stack = &plain.llm.model;
+    let rope = stack.rope(layout.longest(), &x.device());
     let mut entries = Vec::with_capacity(plan.layers());
-    for layer in 0..plan.layers() {
-        entries.push(Entry { x: x.clone(), layout: layout.clone() });
-        (x, layout) = plain.llm.model.run_layer(layer, x, &layout, plan, &rope);
+    for (index, layer) in stack.layers.iter().enumerate() {
+        let kept = stack.survivors(index, &x, &layout, plan, &rope);
+        if let Some(kept) = &kept {
+            layout = kept.layout.clone();
+        }
+        entries.push(Entry { x: x.clone(), kept: kept.clone() });
+        x = layer.forward(entering(x, kept.as_ref()), &rope);
     }
     drop(plain);
 
@@ -92,7 +105,7 @@ fn recompute(model: &Vlm, batch: &MicroBatch, plan: &CompressionPlan, norm: Loss
     for (layer, entry) in
         entries.into_iter().enumerate().skip(lowest.unwrap_or(plan.layers())).rev()
     {
-        let (below, found) = layer_backward(model, layer, entry, plan, &rope, pulled);
+        let (below, found) = layer_backward(model, layer, entry, &rope, pulled);
         grads.add(found);
         pulled = below;
     }
@@ -108,12 +121,12 @@ fn layer_backward(
     model: &Vlm,
     layer: usize,
     entry: Entry,
-    plan: &CompressionPlan,
     rope: &Rope,
     pulled: Tensor<3>,
 ) -> (Tensor<3>, NamedTensors) {
-    let x = entry.x.autodiff().require_grad();
-    let (y, _) = model.llm.model.run_layer(layer, x.clone(), &entry.layout, plan, rope);
+    let Entry { x, kept } = entry;
+    let x = x.autodiff().require_grad();
+    let y = model.llm.model.layers[layer].forward(entering(x.clone(), kept.as_ref()), rope);
     let mut tape = surrogate(y, pulled).backward();
     let below = x.grad_remove(&mut tape).expect("a layer's input reaches its output");
     (below, NamedTensors::from_backward(tape, model))

@@ -8,7 +8,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use xcomp_model::config::ModelConfig;
 use xcomp_model::ops::on_cpu;
-use xcomp_model::schedule::{CompressionPlan, KeepRule, Schedule, Stage};
+use xcomp_model::schedule::{CompressionPlan, KeepRule, RankStage, Schedule, Stage};
 
 use crate::cost::SampleSize;
 use crate::cost::flops::{Flops, Work, of_sample};
@@ -227,6 +227,10 @@ fn schedule(table: &CompressionTable) -> Schedule {
         let pairs = table.step_layers.iter().zip(&table.step_strides);
         pairs.map(|(layer, stride)| Stage { layer: *layer, stride: *stride }).collect()
     };
+    let rank_stages = || {
+        let pairs = table.step_layers.iter().zip(&table.step_shares);
+        pairs.map(|(layer, share)| RankStage { layer: *layer, share: *share }).collect()
+    };
     match table.schedule {
         ScheduleKind::None => Schedule::None,
         ScheduleKind::Cosine => Schedule::Cosine,
@@ -234,6 +238,7 @@ fn schedule(table: &CompressionTable) -> Schedule {
         ScheduleKind::AlgorithmB => Schedule::AlgorithmB,
         ScheduleKind::Step => Schedule::Step(stages()),
         ScheduleKind::Pool => Schedule::Pool(stages()),
+        ScheduleKind::Rank => Schedule::Rank(rank_stages()),
         ScheduleKind::Uniform => Schedule::Uniform(table.uniform_tokens.unwrap_or(0)),
         ScheduleKind::List => Schedule::List(table.tokens.clone()),
     }

@@ -24,7 +24,7 @@ pub struct Outcome {
     /// Tokens of a frame in the mean over the layers.
     pub mean_tokens: f64,
     /// Tokens of a frame in each layer.
-    pub tokens_per_layer: Vec<usize>,
+    pub tokens_per_layer: Vec<f64>,
     /// Step and loss of the first seed's training.
     pub losses: Vec<(f64, f64)>,
     /// Seeds whose runs are not finished.

@@ -36,7 +36,7 @@ pub struct Training {
     /// Tokens of a frame in the mean over the layers.
     pub mean_tokens: f64,
     /// Tokens of a frame in each layer.
-    pub tokens_per_layer: Vec<usize>,
+    pub tokens_per_layer: Vec<f64>,
 }
 
 /// One `xcomp eval`.

@@ -117,6 +117,10 @@ impl Answerer {
     fn select_rule(&self, frames: usize, options: &SelectOptions) -> Result<SelectRule, Error> {
         let (layers, clip) = (self.config.llm.num_hidden_layers, self.config.vision.clip_frames);
         let wrong = |message: String| Err(Error::Argument(message));
+        if !self.compression.frames_stay_whole() {
+            let message = "frames cannot be chosen where compression ranks the tokens of the whole video: its layers hold no whole frames";
+            return wrong(message.into());
+        }
         if options.count == 0 || (options.count > 1 && !options.count.is_multiple_of(clip)) {
             return wrong(format!(
                 "cannot keep {} frames: give 1 or a multiple of {clip}",

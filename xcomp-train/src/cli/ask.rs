@@ -149,7 +149,7 @@ fn report(
         duration_s: choice.duration_s,
         times_s: selection.frames.iter().filter_map(|frame| times.get(*frame)).copied().collect(),
         visual_tokens_in: clips * clip_tokens,
-        visual_tokens_out: frames_in * plan.tokens_per_layer().last().copied().unwrap_or(0),
+        visual_tokens_out: plan.visual_tokens(plan.layers() - 1, frames_in),
         peak_memory_mib: peak_rss_bytes() >> 20,
     }
 }

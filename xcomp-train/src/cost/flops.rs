@@ -129,7 +129,7 @@ pub(super) fn layer_work(work: &Work, size: SampleSize) -> Vec<LayerWork> {
     let layer = |layer| {
         let moves = tunes(&format!("model.layers.{layer}."));
         passes |= moves;
-        let tokens = size.frames * work.compression.tokens(layer) + size.text_tokens;
+        let tokens = work.compression.visual_tokens(layer, size.frames) + size.text_tokens;
         let (matmul, attention) = layer_forward(work.config, tokens);
         LayerWork { tokens, matmul, attention, moves, passes }
     };

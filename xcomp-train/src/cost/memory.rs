@@ -299,8 +299,9 @@ impl<'a> Step<'a> {
 
     /// Sequences of a layer, padded to the longest.
     fn tokens(&self, layer: usize) -> Tokens {
-        let frame = self.work.compression.tokens(layer);
-        let of = |size: &SampleSize| size.frames * frame + size.text_tokens;
+        let compression = self.work.compression;
+        let of =
+            |size: &SampleSize| compression.visual_tokens(layer, size.frames) + size.text_tokens;
         let longest = self.batch.iter().map(of).max().unwrap_or(0);
         Tokens { sequences: self.batch.len() as u64, each: longest as u64 }
     }

@@ -20,6 +20,7 @@ use crate::device::{self, Choice};
 use crate::error::Error;
 use crate::memory::peak_rss_bytes;
 use crate::meter::Record;
+use crate::plan::text::decimal;
 use crate::plan::{GIB, Plan};
 use crate::recipe::Recipe;
 use crate::run::{EXPORT, train_recipe};
@@ -47,7 +48,7 @@ pub struct Report {
     /// Optimizer steps.
     pub steps: usize,
     /// Tokens of a frame in each layer.
-    pub tokens_per_layer: Vec<usize>,
+    pub tokens_per_layer: Vec<f64>,
     /// Milliseconds of training on a sample that is met for the first time: its clip goes through the tower.
     pub first_sample_ms: f64,
     /// Milliseconds of training on a sample whose features are kept.
@@ -164,7 +165,7 @@ fn rows(before: &BTreeMap<String, Score>, after: &BTreeMap<String, Score>) -> Ve
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tokens: Vec<String> = self.tokens_per_layer.iter().map(ToString::to_string).collect();
+        let tokens: Vec<String> = self.tokens_per_layer.iter().copied().map(decimal).collect();
         writeln!(f, "held-out questions     chance   before    after   right/asked")?;
         for row in &self.rows {
             writeln!(

@@ -9,7 +9,7 @@ use crate::cost::layers::LayerCost;
 use crate::cost::memory::{Memory, checkpoint_bytes, export_bytes};
 use crate::cost::parameters::PartCount;
 use crate::groups::Groups;
-use crate::recipe::tables::FloatWord;
+use crate::recipe::tables::{CompressionTable, FloatWord, ScheduleKind};
 
 /// A plan, every number in base units: values, tokens, FLOPs, bytes, seconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -26,10 +26,10 @@ pub struct PlanReport {
     pub total: u64,
     /// The compression schedule.
     pub schedule: &'static str,
-    /// Which tokens survive.
+    /// Which tokens survive, in words.
     pub keep: &'static str,
-    /// Tokens of a frame inside each layer.
-    pub tokens_per_layer: Vec<usize>,
+    /// Tokens of a frame inside each layer; where a video is ranked the mean over its frames.
+    pub tokens_per_layer: Vec<f64>,
     /// Their mean.
     pub mean_tokens_per_frame: f64,
     /// Samples of an epoch.
@@ -133,7 +133,6 @@ impl Plan {
             if self.recipe.checkpoint.export_dtype == FloatWord::F32 { 4 } else { 2 };
         let peak_flops = self.recipe.log.peak_tflops * 1e12;
         let seconds = (peak_flops > 0.0).then(|| used * mean.model_flops / (0.4 * peak_flops));
-        let layers = self.compression.tokens_per_layer();
         PlanReport {
             recipe: self.recipe.path.display().to_string(),
             config: self.recipe.model.config.clone(),
@@ -141,8 +140,8 @@ impl Plan {
             tuned,
             total: self.counts.iter().map(|count| count.tuned + count.frozen).sum(),
             schedule: self.recipe.compression.schedule.word(),
-            keep: self.recipe.compression.keep.word(),
-            tokens_per_layer: layers.to_vec(),
+            keep: kept(&self.recipe.compression),
+            tokens_per_layer: self.compression.tokens_per_layer().to_vec(),
             mean_tokens_per_frame: self.compression.mean_tokens(),
             samples: self.samples.count,
             samples_counted: self.samples.counted,
@@ -182,18 +181,26 @@ impl Plan {
 
     fn cost(&self, size: SampleSize) -> SampleCost {
         let flops = self.flops(size);
-        let last = self.compression.tokens_per_layer().last().copied().unwrap_or(0);
+        let last = self.compression.layers() - 1;
         SampleCost {
             frames: size.frames,
             text_tokens: size.text_tokens,
             supervised_tokens: size.supervised_tokens,
             tokens_in: self.tokens_in(size),
-            tokens_out: size.frames * last + size.text_tokens,
+            tokens_out: self.compression.visual_tokens(last, size.frames) + size.text_tokens,
             flops,
             model_flops: flops.model(),
             hardware_flops: flops.hardware(),
             bytes: self.memory_of(&[size]).of_samples(),
             layers: self.layers(size),
         }
+    }
+}
+
+/// Which tokens survive, in words.
+fn kept(table: &CompressionTable) -> &'static str {
+    match table.schedule {
+        ScheduleKind::Rank => "most attended",
+        _ => table.keep.word(),
     }
 }

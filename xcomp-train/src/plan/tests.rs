@@ -17,7 +17,7 @@ fn the_missions_recipe_tunes_the_language_model_for_2247_steps() {
     assert_eq!((report.tuned, report.total), (1_543_714_304, 1_838_128_640));
     assert_eq!((report.steps, report.warmup_steps, report.samples_per_step), (2247, 68, 32));
     #[rustfmt::skip]
-    assert_eq!(report.tokens_per_layer, [16,16,16,15,15,14,14,13,12,12,11,10,9,9,8,7,6,5,5,4,3,3,2,2,1,1,1,1]);
+    assert_eq!(report.tokens_per_layer, [16.,16.,16.,15.,15.,14.,14.,13.,12.,12.,11.,10.,9.,9.,8.,7.,6.,5.,5.,4.,3.,3.,2.,2.,1.,1.,1.,1.]);
 }
 
 #[test]
@@ -94,6 +94,34 @@ fn what_does_not_fit_the_model_or_the_data_is_refused() {
         "mm_vision_tower_lr: no tensor of vision is tuned",
     );
     refused(&["compression.schedule=list", "compression.tokens=[16]"], "one number per layer");
+    let rank = |layers, shares, want| refused(&["compression.schedule=rank", layers, shares], want);
+    rank(
+        "compression.step_layers=[28]",
+        "compression.step_shares=[0.5]",
+        "does not fit a stack of 28 layers",
+    );
+    rank(
+        "compression.step_layers=[4,18]",
+        "compression.step_shares=[0.5,0.75]",
+        "above the 0.5 that is left",
+    );
     refused(&["data.expected_samples=31"], "do not fill one optimizer step of 32");
     refused(&["model.config=nowhere.json"], "nowhere.json");
+}
+
+/// The reference's evaluation of the heuristic: three quarters of the video behind layer 4, one quarter behind layer 18.
+#[test]
+fn a_ranked_video_is_planned_without_data() {
+    let stages = ["compression.step_layers=[4,18]", "compression.step_shares=[0.75,0.25]"];
+    let set = [&["compression.schedule=rank"], &stages[..]].concat();
+    let report = plan("xcomp-2b.toml", &set).report();
+    assert!((report.mean_tokens_per_frame - 272.0 / 28.0).abs() < 1e-12);
+    assert_eq!(report.keep, "most attended");
+    let tokens: Vec<usize> = report.mean.layers.iter().map(|layer| layer.tokens).collect();
+    let visual = |layer: usize| tokens[layer] - report.mean.text_tokens;
+    assert_eq!((visual(3), visual(4), visual(17), visual(18)), (4160, 3120, 3120, 1040));
+    assert_eq!(report.mean.tokens_out, 1040 + report.mean.text_tokens);
+    let page = report.to_string();
+    assert!(page.contains("rank, most attended kept, 9.71 tokens a frame"), "{page}");
+    assert!(page.contains("16 16 16 16 12 12"), "{page}");
 }

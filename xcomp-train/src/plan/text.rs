@@ -32,7 +32,7 @@ impl PlanReport {
     }
 
     fn compression(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tokens: Vec<String> = self.tokens_per_layer.iter().map(ToString::to_string).collect();
+        let tokens: Vec<String> = self.tokens_per_layer.iter().copied().map(decimal).collect();
         writeln!(
             f,
             "compression  {}, {} kept, {:.2} tokens a frame in the mean; in each layer",
@@ -176,6 +176,11 @@ fn flops_line(sample: &SampleCost) -> String {
     let parts: Vec<String> =
         parts.iter().map(|(name, flops)| format!("{name} {}", scaled(*flops))).collect();
     format!("{} FLOPs: {}", scaled(sample.model_flops), parts.join(", "))
+}
+
+/// A number with at most two decimals.
+pub(crate) fn decimal(number: f64) -> String {
+    ((number * 100.0).round() / 100.0).to_string()
 }
 
 /// `1234567` as `1,234,567`.

@@ -103,24 +103,20 @@ fn features(recipe: &Recipe, require: &mut Require) {
 fn compression(recipe: &Recipe, require: &mut Require) {
     let compression = &recipe.compression;
     let kind = compression.schedule;
-    let staged = matches!(kind, ScheduleKind::Step | ScheduleKind::Pool);
     let word = kind.word();
-    require(
-        compression.step_layers.len() == compression.step_strides.len(),
-        "compression",
-        "step_strides",
-        format!(
-            "{} strides for {} step_layers",
-            compression.step_strides.len(),
-            compression.step_layers.len()
-        ),
-    );
-    require(
-        staged != compression.step_layers.is_empty(),
-        "compression",
-        "step_layers",
-        format!("schedule = \"{word}\" {}", wants(staged)),
-    );
+    let strided = matches!(kind, ScheduleKind::Step | ScheduleKind::Pool);
+    let shared = kind == ScheduleKind::Rank;
+    let stages = compression.step_layers.len();
+    for (key, wanted, count) in [
+        ("step_layers", strided || shared, stages),
+        ("step_strides", strided, compression.step_strides.len()),
+        ("step_shares", shared, compression.step_shares.len()),
+    ] {
+        let message = format!("schedule = \"{word}\" {}", wants(wanted));
+        require(wanted != (count == 0), "compression", key, message);
+        let message = format!("{count} of them for {stages} step_layers");
+        require(count == 0 || count == stages, "compression", key, message);
+    }
     let uniform = kind == ScheduleKind::Uniform;
     require(
         uniform == compression.uniform_tokens.is_some(),

@@ -63,6 +63,8 @@ words! {
         Step = "step",
         /// The mean of every stride, at `step_layers`.
         Pool = "pool",
+        /// The share of the video that is attended to most, at `step_layers` (VideoChat-Flash, `PyramidDrop`).
+        Rank = "rank",
         /// `uniform_tokens` in every layer.
         Uniform = "uniform",
         /// `tokens`, one number per layer.
