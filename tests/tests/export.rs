@@ -72,6 +72,7 @@ fn a_folder_has_what_hugging_face_code_asks_for() {
         serde_json::from_slice(&std::fs::read(run.path(path)).unwrap()).unwrap()
     };
     assert!(json("whole/config.json")["xcomp_compression"]["schedule"].is_string());
+    assert_eq!(json("whole/config.json")["xcomp_compression"]["group_order"], "reference");
     assert_eq!(
         json("whole/generation_config.json")["eos_token_id"].as_array().map(Vec::len),
         Some(2)

@@ -100,6 +100,8 @@ fn a_cache_filled_ahead_needs_no_media_and_tells_what_a_format_costs() {
     let again = cache(&tiny, &[], Task::Fill);
     assert_eq!((again.found, again.made, again.losses), (SAMPLES, 0, None));
     let int8 = cache(&tiny, &["data.feature_format=\"int8\""], Task::Fill);
+    let ordered = cache(&tiny, &["compression.group_order=\"frame\""], Task::Fill);
+    assert_eq!((ordered.found, ordered.made), (0, SAMPLES), "another order has its own features");
     let (exact, kept) = int8.losses.unwrap();
     assert_eq!((int8.found, int8.made), (0, SAMPLES));
     let off = (exact - kept).abs();

@@ -8,7 +8,7 @@ use xcomp_model::loss::{LossNorm, weighted_loss};
 use xcomp_model::qwen2::Qwen2ForCausalLm;
 use xcomp_model::schedule::CompressionPlan;
 use xcomp_model::splice::{Prompt, splice};
-use xcomp_model::vision_config::{ProjectorConfig, VisionConfig};
+use xcomp_model::vision_config::{GroupOrder, ProjectorConfig, VisionConfig};
 use xcomp_model::vit::Vit;
 use xcomp_model::vlm::{Vlm, supervised};
 use xcomp_tests::{
@@ -180,6 +180,7 @@ fn model(case: &Case, config: &LlmConfig, tokens_per_frame: usize, prefix: &str)
         hidden_size: width,
         tokens_per_frame,
         merge_heads: 1,
+        group_order: GroupOrder::Reference,
     };
     let vision = VisionConfig {
         image_size: 64,

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use xcomp_model::connector::Projector;
 use xcomp_model::tome::{Matching, Merged, match_tokens, merge_round, merge_tokens, rounds};
-use xcomp_model::vision_config::{ProjectorConfig, VisionConfig};
+use xcomp_model::vision_config::{GroupOrder, ProjectorConfig, VisionConfig};
 use xcomp_model::vit::Vit;
 use xcomp_tests::{
     Case, HostTensor, Tolerance, assert_close, assert_exact, assert_grad_within, cases, load_case,
@@ -130,7 +130,7 @@ fn c_tome_gradient() {
     for case in with_gradient {
         let (target, heads) = (case.count("/config/target"), case.count("/config/heads"));
         let input = case.burn::<3>("input", &device).autodiff().require_grad();
-        let output = merge_tokens(input.clone(), target, heads);
+        let output = merge_tokens(input.clone(), target, heads, GroupOrder::Reference);
         let mut grads = (output * case.burn::<3>("grad_seed", &device)).sum().backward();
         let grad = input.grad_remove(&mut grads).expect("a gradient of the input");
         check_grad(&case, "grad.input", grad);
@@ -188,6 +188,7 @@ fn projector(case: &Case, device: &Device) -> Projector {
         hidden_size: case.count("/config/hidden_size"),
         tokens_per_frame: case.tensor("output").shape[1] / case.count("/config/frames_per_clip"),
         merge_heads: case.count("/config/heads"),
+        group_order: GroupOrder::Reference,
     };
     let projector = load_case(Projector::new(&config, device), case, "w.");
     assert_eq!(projector.num_params(), case.under("w.").map(|(_, w)| w.f32().len()).sum::<usize>());

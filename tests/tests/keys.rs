@@ -57,6 +57,7 @@ const OTHER: &[(&str, &[&str])] = &[
         "compression.tokens",
         &["compression.tokens=[4,4,3,3,2,2,1,1,1]", "compression.schedule=\"list\""],
     ),
+    ("compression.group_order", &["compression.group_order=\"frame\""]),
     ("tune.parts", &["tune.parts=[\"layers.4-8\", \"norm\"]"]),
     ("tune.labels", &["tune.labels=\"answers\""]),
     ("tune.projector_gradient_below_frames", &["tune.projector_gradient_below_frames=8"]),

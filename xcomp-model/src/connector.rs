@@ -41,7 +41,8 @@ impl Projector {
     ///
     /// If a frame has fewer patches than tokens.
     pub fn merge(&self, features: Tensor<3>, frames: usize) -> Tensor<3> {
-        merge_tokens(features, frames * self.config.tokens_per_frame, self.config.merge_heads)
+        let ProjectorConfig { tokens_per_frame, merge_heads, group_order, .. } = self.config;
+        merge_tokens(features, frames * tokens_per_frame, merge_heads, group_order)
     }
 
     /// Maps tokens to the language model's width.

@@ -6,21 +6,33 @@
 
 use burn::tensor::{DType, Int, Tensor, TensorData, s};
 
-/// Merged tokens and how many raw tokens each of them averages.
+use crate::vision_config::GroupOrder;
+
+/// Merged tokens, how many raw tokens each of them averages, and where it stands.
 #[derive(Debug, Clone)]
 pub struct Merged {
     /// `[batch, tokens, width]`.
     pub tokens: Tensor<3>,
     /// Raw tokens in each token, `[batch, tokens, 1]`, f32.
     pub sizes: Tensor<3>,
+    /// The raw token that each token grew around, `[batch, tokens, 1]`, f32, exact below 2^24.
+    pub anchors: Tensor<3>,
 }
 
 impl Merged {
-    /// Raw tokens, each of size one.
+    /// Raw tokens, each of size one and its own anchor.
     pub fn raw(tokens: Tensor<3>) -> Self {
-        let [batch, count, _] = tokens.dims();
-        let sizes = Tensor::ones([batch, count, 1], &tokens.device().inner());
-        Self { tokens: tokens.cast(DType::F32), sizes }
+        let ([batch, count, _], device) = (tokens.dims(), tokens.device().inner());
+        let sizes = Tensor::ones([batch, count, 1], &device);
+        let places: Vec<f32> = (0..count).map(|place| place as f32).collect();
+        let anchors = Tensor::<3>::from_data(TensorData::new(places, [1, count, 1]), &device);
+        Self { tokens: tokens.cast(DType::F32), sizes, anchors: anchors.expand([batch, count, 1]) }
+    }
+
+    /// The tokens by their anchors: first frame first, row by row.
+    pub fn in_frame_order(&self) -> Tensor<3> {
+        let order: Tensor<2, Int> = self.anchors.clone().argsort(1).squeeze_dim(2);
+        rows(self.tokens.clone(), &order)
     }
 }
 
@@ -37,7 +49,7 @@ pub struct Matching {
 ///
 /// The output of every round is the unmerged even tokens by descending similarity, then all odd
 /// tokens in order, so the tokens of a clip do not end in frame order
-/// (reference `tome16_mlp_hd64.py:16-86`).
+/// (reference `tome16_mlp_hd64.py:16-86`), unless `order` asks for it.
 ///
 /// # Shapes
 /// - `x`: `[batch, tokens, width]`, `width` a multiple of `heads`
@@ -46,7 +58,7 @@ pub struct Matching {
 /// # Panics
 ///
 /// If `x` has fewer than `target` tokens.
-pub fn merge_tokens(x: Tensor<3>, target: usize, heads: usize) -> Tensor<3> {
+pub fn merge_tokens(x: Tensor<3>, target: usize, heads: usize, order: GroupOrder) -> Tensor<3> {
     let dtype = x.dtype();
     let [_, tokens, _] = x.dims();
     let mut merged = Merged::raw(x);
@@ -54,7 +66,11 @@ pub fn merge_tokens(x: Tensor<3>, target: usize, heads: usize) -> Tensor<3> {
         let matching = match_tokens(&merged.tokens, heads, merges);
         merged = merge_round(merged, &matching);
     }
-    merged.tokens.cast(dtype)
+    let tokens = match order {
+        GroupOrder::Reference => merged.tokens,
+        GroupOrder::Frame => merged.in_frame_order(),
+    };
+    tokens.cast(dtype)
 }
 
 /// Merges per round: half of the tokens, then the rest (reference lines 107-138).
@@ -139,7 +155,8 @@ fn by_descending(values: &[f32]) -> Vec<usize> {
 /// The sum over sources is a product with a 0/1 matrix: unlike a scatter, its order, and so its
 /// result, is the same in every run on a GPU too.
 pub fn merge_round(merged: Merged, matching: &Matching) -> Merged {
-    let Merged { tokens, sizes } = merged;
+    let Merged { tokens, sizes, anchors } = merged;
+    let (source_anchors, mut anchors) = (even(anchors.clone()), odd(anchors));
     let sums = tokens * sizes.clone();
     let (sources, source_sizes) = (even(sums.clone()), even(sizes.clone()));
     let (targets, target_sizes) = (odd(sums), odd(sizes));
@@ -151,8 +168,9 @@ pub fn merge_round(merged: Merged, matching: &Matching) -> Merged {
     if let Some(staying) = &matching.staying {
         sums = Tensor::cat(vec![rows(sources, staying), sums], 1);
         sizes = Tensor::cat(vec![rows(source_sizes, staying), sizes], 1);
+        anchors = Tensor::cat(vec![rows(source_anchors, staying), anchors], 1);
     }
-    Merged { tokens: sums / sizes.clone(), sizes }
+    Merged { tokens: sums / sizes.clone(), sizes, anchors }
 }
 
 /// One where an even token joins an odd one: `[batch, odd, even]`, f32.
@@ -206,8 +224,44 @@ mod tests {
         assert_eq!(by_descending(&[0.5, 0.9, 0.5, 0.9, f32::NAN]), [4, 1, 3, 0, 2]);
     }
 
+    /// Four tokens become three: the first joins the second, which is like it, and the third stays.
+    fn three_of_four(order: GroupOrder) -> Vec<f32> {
+        let raw = TensorData::new(vec![1.0_f32, 0.0, 3.0, 0.0, 0.0, 5.0, 7.0, 7.0], [1, 4, 2]);
+        let raw = Tensor::<3>::from_data(raw, &Device::flex());
+        merge_tokens(raw, 3, 1, order).into_data().iter().collect()
+    }
+
+    #[test]
+    fn tokens_stand_as_the_reference_leaves_them_or_by_their_anchors() {
+        assert_eq!(three_of_four(GroupOrder::Reference), [0.0, 5.0, 2.0, 0.0, 7.0, 7.0]);
+        assert_eq!(three_of_four(GroupOrder::Frame), [2.0, 0.0, 0.0, 5.0, 7.0, 7.0]);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn frame_order_is_the_reference_sorted_by_anchors((batch, tokens, target, x) in clips()) {
+            let raw = Tensor::<3>::from_data(TensorData::new(x, [batch, tokens, 8]), &Device::flex());
+            let mut merged = Merged::raw(raw);
+            for merges in rounds(tokens, target) {
+                let matching = match_tokens(&merged.tokens, 2, merges);
+                merged = merge_round(merged, &matching);
+            }
+            let values = |x: Tensor<3>| -> Vec<f32> { x.into_data().iter().collect() };
+            let (anchors, reference) = (values(merged.anchors.clone()), values(merged.tokens.clone()));
+            let sorted = values(merged.in_frame_order());
+            for (b, anchors) in anchors.chunks(target).enumerate() {
+                let mut order: Vec<usize> = (0..target).collect();
+                order.sort_by(|a, b| anchors[*a].total_cmp(&anchors[*b]));
+                let distinct = order.windows(2).all(|pair| anchors[pair[0]] < anchors[pair[1]]);
+                prop_assert!(distinct, "{anchors:?}");
+                let token = |all: &[f32], at: usize| all[(b * target + at) * 8..][..8].to_vec();
+                for (at, from) in order.into_iter().enumerate() {
+                    prop_assert_eq!(token(&sorted, at), token(&reference, from));
+                }
+            }
+        }
 
         #[test]
         fn rounds_reach_the_target(tokens in 1_usize..9000, share in 0.0..1.0_f64) {

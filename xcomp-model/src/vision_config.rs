@@ -103,6 +103,17 @@ impl VisionConfig {
     }
 }
 
+/// In which order merged tokens form groups of [`ProjectorConfig::tokens_per_frame`], the frames of LP-Comp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupOrder {
+    /// As merging leaves them: unmerged tokens by similarity, then the others, so that a group is no frame.
+    #[default]
+    Reference,
+    /// By time and place in the clip.
+    Frame,
+}
+
 /// Sizes of the connector.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProjectorConfig {
@@ -115,6 +126,9 @@ pub struct ProjectorConfig {
     /// Heads over which token features are averaged before matching: those of the tower
     /// (reference `tome16_mlp_hd64.py`).
     pub merge_heads: usize,
+    /// The order of merged tokens, no matter of a checkpoint's sizes: who loads one sets it.
+    #[serde(skip)]
+    pub group_order: GroupOrder,
 }
 
 impl ProjectorConfig {
@@ -134,6 +148,7 @@ impl ProjectorConfig {
             hidden_size: count(config, "hidden_size")?,
             tokens_per_frame: tokens_per_frame(config, vision)?,
             merge_heads: vision.num_heads,
+            group_order: GroupOrder::default(),
         })
     }
 }

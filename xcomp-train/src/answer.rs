@@ -25,7 +25,7 @@ use self::clips::HeldClips;
 use self::ending::{GrowingText, stop_tokens};
 use crate::error::Error;
 use crate::features::{Stored, Tower, to_device};
-use crate::plan::compression_plan;
+use crate::plan::{compression_plan, model_config};
 use crate::recipe::tables::{CompressionTable, DataTable, ScheduleKind};
 
 /// The block of an exported `config.json` that states how the model was tuned to compress.
@@ -100,11 +100,12 @@ impl Answerer {
         device: &Device,
     ) -> Result<Self, Error> {
         let path = folder.join("config.json");
-        let mut config = ModelConfig::from_file(&path)?;
+        let table = read_compression(&path)?;
+        let mut config = model_config(&path, &table)?;
         if let Some(frames) = clip_frames {
             config.vision.clip_frames = frames;
         }
-        let compression = read_compression(&path, &config)?;
+        let compression = compression_plan(&table, &config, &path)?;
         let tokenizer = Arc::new(Tokenizer::from_file(&folder.join("tokenizer.json"))?);
         let stop_tokens = stop_tokens(folder, &tokenizer)?;
         let device = device.clone().inner();
@@ -288,15 +289,16 @@ impl Answerer {
 }
 
 /// The compression that a folder's `config.json` states.
-fn read_compression(path: &Path, config: &ModelConfig) -> Result<CompressionPlan, Error> {
+fn read_compression(path: &Path) -> Result<CompressionTable, Error> {
     let file = |source| Error::File { action: "cannot read", path: path.into(), source };
     let text = std::fs::read_to_string(path).map_err(file)?;
     let whole: Value = serde_json::from_str(&text).map_err(|error| file(error.into()))?;
-    let table = match whole.get(COMPRESSION_BLOCK) {
-        Some(block) => serde_json::from_value(block.clone()).map_err(|error| file(error.into()))?,
-        None => CompressionTable { schedule: ScheduleKind::None, ..CompressionTable::default() },
-    };
-    compression_plan(&table, config, path)
+    match whole.get(COMPRESSION_BLOCK) {
+        Some(block) => serde_json::from_value(block.clone()).map_err(|error| file(error.into())),
+        None => {
+            Ok(CompressionTable { schedule: ScheduleKind::None, ..CompressionTable::default() })
+        }
+    }
 }
 
 /// A small generator (Steele et al., `SplitMix64`): draws depend on the seed alone.

@@ -89,7 +89,7 @@ impl Tower<'_> {
     /// All that decides the features of given frames.
     fn encoder(&self) -> Encoder {
         let (vision, projector) = (&self.config.vision, &self.config.projector);
-        let merge = (projector.tokens_per_frame, projector.merge_heads);
+        let merge = (projector.tokens_per_frame, projector.merge_heads, projector.group_order);
         let settings = format!(
             "{vision:?} {merge:?} {PIXEL_MEAN:?} {PIXEL_STD:?} {:?} {:?} {}",
             self.encoding,

@@ -9,6 +9,7 @@ use burn::tensor::Device;
 use xcomp_model::config::ModelConfig;
 use xcomp_model::ops::on_cpu;
 use xcomp_model::schedule::{CompressionPlan, KeepRule, RankStage, Schedule, Stage};
+use xcomp_model::vision_config::GroupOrder;
 
 use crate::cost::SampleSize;
 use crate::cost::flops::{Flops, Work, of_sample};
@@ -19,7 +20,9 @@ use crate::data::Survey;
 use crate::error::Error;
 use crate::lr::LrSchedule;
 use crate::recipe::Recipe;
-use crate::recipe::tables::{CompressionTable, FloatWord, Keep, RecomputeWord, ScheduleKind};
+use crate::recipe::tables::{
+    CompressionTable, FloatWord, GroupOrderWord, Keep, RecomputeWord, ScheduleKind,
+};
 use crate::tune::Part;
 
 /// A checked recipe with all that follows from it.
@@ -71,7 +74,7 @@ impl Plan {
     /// # Panics
     /// Never on a loaded recipe, whose parts are checked.
     pub fn new(recipe: Recipe, counted: Option<usize>) -> Result<Self, Error> {
-        let config = ModelConfig::from_file(Path::new(&recipe.model.config))?;
+        let config = model_config(Path::new(&recipe.model.config), &recipe.compression)?;
         let mismatch = |message| Error::Mismatch { path: recipe.path.clone(), message };
         let compression = compression_plan(&recipe.compression, &config, &recipe.path)?;
 
@@ -202,6 +205,19 @@ impl Plan {
 
 /// Bytes of a GiB.
 pub const GIB: f64 = 1_073_741_824.0;
+
+/// The sizes in a `config.json`, with the order of tokens that a `[compression]` table asks for.
+///
+/// # Errors
+/// If the file cannot be read or describes no model.
+pub fn model_config(path: &Path, table: &CompressionTable) -> Result<ModelConfig, Error> {
+    let mut config = ModelConfig::from_file(path)?;
+    config.projector.group_order = match table.group_order {
+        GroupOrderWord::Reference => GroupOrder::Reference,
+        GroupOrderWord::Frame => GroupOrder::Frame,
+    };
+    Ok(config)
+}
 
 /// The reductions that a `[compression]` table asks of a model; `path` is the file that errors name.
 ///

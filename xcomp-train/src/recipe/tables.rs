@@ -117,6 +117,8 @@ table! {
         uniform_tokens: Option<usize> = None,
         /// For `list`: tokens of a frame in each layer.
         tokens: Vec<usize> = vec![],
+        /// The order in which merged tokens form frames.
+        group_order: GroupOrderWord = GroupOrderWord::Reference,
     }
 }
 

@@ -83,6 +83,16 @@ words! {
 }
 
 words! {
+    /// The order in which merged tokens form the groups that are frames to the compression.
+    GroupOrderWord {
+        /// As token merging leaves them, as the released code: a group is not a frame.
+        Reference = "reference",
+        /// By time and place in the clip.
+        Frame = "frame",
+    }
+}
+
+words! {
     /// Which tokens carry loss.
     LabelRule {
         /// The released code's: answers, and every line break and turn marker.
