@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use xcomp_tests::TinyRun;
 use xcomp_train::ablate::sweep::Sweep;
 use xcomp_train::demo::mini::Mini;
-use xcomp_train::recipe::Recipe;
+use xcomp_train::recipe::{Recipe, answer_compression};
 
 const XCOMP: &str = env!("CARGO_BIN_EXE_xcomp-under-test");
 
@@ -118,21 +118,28 @@ fn arms_that_train_alike_share_a_training_and_untuned_arms_are_the_base() {
             HEAD,
             "reference = \"untuned\"\n\
              [[arm]]\nname = \"untuned\"\nseeds = [1]\ntrain.max_steps = 1\noptimizer.learning_rate = 0.0\n\
+             [[arm]]\nname = \"untuned, pruned\"\nseeds = [1]\ntrain.max_steps = 1\noptimizer.learning_rate = 0.0\n\
+             compression.schedule = \"fastv\"\ncompression.step_layers = [3]\ncompression.step_shares = [0.5]\n\
              [[arm]]\nname = \"tuned\"\n\
              [[arm]]\nname = \"tuned, asked twice as much\"\neval.max_new_tokens = 2\n\
-             [[table]]\ntitle = \"Table 1\"\narms = [\"untuned\", \"tuned\"]\n\
+             [[table]]\ntitle = \"Table 1\"\narms = [\"untuned\", \"untuned, pruned\", \"tuned\"]\n\
              [[table.claim]]\ntext = \"tuning helps\"\nbetter = \"tuned\"\nthan = \"untuned\"\n",
         ]
         .concat(),
     );
     let (code, text, stderr) = ablate(&run, &[]);
     assert_eq!(code, 0, "{stderr}");
-    assert!(stderr.contains("4 trainings with 6 examinations"), "{stderr}");
+    assert!(stderr.contains("4 trainings with 7 examinations"), "{stderr}");
     assert!(text.contains("- tuning helps: "), "{text}");
     let table: Value =
         serde_json::from_slice(&fs::read(run.path("sweep/table.json")).unwrap()).unwrap();
     let all = table["base"]["tasks"][1]["estimate"]["mean"].clone();
-    assert_eq!(table["tables"][0]["rows"][0]["accuracy"]["mean"], all, "nothing was tuned");
+    let rows = &table["tables"][0]["rows"];
+    assert_eq!(rows[0]["accuracy"]["mean"], all, "nothing was tuned");
+    // The recipe's cosine, and 16 tokens in three of nine layers before 8 in the others.
+    let means = [&rows[0]["mean_tokens"], &rows[1]["mean_tokens"]];
+    assert_eq!(means, [&json!(69.0 / 9.0), &json!(96.0 / 9.0)]);
+    assert_eq!(rows[1]["missing"], json!([]));
 }
 
 #[test]
@@ -204,6 +211,9 @@ fn the_sweeps_of_the_repository_fit_together() {
         for arm in &sweep.arms {
             let set = [sweep.head.set.clone(), arm.train.clone(), arm.eval.clone()].concat();
             Recipe::load(&sweep.head.recipe, &set).unwrap_or_else(|error| panic!("{error}"));
+            if !arm.answers.is_empty() {
+                answer_compression(&arm.answers).unwrap_or_else(|error| panic!("{error}"));
+            }
         }
         Recipe::load(&sweep.head.base.clone().unwrap(), &sweep.head.base_set).unwrap();
         let world: Mini = sweep.world.clone().unwrap().try_into().unwrap();

@@ -67,6 +67,28 @@ fn chooses_frames_and_draws_their_scores() {
     }
 }
 
+/// The same checkpoint under a ranking, and pruned when it answers; no layer of either holds whole frames to choose from.
+#[test]
+fn a_checkpoint_answers_under_another_compression() {
+    let run = tuned(32);
+    let compression = |schedule: &'static str| {
+        let settings = [schedule, "step_layers=[3]", "step_shares=[0.25]"];
+        settings.into_iter().flat_map(|setting| ["--compression", setting]).collect::<Vec<_>>()
+    };
+    for schedule in ["schedule=rank", "schedule=fastv"] {
+        let arguments = [compression(schedule), vec!["--frames", "32"]].concat();
+        let answer = ask(&run, &arguments);
+        assert_eq!(answer["visual_tokens_in"], 32 * 16);
+        assert_eq!(answer["visual_tokens_out"], 32 * 4, "{schedule}");
+
+        let mut arguments = vec!["ask", "model", "film.mp4", "Which colour is it?"];
+        arguments.extend(["--select", "16"].into_iter().chain(compression(schedule)));
+        let ended = run.run(XCOMP, &arguments);
+        assert_eq!(ended.code, 2, "{ended:?}");
+        assert!(ended.stderr.contains("its layers hold no whole frames"), "{ended:?}");
+    }
+}
+
 /// What is printed ends before the stop string, whatever tokens it is made of.
 #[test]
 fn a_stop_string_ends_the_answer() {
@@ -141,6 +163,7 @@ fn wrong_numbers_are_one_clear_line() {
         (["--select", "12"], "multiple of 8"),
         (["--repeat", "9"], "give 1 to 8"),
         (["--frames", "12"], "multiples of 8"),
+        (["--compression", "schedule=fastv"], "needs this key"),
     ] {
         let mut arguments = vec!["ask", "model", "film.mp4", "Which colour is it?"];
         arguments.extend(more);

@@ -3,6 +3,7 @@
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use serde_json::Value;
+use xcomp_model::ascent::Ascent;
 use xcomp_model::config::LlmConfig;
 use xcomp_model::layout::Layout;
 use xcomp_model::loss::{LossNorm, SupervisedRows, weighted_loss};
@@ -142,15 +143,15 @@ fn run(case: &Case, config: &LlmConfig, plan: &CompressionPlan, tokens_per_frame
         .map(|name| case.has(&name).then(|| case.burn::<2>(&name, &device).require_grad()))
         .collect();
 
-    let (mut x, mut layout) =
-        splice(&llm.model.embed_tokens, &prompts, visual.clone(), tokens_per_frame);
-    let rope = llm.model.rope(layout.longest(), &device);
+    let (x, layout) = splice(&llm.model.embed_tokens, &prompts, visual.clone(), tokens_per_frame);
+    let mut ascent = Ascent::start(&llm.model, x, layout, 0);
     for layer in 0..config.num_hidden_layers {
-        (x, layout) = llm.model.enter(layer, x, layout, plan, &rope);
-        compare_hidden(case, &format!("hidden.{layer}"), &x, &layout);
-        compare_positions(case, layer, &layout);
-        x = llm.model.layers[layer].forward(x, &rope);
+        ascent = ascent.enter(&llm.model, layer, plan);
+        compare_hidden(case, &format!("hidden.{layer}"), &ascent.x, &ascent.layout);
+        compare_positions(case, layer, &ascent.layout);
+        ascent.x = llm.model.layers[layer].forward(ascent.x, &ascent.rope);
     }
+    let Ascent { x, layout, .. } = ascent;
     let hidden = llm.model.norm.forward(x);
     compare_hidden(case, "hidden.final_norm", &hidden, &layout);
     let [batch, seq, dim] = hidden.dims();

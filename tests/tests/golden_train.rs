@@ -6,7 +6,7 @@ use xcomp_model::config::LlmConfig;
 use xcomp_model::connector::Projector;
 use xcomp_model::loss::{LossNorm, weighted_loss};
 use xcomp_model::qwen2::Qwen2ForCausalLm;
-use xcomp_model::schedule::CompressionPlan;
+use xcomp_model::schedule::{CompressionPlan, KeepRule, RankStage, Schedule};
 use xcomp_model::splice::{Prompt, splice};
 use xcomp_model::vision_config::{GroupOrder, ProjectorConfig, VisionConfig};
 use xcomp_model::vit::Vit;
@@ -129,44 +129,46 @@ const RECOMPUTE_SHARE: f64 = 1e-4;
 #[test]
 fn recompute_gives_the_same_gradients() {
     for case in cases("f_lpcomp") {
-        let config: LlmConfig = serde_json::from_value(case.value("/config").clone()).unwrap();
-        let tokens = case.count("/config/tokens_per_frame");
-        let (schedule, keep) = case_schedule(&case, config.num_hidden_layers);
-        let plan = CompressionPlan::new(&schedule, keep, tokens, config.num_hidden_layers).unwrap();
-        let model = model(&case, &config, tokens, "w.");
-        let prompts = xcomp_tests::prompts(&case);
-        let merged = (0..prompts.len())
-            .map(|b| format!("visual.{b}"))
-            .map(|name| {
-                case.has(&name).then(|| case.burn::<2>(&name, &Device::flex()).unsqueeze::<3>())
-            })
-            .collect();
-        let batch = MicroBatch { prompts, merged };
+        let layers = case.count("/config/num_hidden_layers");
+        let stage = |layer, share| RankStage { layer, share };
+        let ranked = Schedule::Rank(vec![stage(layers / 4, 0.5), stage(layers / 2, 0.25)]);
+        for (schedule, keep) in [case_schedule(&case, layers), (ranked, KeepRule::Suffix)] {
+            recompute_agrees(&case, &schedule, keep);
+        }
+    }
+}
 
-        for norm in [LossNorm::Sample, LossNorm::Token] {
-            let kept = Recompute::Never.backward(&model, batch.clone(), &plan, norm);
-            let again = Recompute::EveryLayer.backward(&model, batch.clone(), &plan, norm);
-            assert_eq!(kept.weight, again.weight);
-            let losses = [kept.loss, again.loss].map(|loss| f64::from(loss.into_scalar::<f32>()));
-            assert!(
-                (losses[0] - losses[1]).abs() <= 1e-6 * losses[0],
-                "case {}: {losses:?}",
-                case.name
-            );
-            let names = |grads: &NamedTensors| {
-                grads.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
-            };
-            assert_eq!(names(&kept.grads), names(&again.grads), "case {}", case.name);
-            for (name, want) in kept.grads.iter() {
-                let got = again.grads.get(name).expect("the same names").clone();
-                xcomp_tests::assert_grad_within(
-                    &case,
-                    name,
-                    got,
-                    &host(want.clone()),
-                    RECOMPUTE_SHARE,
-                );
-            }
+fn recompute_agrees(case: &Case, schedule: &Schedule, keep: KeepRule) {
+    let config: LlmConfig = serde_json::from_value(case.value("/config").clone()).unwrap();
+    let tokens = case.count("/config/tokens_per_frame");
+    let plan = CompressionPlan::new(schedule, keep, tokens, config.num_hidden_layers).unwrap();
+    let model = model(case, &config, tokens, "w.");
+    let prompts = xcomp_tests::prompts(case);
+    let merged = (0..prompts.len())
+        .map(|b| format!("visual.{b}"))
+        .map(|name| {
+            case.has(&name).then(|| case.burn::<2>(&name, &Device::flex()).unsqueeze::<3>())
+        })
+        .collect();
+    let batch = MicroBatch { prompts, merged };
+
+    for norm in [LossNorm::Sample, LossNorm::Token] {
+        let kept = Recompute::Never.backward(&model, batch.clone(), &plan, norm);
+        let again = Recompute::EveryLayer.backward(&model, batch.clone(), &plan, norm);
+        assert_eq!(kept.weight, again.weight);
+        let losses = [kept.loss, again.loss].map(|loss| f64::from(loss.into_scalar::<f32>()));
+        assert!(
+            (losses[0] - losses[1]).abs() <= 1e-6 * losses[0],
+            "case {}: {losses:?}",
+            case.name
+        );
+        let names = |grads: &NamedTensors| {
+            grads.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&kept.grads), names(&again.grads), "case {}", case.name);
+        for (name, want) in kept.grads.iter() {
+            let got = again.grads.get(name).expect("the same names").clone();
+            xcomp_tests::assert_grad_within(case, name, got, &host(want.clone()), RECOMPUTE_SHARE);
         }
     }
 }

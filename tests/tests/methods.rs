@@ -1,12 +1,13 @@
-//! Every compression method over one plan: what must hold of each of them, and what is special about the ranked one.
+//! Every compression method over one plan: what must hold of each of them, and what is special about the ranked ones.
 
 use burn::tensor::{Device, Distribution, Tensor};
 use proptest::prelude::*;
+use xcomp_model::ascent::Ascent;
 use xcomp_model::config::LlmConfig;
 use xcomp_model::layout::{Layout, SequenceLayout};
 use xcomp_model::loss::{IGNORE, LossNorm, SupervisedRows, weighted_loss};
 use xcomp_model::lp_comp::Survivors;
-use xcomp_model::qwen2::{Qwen2, Qwen2ForCausalLm};
+use xcomp_model::qwen2::{DecoderLayer, Qwen2, Qwen2ForCausalLm};
 use xcomp_model::schedule::{CompressionPlan, KeepRule, RankStage, Schedule, Stage};
 use xcomp_model::splice::{Prompt, splice};
 use xcomp_tests::{Prompted, Tolerance, assert_close, cases, host};
@@ -51,25 +52,37 @@ fn embed(llm: &Qwen2ForCausalLm, prompts: &[(Prompt, Option<usize>)]) -> (Tensor
     splice(&llm.model.embed_tokens, &prompts, visual, TOKENS_PER_FRAME)
 }
 
-/// What goes on into every layer, with the layout before and behind; and the hidden states behind the last layer.
-fn survivors(
-    llm: &Qwen2,
-    mut x: Tensor<3>,
-    mut layout: Layout,
-    plan: &CompressionPlan,
-) -> (Vec<(Layout, Option<Survivors>)>, Tensor<3>) {
-    let rope = llm.rope(layout.longest(), &x.device());
-    let mut all = vec![];
-    for (index, layer) in llm.layers.iter().enumerate() {
-        let kept = llm.survivors(index, &x, &layout, plan, &rope);
-        all.push((layout.clone(), kept.clone()));
-        if let Some(kept) = kept {
-            x = kept.gather(x);
-            layout = kept.layout;
-        }
-        x = layer.forward(x, &rope);
+/// What one layer drops of a batch.
+struct Dropped {
+    before: Layout,
+    entering: Option<Survivors>,
+    leaving: Option<Survivors>,
+}
+
+impl Dropped {
+    /// The layout inside the layer.
+    fn inside(&self) -> &Layout {
+        self.entering.as_ref().map_or(&self.before, |kept| &kept.layout)
     }
-    (all, x)
+}
+
+/// What every layer drops, and what leaves the last one.
+fn ascend(
+    llm: &Qwen2,
+    x: Tensor<3>,
+    layout: Layout,
+    plan: &CompressionPlan,
+) -> (Vec<Dropped>, Ascent) {
+    let mut ascent = Ascent::start(llm, x, layout, 0);
+    let mut all = vec![];
+    for layer in 0..plan.layers() {
+        let before = ascent.layout.clone();
+        let entering = ascent.survivors(llm, layer, plan);
+        let leaving = ascent.clone().enter(llm, layer, plan).survivors_behind(llm, layer, plan);
+        all.push(Dropped { before, entering, leaving });
+        ascent = ascent.through(llm, layer, plan, DecoderLayer::forward);
+    }
+    (all, ascent)
 }
 
 fn schedules() -> impl Strategy<Value = (Schedule, KeepRule)> {
@@ -99,6 +112,8 @@ fn schedules() -> impl Strategy<Value = (Schedule, KeepRule)> {
         strides.clone().prop_map(Schedule::Step),
         strides.prop_map(Schedule::Pool),
         shares.prop_map(Schedule::Rank),
+        (1..LAYERS, 0.01_f64..=1.0)
+            .prop_map(|(layer, share)| Schedule::FastV(RankStage { layer, share })),
     ];
     (schedule, prop_oneof![Just(KeepRule::Suffix), Just(KeepRule::Uniform)])
 }
@@ -133,30 +148,35 @@ proptest! {
         (schedule, keep) in schedules(),
         batch in batches(),
     ) {
+        // What keeps its positions is answered, one sequence at a time.
+        let batch = match schedule {
+            Schedule::FastV(_) => batch[..1].to_vec(),
+            _ => batch,
+        };
         let (llm, plan) = (model(&Device::flex()), plan(&schedule, keep));
         let (x, layout) = embed(&llm, &batch);
         let labels: Vec<_> = batch.iter().map(|(prompt, _)| prompt.supervision()).collect();
         let targets = SupervisedRows::new(&labels, &layout);
-        let (all, out) = survivors(&llm.model, x, layout, &plan);
+        let (all, end) = ascend(&llm.model, x, layout, &plan);
         let (mut used, mut planned) = (0, 0);
-        for (layer, (before, kept)) in all.iter().enumerate() {
-            let inside = kept.as_ref().map_or(before, |kept| &kept.layout);
-            if let Some(kept) = kept {
+        for (layer, dropped) in all.iter().enumerate() {
+            let befores = [&dropped.before, dropped.inside()];
+            for (before, kept) in befores.into_iter().zip([&dropped.entering, &dropped.leaving]) {
+                let Some(kept) = kept else { continue };
                 for (sequence, rows) in before.sequences.iter().zip(&kept.rows) {
                     check_rows(sequence, rows, kept.run)?;
                 }
             }
-            let found = SupervisedRows::new(&labels, inside);
+            let found = SupervisedRows::new(&labels, dropped.inside());
             prop_assert_eq!(found.counts(), targets.counts());
-            for ((prompt, frames), sequence) in batch.iter().zip(&inside.sequences) {
+            for ((prompt, frames), sequence) in batch.iter().zip(&dropped.inside().sequences) {
                 let text = prompt.ids.len() - usize::from(frames.is_some());
                 used += sequence.len;
                 planned += text + frames.map_or(0, |frames| plan.visual_tokens(layer, frames));
             }
         }
         prop_assert_eq!(used, planned, "the forward has the tokens that the plan states");
-        let last = all.last().map(|(before, kept)| kept.as_ref().map_or(before, |kept| &kept.layout));
-        prop_assert_eq!(out.dims(), [batch.len(), last.unwrap().longest(), HIDDEN]);
+        prop_assert_eq!(end.x.dims(), [batch.len(), end.layout.longest(), HIDDEN]);
     }
 
     /// A padded batch drops what each of its sequences drops alone.
@@ -165,12 +185,12 @@ proptest! {
         let llm = model(&Device::flex());
         let plan = plan(&Schedule::Rank(vec![RankStage { layer: 2, share }]), KeepRule::Suffix);
         let (x, layout) = embed(&llm, &batch);
-        let (together, _) = survivors(&llm.model, x.clone(), layout.clone(), &plan);
+        let (together, _) = ascend(&llm.model, x.clone(), layout.clone(), &plan);
         for (b, sequence) in layout.sequences.iter().enumerate() {
             let own = x.clone().slice_dim(0, b..=b).slice_dim(1, 0..sequence.len);
             let alone = Layout { sequences: vec![sequence.clone()] };
-            let (alone, _) = survivors(&llm.model, own, alone, &plan);
-            let rows = |all: &[(Layout, Option<Survivors>)], b: usize| all[2].1.as_ref().unwrap().rows[b].clone();
+            let (alone, _) = ascend(&llm.model, own, alone, &plan);
+let rows = |all: &[Dropped], b: usize| all[2].entering.as_ref().unwrap().rows[b].clone();
             prop_assert_eq!(rows(&together, b), rows(&alone, 0));
         }
     }
@@ -183,28 +203,36 @@ fn heuristic(layers: usize) -> Schedule {
 }
 
 /// Decoding over caches gives what a pass over the whole sequence gives with the same tokens dropped.
-#[test]
-fn ranked_decoding_equals_a_whole_pass_with_the_same_tokens_dropped() {
+fn decoding_equals_a_whole_pass(schedule: impl Fn(usize) -> Schedule) {
     for case in cases("k_generate") {
-        let schedule = heuristic(case.count("/config/num_hidden_layers"));
+        let schedule = schedule(case.count("/config/num_hidden_layers"));
         let prompted = Prompted::under(&case, &schedule, KeepRule::Suffix);
         let (tokens, scores, lengths) = prompted.generate(8);
-        let (llm, plan) = (&prompted.llm, &prompted.plan);
+        let llm = &prompted.llm;
         let (x, layout) = prompted.embed(&[]);
-        let (chosen, _) = survivors(&llm.model, x, layout, plan);
+        let (dropped, _) = ascend(&llm.model, x, layout, &prompted.plan);
 
         let more = tokens.len() - 1;
+        // The tokens behind the prompt are never dropped.
+        let with_more = |mut kept: Survivors, before: &Layout| {
+            let behind = before.longest();
+            kept.rows[0].extend(behind..behind + more);
+            kept.layout.sequences[0].len += more;
+            kept
+        };
         let (mut x, layout) = prompted.embed(&tokens[..more]);
-        let rope = llm.model.rope(layout.longest(), &x.device());
-        for (index, (before, kept)) in chosen.into_iter().enumerate() {
-            if let Some(mut kept) = kept {
-                let behind = before.sequences[0].len;
-                kept.rows[0].extend(behind..behind + more);
-                kept.layout.sequences[0].len += more;
-                x = kept.gather(x);
+        let mut rope = llm.model.rope(layout.longest(), &x.device());
+        for (index, dropped) in dropped.iter().enumerate() {
+            if let Some(kept) = dropped.entering.clone() {
+                x = with_more(kept, &dropped.before).gather(x);
             }
             assert_eq!(lengths[index], x.dims()[1], "case {}, layer {index}", case.name);
             x = llm.model.layers[index].forward(x, &rope);
+            if let Some(kept) = dropped.leaving.clone() {
+                let kept = with_more(kept, dropped.inside());
+                rope = rope.at(&kept.rows[0]); // every token keeps its position
+                x = kept.gather(x);
+            }
         }
         let (hidden, len) = (llm.model.norm.forward(x.clone()), x.dims()[1]);
         let rows = hidden.slice_dim(1, len - tokens.len()..len);
@@ -212,6 +240,33 @@ fn ranked_decoding_equals_a_whole_pass_with_the_same_tokens_dropped() {
         let cached = Tensor::stack::<2>(scores, 0);
         assert_close(&case, "cached scores", cached, &host(whole), Tolerance::FORWARD);
     }
+}
+
+#[test]
+fn ranked_decoding_equals_a_whole_pass() {
+    decoding_equals_a_whole_pass(heuristic);
+}
+
+#[test]
+fn decoding_with_kept_positions_equals_a_whole_pass() {
+    decoding_equals_a_whole_pass(|_| Schedule::FastV(RankStage { layer: 2, share: 0.5 }));
+}
+
+/// `FastV` at layer 2 drops half behind it, by that layer's own attention, and what follows keeps its position.
+#[test]
+fn kept_positions_are_those_before_the_drop() {
+    let llm = model(&Device::flex());
+    let plan = plan(&Schedule::FastV(RankStage { layer: 2, share: 0.5 }), KeepRule::Suffix);
+    let (x, layout) = embed(&llm, &[prompt(2, 2, 1, 2)]);
+    let (dropped, end) = ascend(&llm.model, x, layout.clone(), &plan);
+    let places: Vec<usize> = dropped.iter().map(|dropped| dropped.inside().longest()).collect();
+    assert_eq!(places, [21, 21, 13, 13, 13]);
+    let kept = dropped[1].leaving.as_ref().unwrap();
+    let full = llm.model.rope(layout.longest(), &Device::flex());
+    let (of_kept, of_all) =
+        (end.rope.tables().0.clone(), full.at(&kept.rows[0]).tables().0.clone());
+    let values = |table: Tensor<2>| table.into_data().try_to_vec::<f32>().unwrap();
+    assert_eq!(values(of_kept), values(of_all));
 }
 
 /// Dropped tokens learn through the layers below their drop, kept ones through all; a ranking itself carries no gradient.

@@ -2,6 +2,7 @@
 
 use burn::tensor::{DType, Tensor};
 
+use crate::ascent::Ascent;
 use crate::cache::LayerCache;
 use crate::layout::Layout;
 use crate::qwen2::Qwen2ForCausalLm;
@@ -12,12 +13,12 @@ use crate::schedule::CompressionPlan;
 ///
 /// Tokens are dropped in the prefill only. Every layer caches exactly what it consumed, and a new token's position
 /// in a layer is that layer's own length: this is what the reference reaches by shifting position ids down at each
-/// drop (`modeling_qwen2.py:1122-1132`).
+/// drop (`modeling_qwen2.py:1122-1132`). Where tokens keep their positions, the layer's rotations lack those of dropped tokens.
 #[derive(Debug)]
 pub struct Decoding<'a> {
     llm: &'a Qwen2ForCausalLm,
-    caches: Vec<LayerCache>,
-    rope: Rope,
+    /// What each layer has consumed, and the rotations of that and of what is to come.
+    held: Vec<(LayerCache, Rope)>,
     dtype: DType,
 }
 
@@ -32,20 +33,23 @@ impl<'a> Decoding<'a> {
     /// If the batch is not one sequence.
     pub fn prefill(
         llm: &'a Qwen2ForCausalLm,
-        mut x: Tensor<3>,
-        mut layout: Layout,
+        x: Tensor<3>,
+        layout: Layout,
         plan: &CompressionPlan,
         max_new_tokens: usize,
     ) -> (Self, Tensor<1>) {
         assert_eq!(layout.sequences.len(), 1, "one sequence is decoded at a time");
-        let rope = llm.model.rope(layout.longest() + max_new_tokens, &x.device());
-        let mut caches = vec![LayerCache::default(); llm.model.layers.len()];
-        for (index, (layer, cache)) in llm.model.layers.iter().zip(&mut caches).enumerate() {
-            (x, layout) = llm.model.enter(index, x, layout, plan, &rope);
-            x = layer.forward_cached(x, &rope, cache);
+        let mut ascent = Ascent::start(&llm.model, x, layout, max_new_tokens);
+        let mut held = Vec::with_capacity(plan.layers());
+        for layer in 0..plan.layers() {
+            let (mut cache, rope) = (LayerCache::default(), ascent.rope.clone());
+            ascent = ascent.through(&llm.model, layer, plan, |layer, x, rope| {
+                layer.forward_cached(x, rope, &mut cache)
+            });
+            held.push((cache, rope));
         }
-        let decoding = Self { llm, caches, rope, dtype: x.dtype() };
-        let scores = decoding.scores(x);
+        let decoding = Self { llm, held, dtype: ascent.x.dtype() };
+        let scores = decoding.scores(ascent.x);
         (decoding, scores)
     }
 
@@ -55,15 +59,15 @@ impl<'a> Decoding<'a> {
     /// If more tokens are appended than `max_new_tokens` of the prefill.
     pub fn step(&mut self, token: i32) -> Tensor<1> {
         let mut x = self.llm.model.embed_tokens.forward(&[token]).cast(self.dtype).unsqueeze::<3>();
-        for (layer, cache) in self.llm.model.layers.iter().zip(&mut self.caches) {
-            x = layer.forward_cached(x, &self.rope, cache);
+        for (layer, (cache, rope)) in self.llm.model.layers.iter().zip(&mut self.held) {
+            x = layer.forward_cached(x, rope, cache);
         }
         self.scores(x)
     }
 
     /// Tokens held by each layer.
     pub fn cache_lengths(&self) -> Vec<usize> {
-        self.caches.iter().map(LayerCache::len).collect()
+        self.held.iter().map(|(cache, _)| cache.len()).collect()
     }
 
     /// Scores of the token behind the last one of `x`.

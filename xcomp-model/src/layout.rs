@@ -125,7 +125,7 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reduce::Ranking;
+    use crate::reduce::{Positions, Ranking};
 
     fn sequence() -> SequenceLayout {
         SequenceLayout::new(9, Some(VideoSpan::new(2, 2, 2)))
@@ -145,9 +145,12 @@ mod tests {
 
     #[test]
     fn ranked_shares_are_of_the_tokens_at_first() {
-        let half = sequence().after(&Reduce::Video(Ranking { share: 0.5 }));
+        let share = |share, positions| Reduce::Video(Ranking { share, positions });
+        let half = sequence().after(&share(0.5, Positions::Packed));
         assert_eq!((half.len, half.span.unwrap().end()), (7, 4));
-        let quarter = half.after(&Reduce::Video(Ranking { share: 0.25 }));
+        let quarter = half.after(&share(0.25, Positions::Packed));
         assert_eq!((quarter.len, quarter.span.unwrap().len()), (6, 1));
+        let len = |share| sequence().after(&share).span.unwrap().len();
+        assert_eq!((len(share(0.7, Positions::Packed)), len(share(0.7, Positions::Kept))), (2, 3));
     }
 }

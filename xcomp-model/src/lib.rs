@@ -2,6 +2,7 @@
 //!
 //! Tensors only: no device is chosen here, nothing is printed, and no file is read but by `weights` and `config`.
 
+pub mod ascent;
 pub mod attention_map;
 pub mod cache;
 pub mod config;

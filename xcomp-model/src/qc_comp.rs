@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 
+use crate::ascent::Ascent;
 use crate::attention_map::{MapRule, attention_map};
 use crate::layout::{Layout, SequenceLayout};
 use crate::qwen2::{DecoderLayer, Qwen2};
@@ -61,25 +62,26 @@ pub type ClipScores = Vec<Option<f32>>;
 /// If the batch is not one sequence with a video whose frames make whole clips in every layer.
 pub fn clip_scores(
     model: &Qwen2,
-    mut x: Tensor<3>,
-    mut layout: Layout,
+    x: Tensor<3>,
+    layout: Layout,
     user_end: usize,
     plan: &CompressionPlan,
     rule: ScoreRule,
 ) -> Vec<ClipScores> {
     assert_eq!(layout.sequences.len(), 1, "one video is scored at a time");
-    let rope = model.rope(layout.longest(), &x.device());
     let text_behind = layout.sequences[0].len - user_end;
     let mut scores = Vec::with_capacity(model.layers.len());
+    let mut ascent = Ascent::start(model, x, layout, 0);
     let last = rule.last_layer.min(model.layers.len() - 1);
     for (index, layer) in model.layers.iter().enumerate().take(last + 1) {
-        (x, layout) = model.enter(index, x, layout, plan, &rope);
+        ascent = ascent.enter(model, index, plan);
+        let Ascent { x, layout, rope } = &mut ascent;
         let sequence = layout.sequences[0].clone();
-        let scored =
-            Scored { layer, rope: &rope, user_end: sequence.len - text_behind, sequence, rule };
-        scores.push(if index >= rule.first_layer { scored.clips(&x) } else { vec![] });
+        let user_end = sequence.len - text_behind;
+        let scored = Scored { layer, rope, sequence, user_end, rule };
+        scores.push(if index >= rule.first_layer { scored.clips(x) } else { vec![] });
         if index < last {
-            x = layer.forward(x, &rope);
+            *x = layer.forward(x.clone(), rope);
         }
     }
     scores

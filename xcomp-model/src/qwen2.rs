@@ -4,14 +4,12 @@ use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use crate::ascent::Ascent;
 use crate::cache::LayerCache;
 use crate::config::LlmConfig;
 use crate::layout::Layout;
 use crate::linear::Linear;
-use crate::lp_comp::{Survivors, survivors};
 use crate::ops::{causal_attention, linear, swiglu};
-use crate::rank::ranked;
-use crate::reduce::Reduce;
 use crate::rms_norm::RmsNorm;
 use crate::rope::Rope;
 use crate::schedule::CompressionPlan;
@@ -226,37 +224,6 @@ impl Qwen2 {
         Rope::new(positions, self.head_dim, self.rope_theta, device)
     }
 
-    /// The tokens that go on into `layer` as the plan says; `None` if all of them do.
-    pub fn survivors(
-        &self,
-        layer: usize,
-        x: &Tensor<3>,
-        layout: &Layout,
-        plan: &CompressionPlan,
-        rope: &Rope,
-    ) -> Option<Survivors> {
-        match plan.reduce(layer) {
-            Reduce::Keep => None,
-            Reduce::Frames(drop) => Some(survivors(layout, drop)),
-            Reduce::Video(ranking) => Some(ranked(&self.layers[layer], x, layout, *ranking, rope)),
-        }
-    }
-
-    /// What enters `layer`: the tokens that the plan lets go on.
-    pub fn enter(
-        &self,
-        layer: usize,
-        x: Tensor<3>,
-        layout: Layout,
-        plan: &CompressionPlan,
-        rope: &Rope,
-    ) -> (Tensor<3>, Layout) {
-        match self.survivors(layer, &x, &layout, plan, rope) {
-            None => (x, layout),
-            Some(kept) => (kept.gather(x), kept.layout),
-        }
-    }
-
     /// Runs the stack with LP-Comp, or what the plan has in its place, between the layers.
     ///
     /// Positions restart at 0 in every layer, as in the reference (`modeling_qwen2.py:1258`).
@@ -266,16 +233,15 @@ impl Qwen2 {
     /// - output: `[batch, final layout.longest(), hidden]`, normalised
     pub fn forward(
         &self,
-        mut x: Tensor<3>,
-        mut layout: Layout,
+        x: Tensor<3>,
+        layout: Layout,
         plan: &CompressionPlan,
     ) -> (Tensor<3>, Layout) {
-        let rope = self.rope(layout.longest(), &x.device());
+        let mut ascent = Ascent::start(self, x, layout, 0);
         for layer in 0..self.layers.len() {
-            (x, layout) = self.enter(layer, x, layout, plan, &rope);
-            x = self.layers[layer].forward(x, &rope);
+            ascent = ascent.through(self, layer, plan, DecoderLayer::forward);
         }
-        (self.norm.forward(x), layout)
+        (self.norm.forward(ascent.x), ascent.layout)
     }
 }
 

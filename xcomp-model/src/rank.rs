@@ -1,8 +1,9 @@
-//! The heuristic that LP-Comp is compared with: a video keeps the tokens that the question attends to most.
+//! The heuristics that LP-Comp is compared with: a video keeps the tokens that the question attends to most.
 //!
-//! This is VideoChat-Flash's `flash_rank_drop` (`modeling_qwen2_flash.py:1079-1376`), after `PyramidDrop`: at a few layers the tokens of the
+//! The first is VideoChat-Flash's `flash_rank_drop` (`modeling_qwen2_flash.py:1079-1376`), after `PyramidDrop`: at a few layers the tokens of the
 //! *whole* video are ranked by the attention that the next layer would pay to them. The ranking carries no gradient, the drop is
-//! the same gather as LP-Comp's, and positions are re-packed behind it.
+//! the same gather as LP-Comp's, and positions are re-packed behind it. The other is `FastV`: once, by the attention that the layer
+//! just run paid to them, and positions stay. Both look at a layer from what enters it; `ascent` says when.
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -14,7 +15,7 @@ use crate::qwen2::DecoderLayer;
 use crate::reduce::{Ranking, Reduce};
 use crate::rope::Rope;
 
-/// The visual tokens that go on into `layer`, ranked by its own queries and keys; each sequence has its own.
+/// The visual tokens that go on, ranked by the queries and keys of `layer`; each sequence has its own.
 ///
 /// # Shapes
 /// - `x`: `[batch, layout.longest(), hidden]`, what would enter the layer
@@ -75,6 +76,7 @@ mod tests {
     use crate::config::LlmConfig;
     use crate::linear::Linear;
     use crate::qwen2::Qwen2ForCausalLm;
+    use crate::reduce::Positions;
 
     const HIDDEN: usize = 8;
     const HEAD_DIM: usize = 4;
@@ -127,7 +129,8 @@ mod tests {
         let x = Tensor::from_data(x, &Device::flex());
         let rope = Rope::new(tokens.len(), HEAD_DIM, THETA, &Device::flex());
         let layout = Layout { sequences: vec![sequence] };
-        let survivors = ranked(&layer(), &x, &layout, Ranking { share }, &rope);
+        let survivors =
+            ranked(&layer(), &x, &layout, Ranking { share, positions: Positions::Packed }, &rope);
         let rows = survivors.rows[0].clone();
         let behind = rows.len() - words.len();
         assert_eq!(rows[0], 0);

@@ -38,16 +38,32 @@ impl FrameDrop {
     }
 }
 
-/// How many of a video's tokens go on when they are ranked.
+/// How many of a video's tokens go on when they are ranked, and at which positions.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ranking {
     /// The share of the tokens that the video had at first, whatever was dropped since.
     pub share: f64,
+    /// What becomes of positions, and with it whose attention ranks.
+    pub positions: Positions,
+}
+
+/// What becomes of the positions of ranked tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Positions {
+    /// Re-packed to `0..len`; the layer that the tokens enter ranks them (VideoChat-Flash, `PyramidDrop`).
+    Packed,
+    /// As before the drop; the layer that the tokens leave ranks them (`FastV`).
+    Kept,
 }
 
 impl Ranking {
-    /// Tokens that go on of a video that had `tokens` at first; truncated as the reference does (`modeling_qwen2_flash.py:1079-1376`).
+    /// Tokens that go on of a video that had `tokens` at first: truncated by VideoChat-Flash (`modeling_qwen2_flash.py:1079-1376`),
+    /// rounded half to even by `FastV`.
     pub fn kept(self, tokens: usize) -> usize {
-        (tokens as f64 * self.share) as usize
+        let kept = tokens as f64 * self.share;
+        match self.positions {
+            Positions::Packed => kept as usize,
+            Positions::Kept => kept.round_ties_even() as usize,
+        }
     }
 }

@@ -65,6 +65,14 @@ impl Rope {
         Self { cos, sin }
     }
 
+    /// The tables of a sequence of `len` tokens that keep their positions, once all but those at `rows` are dropped.
+    #[must_use]
+    pub fn without_dropped(&self, rows: &[usize], len: usize) -> Self {
+        let [positions, _] = self.cos.dims();
+        let rows: Vec<usize> = rows.iter().copied().chain(len..positions).collect();
+        self.at(&rows)
+    }
+
     /// The same tables for tensors without a tape.
     #[must_use]
     pub fn inner(&self) -> Self {

@@ -5,7 +5,7 @@ mod error;
 use std::f64::consts::PI;
 
 use crate::layout::VideoSpan;
-use crate::reduce::{FrameDrop, Ranking, Reduce};
+use crate::reduce::{FrameDrop, Positions, Ranking, Reduce};
 pub use error::ScheduleError;
 
 /// The shape of the path from all tokens of a frame to the last few.
@@ -25,6 +25,8 @@ pub enum Schedule {
     Pool(Vec<Stage>),
     /// At a few layers keep the tokens of the whole video that are attended to most (paper Table 2, heuristic; `flash_rank_drop`).
     Rank(Vec<RankStage>),
+    /// Behind one layer, when a question is answered, keep the tokens of the whole video that this layer attended to most; positions stay (`FastV`).
+    FastV(RankStage),
     /// The same number of tokens in every layer.
     Uniform(usize),
     /// Tokens of a frame on entry to each layer, given by the user.
@@ -91,7 +93,8 @@ impl CompressionPlan {
             Schedule::Pool(stages) => {
                 staged(stages, n, layers, |stride, _| FrameDrop::Pool(stride))?
             }
-            Schedule::Rank(stages) => ranked(stages, layers)?,
+            Schedule::Rank(stages) => ranked(stages, Positions::Packed, layers)?,
+            Schedule::FastV(stage) => ranked(&[*stage], Positions::Kept, layers)?,
             Schedule::Uniform(count) => drops(&vec![*count; layers], keep, n)?,
             Schedule::List(counts) if counts.len() != layers => {
                 return Err(ScheduleError::Length { got: counts.len(), layers });
@@ -148,7 +151,7 @@ fn tokens_after(reduce: &Reduce, left: f64, first: usize) -> f64 {
     match reduce {
         Reduce::Keep => left,
         Reduce::Frames(drop) => drop.tokens_after(left as usize) as f64,
-        Reduce::Video(Ranking { share }) => share * first as f64,
+        Reduce::Video(Ranking { share, .. }) => share * first as f64,
     }
 }
 
@@ -249,9 +252,15 @@ fn staged(
     Ok(plan)
 }
 
-fn ranked(stages: &[RankStage], layers: usize) -> Result<Vec<Reduce>, ScheduleError> {
+fn ranked(
+    stages: &[RankStage],
+    positions: Positions,
+    layers: usize,
+) -> Result<Vec<Reduce>, ScheduleError> {
+    // What ranks by the layer below needs one.
+    let lowest = usize::from(positions == Positions::Kept);
     let mut plan = vec![Reduce::Keep; layers];
-    let (mut available, mut next) = (1.0, 0);
+    let (mut available, mut next) = (1.0, lowest);
     for &RankStage { layer, share } in stages {
         if layer < next || layer >= layers {
             return Err(ScheduleError::Stage { layer, layers });
@@ -260,7 +269,7 @@ fn ranked(stages: &[RankStage], layers: usize) -> Result<Vec<Reduce>, ScheduleEr
         if !fits {
             return Err(ScheduleError::Share { layer, share, available });
         }
-        plan[layer] = Reduce::Video(Ranking { share });
+        plan[layer] = Reduce::Video(Ranking { share, positions });
         (available, next) = (share, layer + 1);
     }
     Ok(plan)
@@ -335,6 +344,8 @@ mod tests {
         };
         assert!(matches!(rank(&[(4, 0.5)]), ScheduleError::Stage { layer: 4, layers: 4 }));
         assert!(matches!(rank(&[(2, 0.5), (2, 0.25)]), ScheduleError::Stage { layer: 2, .. }));
+        let fastv = refused(Schedule::FastV(RankStage { layer: 0, share: 0.5 }));
+        assert!(matches!(fastv, ScheduleError::Stage { layer: 0, .. }));
         assert!(matches!(rank(&[(1, 0.0)]), ScheduleError::Share { layer: 1, .. }));
         assert!(matches!(rank(&[(1, f64::NAN)]), ScheduleError::Share { .. }));
         assert!(matches!(rank(&[(1, 0.5), (2, 0.6)]), ScheduleError::Share { layer: 2, .. }));

@@ -14,6 +14,7 @@ pub mod outcome;
 pub mod plots;
 pub mod report;
 pub mod runs;
+mod setting;
 pub mod sweep;
 pub mod text;
 

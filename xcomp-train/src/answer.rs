@@ -26,6 +26,7 @@ use self::ending::{GrowingText, stop_tokens};
 use crate::error::Error;
 use crate::features::{Stored, Tower, to_device};
 use crate::plan::{compression_plan, model_config};
+use crate::recipe::checked_compression;
 use crate::recipe::tables::{CompressionTable, DataTable, ScheduleKind};
 
 /// The block of an exported `config.json` that states how the model was tuned to compress.
@@ -293,12 +294,11 @@ fn read_compression(path: &Path) -> Result<CompressionTable, Error> {
     let file = |source| Error::File { action: "cannot read", path: path.into(), source };
     let text = std::fs::read_to_string(path).map_err(file)?;
     let whole: Value = serde_json::from_str(&text).map_err(|error| file(error.into()))?;
-    match whole.get(COMPRESSION_BLOCK) {
-        Some(block) => serde_json::from_value(block.clone()).map_err(|error| file(error.into())),
-        None => {
-            Ok(CompressionTable { schedule: ScheduleKind::None, ..CompressionTable::default() })
-        }
-    }
+    let table = match whole.get(COMPRESSION_BLOCK) {
+        Some(block) => serde_json::from_value(block.clone()).map_err(|error| file(error.into()))?,
+        None => CompressionTable { schedule: ScheduleKind::None, ..CompressionTable::default() },
+    };
+    Ok(checked_compression(table, path, vec![])?)
 }
 
 /// A small generator (Steele et al., `SplitMix64`): draws depend on the seed alone.

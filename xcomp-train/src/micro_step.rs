@@ -2,6 +2,7 @@
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor};
+use xcomp_model::ascent::Ascent;
 use xcomp_model::loss::{LossNorm, weighted_loss};
 use xcomp_model::lp_comp::Survivors;
 use xcomp_model::rope::Rope;
@@ -79,18 +80,19 @@ fn entering(x: Tensor<3>, kept: Option<&Survivors>) -> Tensor<3> {
 /// Forward without a tape, holding each layer's input; then backward layer by layer, each on a tape of its own.
 fn recompute(model: &Vlm, batch: &MicroBatch, plan: &CompressionPlan, norm: LossNorm) -> MicroStep {
     let plain = model.valid();
-    let (mut x, mut layout) = plain.embed(&batch.prompts, batch.merged.clone());
+    let (x, layout) = plain.embed(&batch.prompts, batch.merged.clone());
     let stack = &plain.llm.model;
-    let rope = stack.rope(layout.longest(), &x.device());
+    let mut ascent = Ascent::start(stack, x, layout, 0);
     let mut entries = Vec::with_capacity(plan.layers());
     for (index, layer) in stack.layers.iter().enumerate() {
-        let kept = stack.survivors(index, &x, &layout, plan, &rope);
+        let kept = ascent.survivors(stack, index, plan);
         if let Some(kept) = &kept {
-            layout = kept.layout.clone();
+            ascent.layout = kept.layout.clone();
         }
-        entries.push(Entry { x: x.clone(), kept: kept.clone() });
-        x = layer.forward(entering(x, kept.as_ref()), &rope);
+        entries.push(Entry { x: ascent.x.clone(), kept: kept.clone() });
+        ascent.x = layer.forward(entering(ascent.x, kept.as_ref()), &ascent.rope);
     }
+    let Ascent { x, layout, rope } = ascent;
     drop(plain);
 
     let rows = supervised(&batch.prompts, &layout);

@@ -245,7 +245,7 @@ fn schedule(table: &CompressionTable) -> Schedule {
     };
     let rank_stages = || {
         let pairs = table.step_layers.iter().zip(&table.step_shares);
-        pairs.map(|(layer, share)| RankStage { layer: *layer, share: *share }).collect()
+        pairs.map(|(layer, share)| RankStage { layer: *layer, share: *share })
     };
     match table.schedule {
         ScheduleKind::None => Schedule::None,
@@ -254,7 +254,8 @@ fn schedule(table: &CompressionTable) -> Schedule {
         ScheduleKind::AlgorithmB => Schedule::AlgorithmB,
         ScheduleKind::Step => Schedule::Step(stages()),
         ScheduleKind::Pool => Schedule::Pool(stages()),
-        ScheduleKind::Rank => Schedule::Rank(rank_stages()),
+        ScheduleKind::Rank => Schedule::Rank(rank_stages().collect()),
+        ScheduleKind::FastV => Schedule::FastV(rank_stages().next().expect("the table is checked")),
         ScheduleKind::Uniform => Schedule::Uniform(table.uniform_tokens.unwrap_or(0)),
         ScheduleKind::List => Schedule::List(table.tokens.clone()),
     }

@@ -169,6 +169,53 @@ impl Recipe {
     }
 }
 
+/// A `[compression]` table made of `key=value` settings alone, for answers: here `fastv` has its place.
+///
+/// # Errors
+/// If a key or value is wrong, or values contradict each other; all of them at once.
+pub fn answer_compression(settings: &[String]) -> Result<CompressionTable, RecipeError> {
+    const TABLE: &str = "compression";
+    let (mut problems, mut values) = (Problems::new(), toml::Table::new());
+    for given in settings {
+        match set_value(&format!("{TABLE}.{given}")) {
+            Some((_, key, _)) if key == "group_order" => {
+                let message = "the order is that of the checkpoint, whose features stand in it";
+                problems.push(Problem::key(TABLE, &key, message));
+            }
+            Some((_, key, value)) if known(TABLE, &key, &mut problems, None) => {
+                values.insert(key, value);
+            }
+            Some(_) => {}
+            None => {
+                let message = "write it as key=value, for example schedule=fastv";
+                problems.push(Problem::key(TABLE, given, message));
+            }
+        }
+    }
+    let table = CompressionTable::read(TABLE, &values, &mut problems);
+    checked_compression(table, Path::new("--compression"), problems)
+}
+
+/// A table whose keys fit each other; `path` is what errors name.
+///
+/// # Errors
+/// If there are problems already, or keys contradict each other.
+pub(crate) fn checked_compression(
+    table: CompressionTable,
+    path: &Path,
+    mut problems: Problems,
+) -> Result<CompressionTable, RecipeError> {
+    check::compression(&table, &mut |holds, table, key, message| {
+        if !holds {
+            problems.push(Problem::key(table, key, message));
+        }
+    });
+    if problems.is_empty() {
+        return Ok(table);
+    }
+    Err(RecipeError::Invalid { path: path.into(), problems })
+}
+
 type Values = BTreeMap<String, toml::Table>;
 type Origins = BTreeMap<(String, String), Origin>;
 

@@ -17,7 +17,7 @@ pub enum ScheduleError {
     },
     /// A stage lies outside the stack, or stages are not in order.
     #[error(
-        "compression stage after layer {layer} does not fit a stack of {layers} layers; give ascending layers below {layers}"
+        "compression stage after layer {layer} does not fit a stack of {layers} layers; give ascending layers below {layers}, for fastv above 0"
     )]
     Stage {
         /// 1-based layer of the stage.

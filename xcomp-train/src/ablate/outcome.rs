@@ -43,8 +43,8 @@ fn outcome(arm: &str, runs: &Runs) -> Result<Outcome, Error> {
     let mut outcome = Outcome { arm: arm.to_owned(), ..Outcome::default() };
     for cell in runs.cells.iter().filter(|cell| cell.arm == arm) {
         let training = &runs.trainings[cell.training];
-        outcome.mean_tokens = training.mean_tokens;
-        outcome.tokens_per_layer.clone_from(&training.tokens_per_layer);
+        outcome.mean_tokens = cell.compression.mean_tokens();
+        outcome.tokens_per_layer = cell.compression.tokens_per_layer().to_vec();
         if !cell.exams.iter().all(|(_, folder)| folder.join(RESULTS).is_file()) {
             outcome.missing.push(cell.seed);
             continue;

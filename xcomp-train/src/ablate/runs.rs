@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use toml::Value;
+use xcomp_model::config::ModelConfig;
+use xcomp_model::schedule::CompressionPlan;
 
 use super::material::Material;
 use super::sweep::{Arm, Sweep};
@@ -10,8 +12,8 @@ use crate::data::{Data, count};
 use crate::error::Error;
 use crate::files::{at, read_text, sha256};
 use crate::identity::of_run;
-use crate::plan::Plan;
-use crate::recipe::Recipe;
+use crate::plan::{Plan, compression_plan};
+use crate::recipe::{Recipe, answer_compression};
 
 /// Frames of an examination that states none, for the estimate.
 const USUAL_FRAMES: usize = 128;
@@ -33,10 +35,10 @@ pub struct Training {
     pub exam_flops: f64,
     /// FLOPs of a question about one frame.
     frame_flops: f64,
-    /// Tokens of a frame in the mean over the layers.
-    pub mean_tokens: f64,
-    /// Tokens of a frame in each layer.
-    pub tokens_per_layer: Vec<f64>,
+    /// How it compresses, and with it its examinations unless an arm says otherwise.
+    compression: CompressionPlan,
+    /// Sizes of its model.
+    config: ModelConfig,
 }
 
 /// One `xcomp eval`.
@@ -59,6 +61,8 @@ pub struct Cell {
     pub seed: u64,
     /// Place of the training.
     pub training: usize,
+    /// How it compresses when it is examined.
+    pub compression: CompressionPlan,
     /// Frames and folder of every examination, that of the table first.
     pub exams: Vec<(Option<usize>, PathBuf)>,
 }
@@ -95,7 +99,9 @@ impl Runs {
                     exams.push((frames, exam.folder.clone()));
                     known.add(exam, frames);
                 }
-                runs.cells.push(Cell { arm: arm.name.clone(), seed, training: at, exams });
+                let compression = known.compression_of(arm, &sweep.path)?;
+                let arm = arm.name.clone();
+                runs.cells.push(Cell { arm, seed, training: at, compression, exams });
             }
         }
         Ok(runs)
@@ -103,6 +109,14 @@ impl Runs {
 }
 
 impl Training {
+    /// How an arm on this training compresses when it is examined.
+    fn compression_of(&self, arm: &Arm, sweep: &Path) -> Result<CompressionPlan, Error> {
+        if arm.answers.is_empty() {
+            return Ok(self.compression.clone());
+        }
+        compression_plan(&answer_compression(&arm.answers)?, &self.config, sweep)
+    }
+
     /// Adds an examination, unless it is there.
     pub fn add(&mut self, exam: Exam, frames: Option<usize>) {
         if self.exams.contains(&exam) {
@@ -146,8 +160,8 @@ pub fn training(path: &Path, set: Vec<String>, out: &Path) -> Result<Training, E
         flops: plan.report().run_hardware_flops,
         exam_flops: 0.0,
         frame_flops: frame_flops(&plan),
-        mean_tokens: plan.compression.mean_tokens(),
-        tokens_per_layer: plan.compression.tokens_per_layer().to_vec(),
+        compression: plan.compression,
+        config: plan.config,
         folder,
     })
 }
@@ -162,6 +176,8 @@ fn exams_of(
         let mut own = arm.ask.clone();
         own.extend(frames.into_iter().flat_map(|n| ["--frames".into(), n.to_string()]));
         own.extend(arm.eval.iter().flat_map(|setting| ["--set".into(), setting.clone()]));
+        let answers = arm.answers.iter();
+        own.extend(answers.flat_map(|setting| ["--compression".into(), setting.clone()]));
         Ok((frames, exam(material.examination(), own, folder)?))
     };
     match &arm.frames[..] {

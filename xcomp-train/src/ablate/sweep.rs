@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::Value;
 
+use super::setting::{Setting, grid, of_answers_alone, settings};
 use crate::error::Error;
 use crate::files::read_text;
-use crate::recipe::KEYS;
 
 /// The table of a recipe whose keys change the examination alone, not the training.
 const EVAL: &str = "eval";
@@ -72,6 +72,8 @@ pub struct Arm {
     pub train: Vec<String>,
     /// The same of its evaluation.
     pub eval: Vec<String>,
+    /// `key=value` settings of a compression that acts on answers alone (`fastv`): the training has its recipe's own.
+    pub answers: Vec<String>,
     /// Frames to look at, for the table first.
     pub frames: Vec<usize>,
     /// Further arguments of its evaluation.
@@ -119,14 +121,6 @@ struct File {
     arm: Vec<toml::Table>,
     #[serde(default)]
     table: Vec<TableSpec>,
-}
-
-/// A recipe key with its value.
-#[derive(Debug, Clone, PartialEq)]
-struct Setting {
-    table: String,
-    key: String,
-    value: Value,
 }
 
 impl Sweep {
@@ -198,48 +192,6 @@ impl Sweep {
     }
 }
 
-/// Every combination of the grid's values; one empty point without a grid.
-fn grid(grid: &toml::Table, problems: &mut Vec<String>) -> Vec<Vec<Setting>> {
-    let mut points = vec![vec![]];
-    for Setting { table, key, value } in settings(grid, "grid", problems) {
-        let Value::Array(values) = value else {
-            problems.push(format!("[grid] {table}.{key} = {value}: give a list of values"));
-            continue;
-        };
-        let mut next = vec![];
-        for point in &points {
-            for value in &values {
-                let setting =
-                    Setting { table: table.clone(), key: key.clone(), value: value.clone() };
-                next.push([point.clone(), vec![setting]].concat());
-            }
-        }
-        points = next;
-    }
-    points
-}
-
-/// Recipe keys of a table of tables; those that no recipe has become problems.
-fn settings(tables: &toml::Table, place: &str, problems: &mut Vec<String>) -> Vec<Setting> {
-    let mut settings = vec![];
-    for (table, content) in tables {
-        let Value::Table(content) = content else {
-            problems
-                .push(format!("{place}: `{table} = {content}` is no recipe key; write table.key"));
-            continue;
-        };
-        for (key, value) in content {
-            let known =
-                KEYS.iter().any(|(name, keys)| name == table && keys.contains(&key.as_str()));
-            if !known {
-                problems.push(format!("{place}: a recipe has no key {table}.{key}"));
-            }
-            settings.push(Setting { table: table.clone(), key: key.clone(), value: value.clone() });
-        }
-    }
-    settings
-}
-
 /// An arm at a point of the grid.
 fn arm(
     head: &Head,
@@ -261,20 +213,27 @@ fn arm(
     let own_words: Vec<String> = list(ask, &place, "ask", problems).unwrap_or_default();
     let ask = [head.ask.clone(), own_words].concat();
     let settings = [settings(&own, &place, problems), point.to_vec()].concat();
+    let parts = parts_of_name(name, point);
+    let (answers, settings) = of_answers_alone(settings);
     let words = |of_eval: bool| {
         let chosen = settings.iter().filter(|s| (s.table == EVAL) == of_eval);
         chosen.map(|s| format!("{}.{}={}", s.table, s.key, s.value)).collect()
     };
-    let shown = |s: &Setting| format!("{}={}", s.key, s.value.to_string().replace('"', ""));
-    let parts = (!name.is_empty()).then_some(name).into_iter().chain(point.iter().map(shown));
     Some(Arm {
-        name: parts.collect::<Vec<_>>().join(", "),
+        name: parts.join(", "),
         seeds,
         train: words(false),
         eval: words(true),
+        answers: answers.iter().map(|s| format!("{}={}", s.key, s.value)).collect(),
         frames,
         ask,
     })
+}
+
+/// The name of an arm, and where it stands in the grid.
+fn parts_of_name(name: String, point: &[Setting]) -> Vec<String> {
+    let shown = |s: &Setting| format!("{}={}", s.key, s.value.to_string().replace('"', ""));
+    (!name.is_empty()).then_some(name).into_iter().chain(point.iter().map(shown)).collect()
 }
 
 /// The list under a key of an arm, if it is there.
@@ -348,11 +307,24 @@ mod tests {
             seeds: vec![7],
             train: vec!["compression.step_layers=[3, 6]".into()],
             eval: vec![],
+            answers: vec![],
             frames: vec![],
             ask: ["--by", "likelihood", "--global"].map(str::to_owned).to_vec(),
         };
         assert_eq!(sweep.arms[1], want);
         assert_eq!(seeds(&sweep.arms), [1, 2, 7].into());
+    }
+
+    #[test]
+    fn a_compression_of_answers_alone_is_no_matter_of_the_training() {
+        let sweep = load(&format!(
+            "{HEAD}reference = \"a\"\n[[arm]]\nname = \"a\"\ntrain.max_steps = 1\ncompression.schedule = \"fastv\"\n\
+             compression.step_layers = [2]\ncompression.step_shares = [0.5]\n"
+        ))
+        .unwrap();
+        assert_eq!(sweep.arms[0].train, ["train.max_steps=1"]);
+        let want = ["schedule=\"fastv\"", "step_layers=[2]", "step_shares=[0.5]"];
+        assert_eq!(sweep.arms[0].answers, want);
     }
 
     #[test]

@@ -67,6 +67,7 @@ pub(super) fn run(args: &AskArgs) -> Result<(), Error> {
     let asking = &args.asking;
     let clip = asking.clip_frames();
     let answerer = Answerer::open_with_clips(&args.checkpoint, clip, &open(args.device)?)?;
+    let answerer = asking.compressing(answerer)?;
     let frames = asking.frames(&USUAL, answerer.config().vision.clip_frames)?;
     let options = answerer.frame_options(frames);
     let (frames, choice, media) = load_media(&args.video, None, &options, &patient_limits())?;

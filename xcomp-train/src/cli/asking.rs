@@ -1,15 +1,18 @@
 //! The arguments of every verb that asks about videos: how a video is looked at, how an answer is written.
 
 use std::ops::RangeInclusive;
+use std::path::Path;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use xcomp_model::qc_comp::Scope;
 use xcomp_model::sample::Sampling;
 
-use crate::answer::AnswerOptions;
 use crate::answer::select::{ScoreMode, SelectOptions};
+use crate::answer::{AnswerOptions, Answerer};
 use crate::error::Error;
+use crate::plan::compression_plan;
+use crate::recipe::answer_compression;
 
 /// What a verb, or its recipe, does where the command line says nothing.
 #[derive(Debug, Clone)]
@@ -45,6 +48,9 @@ pub(super) struct AskingArgs {
     /// Frames of a clip in the tower instead of those of config.json: 4 or 8.
     #[arg(long, value_name = "4|8", value_parser = ["4", "8"])]
     clip_frames: Option<String>,
+    /// Compresses by these keys of [compression], say `schedule=none`, and not as the checkpoint was tuned; repeatable.
+    #[arg(long, value_name = "KEY=VALUE")]
+    compression: Vec<String>,
     /// Most tokens of an answer [default: 64 for one question, 16 or 32 for a benchmark, as released].
     #[arg(long, value_name = "N")]
     max_new_tokens: Option<usize>,
@@ -71,6 +77,16 @@ pub(super) struct AskingArgs {
 impl AskingArgs {
     pub(super) fn clip_frames(&self) -> Option<usize> {
         self.clip_frames.as_deref().map(|word| word.parse().expect("it is 4 or 8"))
+    }
+
+    /// The model under the compression that the arguments ask for.
+    pub(super) fn compressing(&self, answerer: Answerer) -> Result<Answerer, Error> {
+        if self.compression.is_empty() {
+            return Ok(answerer);
+        }
+        let table = answer_compression(&self.compression)?;
+        let plan = compression_plan(&table, answerer.config(), Path::new("--compression"))?;
+        Ok(answerer.with_compression(plan))
     }
 
     /// Fewest and most frames, whole clips of `clip_frames`.

@@ -81,6 +81,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
     let folder = exported(eval.checkpoint.as_ref())?;
     let answerer =
         Answerer::open_with_clips(&folder, args.asking.clip_frames(), &open(args.device)?)?;
+    let answerer = args.asking.compressing(answerer)?;
     let ask = args.settings(&eval, benchmark, answerer.config().vision.clip_frames)?;
     let mut responder = ModelResponder::new(answerer, &folder, ask)?;
     if let Some(recipe) = args.recipe()? {

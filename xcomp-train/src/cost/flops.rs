@@ -2,6 +2,7 @@
 //!
 //! Attention of the decoder is counted causally (half the square), that of the tower in full.
 //! Differences to a count over all rows: the head runs on supervised rows only, because only these get logits.
+//! Ranking tokens is not counted: it takes the keys of one layer once more, at few layers.
 
 use serde::Serialize;
 use xcomp_model::config::ModelConfig;

@@ -152,7 +152,8 @@ impl Responder for ModelResponder {
     fn settings(&self) -> String {
         let AskSettings { videos: _, frames, select, by, answer } = &self.ask;
         let clip = self.answerer.config().vision.clip_frames;
-        format!("{}{frames:?} {select:?} {by:?} {answer:?} {clip}", self.weights)
+        let compression = self.answerer.compression();
+        format!("{}{frames:?} {select:?} {by:?} {answer:?} {clip} {compression:?}", self.weights)
     }
 
     fn respond(&mut self, question: &Question) -> Result<Response, Error> {

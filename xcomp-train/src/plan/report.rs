@@ -200,7 +200,7 @@ impl Plan {
 /// Which tokens survive, in words.
 fn kept(table: &CompressionTable) -> &'static str {
     match table.schedule {
-        ScheduleKind::Rank => "most attended",
+        ScheduleKind::Rank | ScheduleKind::FastV => "most attended",
         _ => table.keep.word(),
     }
 }

@@ -125,3 +125,16 @@ fn a_ranked_video_is_planned_without_data() {
     assert!(page.contains("rank, most attended kept, 9.71 tokens a frame"), "{page}");
     assert!(page.contains("16 16 16 16 12 12"), "{page}");
 }
+
+/// Pooling before the language model: a frame enters with the means of every four of its sixteen tokens.
+#[test]
+fn pooling_before_the_first_layer_counts_in_every_layer() {
+    let stage = ["compression.step_layers=[0]", "compression.step_strides=[4]"];
+    let set = [&["compression.schedule=pool"], &stage[..]].concat();
+    let report = plan("xcomp-2b.toml", &set).report();
+    assert_eq!(report.tokens_per_layer, [4.0; 28]);
+    let tokens = 4 * report.mean.frames + report.mean.text_tokens;
+    assert!(report.mean.layers.iter().all(|layer| layer.tokens == tokens));
+    assert_eq!(report.mean.tokens_out, tokens);
+    assert_eq!(report.mean.tokens_in, 16 * report.mean.frames + report.mean.text_tokens);
+}

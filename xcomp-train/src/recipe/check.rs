@@ -2,7 +2,7 @@
 
 use super::Recipe;
 use super::problem::{Problem, Problems};
-use super::tables::{FeatureWord, FloatWord, Init, RecomputeWord, ScheduleKind};
+use super::tables::{CompressionTable, FeatureWord, FloatWord, Init, RecomputeWord, ScheduleKind};
 use crate::tune::Part;
 
 /// Notes every value that is out of range or contradicts another.
@@ -15,7 +15,13 @@ pub(super) fn cross_fields(recipe: &Recipe, problems: &mut Problems) {
     model(recipe, &mut require);
     data(recipe, &mut require);
     features(recipe, &mut require);
-    compression(recipe, &mut require);
+    compression(&recipe.compression, &mut require);
+    require(
+        recipe.compression.schedule != ScheduleKind::FastV,
+        "compression",
+        "schedule",
+        "\"fastv\" drops tokens when a question is answered and cannot be trained; train under another schedule and answer with --compression schedule=fastv".into(),
+    );
     tune(recipe, &mut require);
     optimizer(recipe, &mut require);
     train(recipe, &mut require);
@@ -100,12 +106,12 @@ fn features(recipe: &Recipe, require: &mut Require) {
     );
 }
 
-fn compression(recipe: &Recipe, require: &mut Require) {
-    let compression = &recipe.compression;
+/// Whether the keys of a schedule fit it.
+pub(super) fn compression(compression: &CompressionTable, require: &mut Require) {
     let kind = compression.schedule;
     let word = kind.word();
     let strided = matches!(kind, ScheduleKind::Step | ScheduleKind::Pool);
-    let shared = kind == ScheduleKind::Rank;
+    let shared = matches!(kind, ScheduleKind::Rank | ScheduleKind::FastV);
     let stages = compression.step_layers.len();
     for (key, wanted, count) in [
         ("step_layers", strided || shared, stages),
@@ -117,6 +123,12 @@ fn compression(recipe: &Recipe, require: &mut Require) {
         let message = format!("{count} of them for {stages} step_layers");
         require(count == 0 || count == stages, "compression", key, message);
     }
+    require(
+        kind != ScheduleKind::FastV || stages == 1,
+        "compression",
+        "step_layers",
+        format!("schedule = \"{word}\" drops once: give one layer"),
+    );
     let uniform = kind == ScheduleKind::Uniform;
     require(
         uniform == compression.uniform_tokens.is_some(),

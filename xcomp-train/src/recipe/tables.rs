@@ -107,11 +107,11 @@ table! {
         schedule: ScheduleKind = ScheduleKind::Cosine,
         /// Which tokens survive.
         keep: Keep = Keep::Suffix,
-        /// For `step`, `pool` and `rank`: after these 1-based layers; 0 is before the first.
+        /// For `step`, `pool`, `rank` and `fastv`: after these 1-based layers; 0 is before the first.
         step_layers: Vec<usize> = vec![],
         /// For `step` and `pool`: the stride at each of `step_layers`.
         step_strides: Vec<usize> = vec![],
-        /// For `rank`: the share of a video's first tokens that is left behind each of `step_layers`.
+        /// For `rank` and `fastv`: the share of a video's first tokens that is left behind each of `step_layers`.
         step_shares: Vec<f64> = vec![],
         /// For `uniform`: tokens of a frame in every layer.
         uniform_tokens: Option<usize> = None,

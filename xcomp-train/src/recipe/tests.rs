@@ -53,7 +53,7 @@ fn wrong_values_and_contradictions_come_all_at_once() {
     runs/a.toml:3: [data] keep_start: the kept share 0..1.5 must be a part of 0..1
     runs/a.toml:3: [data] min_frames: 128 is above max_frames = 100
     runs/a.toml:5: [data] max_frames: 100 must be a positive multiple of clip_frames = 8
-    runs/a.toml:8: [compression] schedule = "cosinus": unknown variant `cosinus`, expected one of `none`, `cosine`, `ceil`, `algorithm_b`, `step`, `pool`, `rank`, `uniform`, `list`
+    runs/a.toml:8: [compression] schedule = "cosinus": unknown variant `cosinus`, expected one of `none`, `cosine`, `ceil`, `algorithm_b`, `step`, `pool`, `rank`, `fastv`, `uniform`, `list`
     runs/a.toml:9: [compression] tokens: schedule = "cosine" has no use for this key
     runs/a.toml:11: [train] recompute: "auto" plans for memory_limit_gib, which is not given
     runs/a.toml:12: [train] seed = "x": invalid type: string "x", expected u64
@@ -92,4 +92,24 @@ fn the_lock_is_a_recipe_with_the_same_values() {
 fn the_keys_are_at_most_eighty() {
     let count: usize = KEYS.iter().map(|(_, keys)| keys.len()).sum();
     assert!(count <= 80, "{count}");
+}
+
+#[test]
+fn what_acts_on_answers_alone_is_not_trained_and_needs_no_recipe() {
+    let fastv = ["schedule=fastv", "step_layers=[2]", "step_shares=[0.5]"].map(str::to_owned);
+    let set = fastv.clone().map(|setting| format!("compression.{setting}"));
+    let error = refused(MINIMAL, &set.each_ref().map(String::as_str));
+    assert!(error.contains("cannot be trained"), "{error}");
+    assert_eq!(answer_compression(&fastv).unwrap().schedule, tables::ScheduleKind::FastV);
+
+    let wrong = ["group_order=frame", "step_layer=[2]", "fastv", "schedule=fastv"];
+    let error = answer_compression(&wrong.map(str::to_owned)).unwrap_err().to_string();
+    insta::assert_snapshot!(error, @r#"
+    --compression: [compression] group_order: the order is that of the checkpoint, whose features stand in it
+    --compression: unknown key `step_layer` in [compression]; did you mean `step_layers`?
+    --compression: [compression] fastv: write it as key=value, for example schedule=fastv
+    --compression: [compression] step_layers: schedule = "fastv" needs this key
+    --compression: [compression] step_shares: schedule = "fastv" needs this key
+    --compression: [compression] step_layers: schedule = "fastv" drops once: give one layer
+    "#);
 }

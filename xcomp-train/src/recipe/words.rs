@@ -65,6 +65,8 @@ words! {
         Pool = "pool",
         /// The share of the video that is attended to most, at `step_layers` (VideoChat-Flash, `PyramidDrop`).
         Rank = "rank",
+        /// The share of the video that was attended to most, once, when a question is answered; never in training.
+        FastV = "fastv",
         /// `uniform_tokens` in every layer.
         Uniform = "uniform",
         /// `tokens`, one number per layer.
