@@ -4,6 +4,7 @@ use burn::tensor::{Device, Distribution, Tensor};
 use proptest::prelude::*;
 use xcomp_model::ascent::Ascent;
 use xcomp_model::config::LlmConfig;
+use xcomp_model::generate::Decoding;
 use xcomp_model::layout::{Layout, SequenceLayout};
 use xcomp_model::loss::{IGNORE, LossNorm, SupervisedRows, weighted_loss};
 use xcomp_model::lp_comp::Survivors;
@@ -177,6 +178,27 @@ proptest! {
         }
         prop_assert_eq!(used, planned, "the forward has the tokens that the plan states");
         prop_assert_eq!(end.x.dims(), [batch.len(), end.layout.longest(), HIDDEN]);
+    }
+
+    /// Every layer caches what it consumed, and a token that is decoded is dropped nowhere.
+    #[test]
+    fn caches_hold_what_the_plan_states(
+        (schedule, keep) in schedules(),
+        batch in batches(),
+        steps in 0_usize..3,
+    ) {
+        let (llm, plan) = (model(&Device::flex()), plan(&schedule, keep));
+        let (prompt, frames) = &batch[0];
+        let (x, layout) = embed(&llm, &batch[..1]);
+        let (mut decoding, _) = Decoding::prefill(&llm, x, layout, &plan, steps);
+        for token in 0..steps {
+            decoding.step(token as i32);
+        }
+        let text = prompt.ids.len() - usize::from(frames.is_some());
+        for (layer, held) in decoding.cache_lengths().into_iter().enumerate() {
+            let visual = frames.map_or(0, |frames| plan.visual_tokens(layer, frames));
+            prop_assert_eq!(held, text + visual + steps, "layer {}", layer);
+        }
     }
 
     /// A padded batch drops what each of its sequences drops alone.

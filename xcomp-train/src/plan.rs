@@ -219,10 +219,13 @@ pub fn model_config(path: &Path, table: &CompressionTable) -> Result<ModelConfig
     Ok(config)
 }
 
-/// The reductions that a `[compression]` table asks of a model; `path` is the file that errors name.
+/// The reductions that a checked `[compression]` table asks of a model; `path` is the file that errors name.
 ///
 /// # Errors
 /// If the schedule does not fit the model.
+///
+/// # Panics
+/// If the keys of the table do not fit its schedule: who reads a table checks it.
 pub fn compression_plan(
     table: &CompressionTable,
     config: &ModelConfig,

@@ -200,6 +200,9 @@ impl Plan {
 /// Which tokens survive, in words.
 fn kept(table: &CompressionTable) -> &'static str {
     match table.schedule {
+        ScheduleKind::None => "all",
+        ScheduleKind::Step => "last of each stride",
+        ScheduleKind::Pool => "means",
         ScheduleKind::Rank | ScheduleKind::FastV => "most attended",
         _ => table.keep.word(),
     }

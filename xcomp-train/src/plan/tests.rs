@@ -133,6 +133,7 @@ fn pooling_before_the_first_layer_counts_in_every_layer() {
     let set = [&["compression.schedule=pool"], &stage[..]].concat();
     let report = plan("xcomp-2b.toml", &set).report();
     assert_eq!(report.tokens_per_layer, [4.0; 28]);
+    assert!(report.to_string().contains("pool, means kept, 4.00 tokens a frame"));
     let tokens = 4 * report.mean.frames + report.mean.text_tokens;
     assert!(report.mean.layers.iter().all(|layer| layer.tokens == tokens));
     assert_eq!(report.mean.tokens_out, tokens);
