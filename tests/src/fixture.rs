@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use serde_json::json;
 
@@ -69,8 +69,7 @@ impl TinyRun {
     /// # Panics
     /// If it cannot be started.
     pub fn run(&self, program: &str, arguments: &[&str]) -> Ended {
-        let output = Command::new(program).args(arguments).current_dir(self.folder.path()).output();
-        Ended::new(output.expect("the program starts"))
+        Ended::of(Command::new(program).args(arguments).current_dir(self.folder.path()))
     }
 }
 
@@ -86,7 +85,12 @@ pub struct Ended {
 }
 
 impl Ended {
-    fn new(output: Output) -> Self {
+    /// Runs a program to its end.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn of(command: &mut Command) -> Self {
+        let output = command.output().expect("the program starts");
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Self {
             code: output.status.code().unwrap_or(-1),

@@ -17,6 +17,7 @@ pub mod layout;
 pub mod linear;
 pub mod loss;
 pub mod lp_comp;
+pub mod one_drop;
 pub mod ops;
 pub mod position;
 pub mod qc_comp;

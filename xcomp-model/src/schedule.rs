@@ -101,12 +101,17 @@ impl CompressionPlan {
             }
             Schedule::List(counts) => drops(counts, keep, n)?,
         };
-        let tokens = reduce.iter().scan(n as f64, |left, reduce| {
-            *left = tokens_after(reduce, *left, n);
+        Ok(Self::of(n, reduce))
+    }
+
+    /// The plan that does these reductions to frames of `tokens_per_frame` tokens, layer by layer.
+    pub(crate) fn of(tokens_per_frame: usize, reduce: Vec<Reduce>) -> Self {
+        let tokens = reduce.iter().scan(tokens_per_frame as f64, |left, reduce| {
+            *left = tokens_after(reduce, *left, tokens_per_frame);
             Some(*left)
         });
         let tokens = tokens.collect();
-        Ok(Self { tokens_per_frame, reduce, tokens })
+        Self { tokens_per_frame, reduce, tokens }
     }
 
     /// Tokens of a frame before the first layer.

@@ -14,6 +14,7 @@ mod export;
 mod niah;
 mod plan;
 mod replay;
+mod report;
 mod train;
 
 use std::ffi::OsString;
@@ -45,6 +46,8 @@ enum Verb {
     Export(export::ExportArgs),
     /// Does one step of a run again and names the first tensor and sample that are not finite.
     Replay(replay::ReplayArgs),
+    /// Measures what a run has learnt: gradients and updates by layer, what each drop costs, losses by dataset and frames.
+    Report(report::ReportArgs),
     /// Scores a checkpoint on the questions of a benchmark.
     Eval(eval::EvalArgs),
     /// Hides chains of pictures in long videos and asks for them.
@@ -120,6 +123,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Train(args) => train::run(&args),
         Verb::Export(args) => export::run(&args),
         Verb::Replay(args) => replay::run(&args),
+        Verb::Report(args) => report::run(&args),
         Verb::Compare(args) => compare::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Ablate(args) => ablate::run(&args),

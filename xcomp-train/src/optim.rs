@@ -77,23 +77,48 @@ impl AdamW {
         if known.is_some_and(|sound| sound.into_data().iter::<bool>().any(|sound| !sound)) {
             return model;
         }
-        let mut stepper = Stepper {
-            adam: *self,
-            correction1: 1.0 - self.adam_beta1.powf(state.step as f64),
-            correction2: 1.0 - self.adam_beta2.powf(state.step as f64),
-            state,
-            grads: &mut grads,
-            rate: &rate,
-            sound,
-        };
+        let mut stepper = Stepper { adam: *self, state, grads: &mut grads, rate: &rate, sound };
         model.change_each(&mut stepper)
+    }
+
+    /// How far the step after those that `state` has seen would move one tensor; `state` stays as it is.
+    ///
+    /// # Shapes
+    /// - all: `[elements]`, f32, without a tape
+    pub fn next_move(
+        &self,
+        state: &AdamWState,
+        name: &str,
+        weight: Tensor<1>,
+        grad: Tensor<1>,
+        rate: Rate,
+    ) -> Tensor<1> {
+        let moments = match (state.exp_avg.get(name), state.exp_avg_sq.get(name)) {
+            (Some(mean), Some(square)) => {
+                Moments { mean: mean.clone(), mean_square: square.clone() }
+            }
+            _ => Moments::zeros_like(&weight),
+        };
+        let step = self.constants(state.step + 1, rate);
+        adamw(weight.clone(), grad, moments, step).0 - weight
+    }
+
+    /// What 1-based `step` does with one tensor.
+    fn constants(&self, step: u64, rate: Rate) -> AdamWStep {
+        AdamWStep {
+            beta1: self.adam_beta1,
+            beta2: self.adam_beta2,
+            epsilon: self.adam_epsilon,
+            correction1: 1.0 - self.adam_beta1.powf(step as f64),
+            correction2: 1.0 - self.adam_beta2.powf(step as f64),
+            lr: rate.lr,
+            weight_decay: rate.weight_decay,
+        }
     }
 }
 
 struct Stepper<'a, R> {
     adam: AdamW,
-    correction1: f64,
-    correction2: f64,
     state: &'a mut AdamWState,
     grads: &'a mut NamedTensors,
     rate: &'a R,
@@ -103,16 +128,7 @@ struct Stepper<'a, R> {
 impl<R: Fn(&str) -> Rate> Stepper<'_, R> {
     /// One tensor, flat and without a tape.
     fn update(&mut self, name: &str, weight: Tensor<1>, grad: Tensor<1>) -> Tensor<1> {
-        let Rate { lr, weight_decay } = (self.rate)(name);
-        let step = AdamWStep {
-            beta1: self.adam.adam_beta1,
-            beta2: self.adam.adam_beta2,
-            epsilon: self.adam.adam_epsilon,
-            correction1: self.correction1,
-            correction2: self.correction2,
-            lr,
-            weight_decay,
-        };
+        let step = self.adam.constants(self.state.step, (self.rate)(name));
         let state = (self.state.exp_avg.remove(name), self.state.exp_avg_sq.remove(name));
         let moments = match state {
             (Some(mean), Some(mean_square)) => Moments { mean, mean_square },
@@ -155,18 +171,26 @@ mod tests {
         Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &Device::flex())
     }
 
-    /// Weight, mean and mean square after a step whose soundness the device knows.
-    fn stepped(sound: f32, grad: &[f32]) -> [Vec<f32>; 3] {
+    const ADAM: AdamW = AdamW { adam_beta1: 0.9, adam_beta2: 0.999, adam_epsilon: 1e-8 };
+    const RATE: Rate = Rate { lr: 0.1, weight_decay: 0.1 };
+
+    /// Moments of one tensor, as if no step had been counted.
+    fn moments() -> AdamWState {
         let mut state = AdamWState::default();
         state.exp_avg.insert("w".into(), tensor(&[0.5, -0.5]));
         state.exp_avg_sq.insert("w".into(), tensor(&[0.25, 0.25]));
+        state
+    }
+
+    /// Weight, mean and mean square after a step whose soundness the device knows.
+    fn stepped(sound: f32, grad: &[f32]) -> [Vec<f32>; 3] {
+        let mut state = moments();
+        state.step = 1;
         let mut stepper = Stepper {
-            adam: AdamW { adam_beta1: 0.9, adam_beta2: 0.999, adam_epsilon: 1e-8 },
-            correction1: 0.1,
-            correction2: 0.001,
+            adam: ADAM,
             state: &mut state,
             grads: &mut NamedTensors::default(),
-            rate: &|_: &str| Rate { lr: 0.1, weight_decay: 0.1 },
+            rate: &|_: &str| RATE,
             sound: Some(tensor(&[sound]).is_finite()),
         };
         let weight = stepper.update("w", tensor(&[1.0, 2.0]), tensor(grad));
@@ -181,5 +205,15 @@ mod tests {
         assert_eq!(kept, [[1.0, 2.0], [0.5, -0.5], [0.25, 0.25]]);
         let moved = stepped(0.0, &[1.0, 1.0]);
         assert!(moved.iter().zip(&kept).all(|(moved, kept)| moved != kept), "{moved:?}");
+    }
+
+    #[test]
+    fn the_next_move_is_what_a_step_moves() {
+        let [weight, ..] = stepped(0.0, &[1.0, 1.0]);
+        let state = moments();
+        let moved = ADAM.next_move(&state, "w", tensor(&[1.0, 2.0]), tensor(&[1.0, 1.0]), RATE);
+        let moved: Vec<f32> = moved.into_data().iter().collect();
+        assert_eq!(moved, [weight[0] - 1.0, weight[1] - 2.0]);
+        assert_eq!(state.step, 0);
     }
 }

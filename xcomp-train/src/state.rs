@@ -147,6 +147,25 @@ impl TrainState {
         if !differences.is_empty() {
             return Err(Error::OtherRun { path: saved.folder.clone(), differences });
         }
+        Self::load(plan, identity, stored, saved, device)
+    }
+
+    /// As [`TrainState::restore`], to look at and not to go on with: the data may have changed since.
+    ///
+    /// # Errors
+    /// If the checkpoint cannot be read.
+    pub fn view(plan: &Plan, saved: &Saved, device: &Device) -> Result<Self, Error> {
+        let stored = stored(&saved.folder.join(TRAIN_STATE))?;
+        Self::load(plan, stored.identity.clone(), stored, saved, device)
+    }
+
+    fn load(
+        plan: &Plan,
+        identity: Identity,
+        stored: Stored,
+        saved: &Saved,
+        device: &Device,
+    ) -> Result<Self, Error> {
         let (weights, moments) = read_tensors(&saved.folder)?;
         let state = Self::start(plan, identity, device)?;
         Ok(Self {

@@ -6,6 +6,7 @@ use super::base::BaseReport;
 use super::report::{Claimed, Row, SweepReport, Table};
 use crate::eval::crossed::SeedEstimate;
 use crate::eval::statistics::Verdict;
+use crate::table::Table as Cells;
 
 /// The report in Markdown: facts, base, tables, claims.
 pub fn markdown(report: &SweepReport) -> String {
@@ -51,14 +52,14 @@ pub fn signed_interval(estimate: &SeedEstimate) -> String {
     )
 }
 
-/// Heads and cells of a table, the same for Markdown and HTML.
-pub fn cells(table: &Table) -> (Vec<String>, Vec<Vec<String>>) {
+/// The arms of a table, the same for Markdown and HTML.
+pub fn arms(table: &Table) -> Cells {
     let mut head: Vec<String> =
         ["arm", "tokens a frame", "seeds", "right %, 95 % interval"].map(String::from).to_vec();
     head.extend(table.tasks.iter().cloned());
     head.push(format!("less `{}`", table.reference));
     head.push("verdict".into());
-    (head, table.rows.iter().map(row_cells).collect())
+    Cells { head, rows: table.rows.iter().map(row_cells).collect() }
 }
 
 fn row_cells(row: &Row) -> Vec<String> {
@@ -97,35 +98,26 @@ pub fn tokens_line(same: bool) -> &'static str {
 
 fn table_markdown(table: &Table) -> String {
     let mut text = format!("\n## {}\n\n", table.title);
-    let (head, rows) = cells(table);
-    text += &grid(&head, &rows);
+    text += &arms(table).markdown();
     line(&mut text, "");
     table.same_tokens.iter().for_each(|same| line(&mut text, &format!("- {}", tokens_line(*same))));
     table.claims.iter().for_each(|claim| line(&mut text, &format!("- {}", claim_line(claim))));
     text
 }
 
-/// Heads and cells of what the base knows.
-pub fn base_cells(base: &BaseReport) -> (Vec<String>, Vec<Vec<String>>) {
+/// What the base knows.
+pub fn base_tasks(base: &BaseReport) -> Cells {
     let head = ["task", "guessing %", "base right %, 95 % interval", "clear of guessing"];
     let row = |task: &super::base::BaseTask| {
         let clear = if task.clear { "yes" } else { "no" };
         let guess = format!("{:.1}", 100.0 * task.guess);
-        vec![task.task.clone(), guess, interval(&task.estimate), clear.to_owned()]
+        [task.task.clone(), guess, interval(&task.estimate), clear.to_owned()]
     };
-    (head.map(String::from).to_vec(), base.tasks.iter().map(row).collect())
+    Cells::new(head, base.tasks.iter().map(row))
 }
 
 fn base_markdown(base: &BaseReport) -> String {
-    let (head, rows) = base_cells(base);
-    format!("\n## The base, before any arm\n\n{}", grid(&head, &rows))
-}
-
-fn grid(head: &[String], rows: &[Vec<String>]) -> String {
-    let row = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-    let rule: Vec<String> = head.iter().map(|_| "---".to_owned()).collect();
-    let rows: String = rows.iter().map(|cells| row(cells)).collect();
-    row(head) + &row(&rule) + &rows
+    format!("\n## The base, before any arm\n\n{}", base_tasks(base).markdown())
 }
 
 /// One line for each arm of each table, numbers as shares.

@@ -165,6 +165,7 @@ fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
+        size if size > 0.0 && size < 0.01 => format!("{value:.0e}"),
         _ => format!("{value:.2}"),
     }
 }

@@ -1,0 +1,263 @@
+//! `xcomp report` on tiny runs: every section, answers that are known, and runs that go on, stand behind a cache or are gone but for their export.
+
+#![cfg(feature = "video")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use burn::tensor::Device;
+use serde_json::Value;
+use xcomp_data::load_example;
+use xcomp_model::frames::Encoding;
+use xcomp_model::loss::LossNorm;
+use xcomp_model::schedule::{CompressionPlan, KeepRule, Schedule};
+use xcomp_tests::{Ended, Tiny};
+use xcomp_train::checkpoint::tensors::{read_file, write_file};
+use xcomp_train::collate::{Seen, collate};
+use xcomp_train::data::Data;
+use xcomp_train::device::Choice;
+use xcomp_train::export::{find_checkpoint, tuned_model};
+use xcomp_train::plan::Plan;
+use xcomp_train::run::train_recipe;
+use xcomp_train::run_dir::RunDir;
+use xcomp_train::stop::Stop;
+
+/// Samples of the tiny task, of which the last three have 16 frames and the others are pictures.
+const SAMPLES: usize = 12;
+const LAYERS: usize = 9;
+
+fn train(tiny: &Tiny, set: &[&str]) {
+    train_recipe(tiny.recipe(set), &tiny.path("run"), Choice::Cpu, Stop::never())
+        .unwrap_or_else(|error| panic!("{set:?}: {error}"));
+}
+
+fn report(run: &Path, more: &[&str]) -> Ended {
+    let program = env!("CARGO_BIN_EXE_xcomp-under-test");
+    let run = run.display().to_string();
+    let arguments = [&["report", &run, "--device", "cpu"], more].concat();
+    Ended::of(Command::new(program).args(arguments))
+}
+
+fn measured(run: &Path) -> Value {
+    let ended = report(run, &["--format", "json"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    serde_json::from_str(&ended.stdout).unwrap()
+}
+
+/// Every number that is there.
+fn numbers(value: &Value) -> Vec<f64> {
+    match value {
+        Value::Number(number) => number.as_f64().into_iter().collect(),
+        Value::Array(values) => values.iter().flat_map(numbers).collect(),
+        Value::Object(fields) => fields.values().flat_map(numbers).collect(),
+        _ => vec![],
+    }
+}
+
+#[test]
+fn every_section_is_there_and_the_run_may_go_on_meanwhile() {
+    let tiny = Tiny::new();
+    train(&tiny, &[]);
+    let run = tiny.path("run");
+    let held = RunDir::open(&run).unwrap();
+    let ended = report(&run, &[]);
+    drop(held);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let read = |name: &str| fs::read_to_string(run.join(name)).unwrap();
+    let (markdown, page) = (read("learnability.md"), read("report.html"));
+    for section in ["Layers", "Drops", "Datasets", "Frames"] {
+        assert!(ended.stdout.contains(&format!("\n{section}\n")), "{}", ended.stdout);
+        assert!(markdown.contains(&format!("\n## {section}\n")), "{markdown}");
+        assert!(page.contains(&format!("<h2>{section}</h2>")));
+    }
+    assert_eq!(page.matches("<svg").count(), 8);
+    assert!(!page.contains("NaN") && !page.contains("<script"));
+    let links = page.matches("http").count() - page.matches("http://www.w3.org/2000/svg").count();
+    assert_eq!(links, 0, "a page needs no network");
+
+    let found: Value = serde_json::from_str(&read("learnability.json")).unwrap();
+    assert_eq!(found["step"], 6);
+    let all = |key: &str| found[key].as_array().unwrap().clone();
+    // Projector, embeddings, layers, norm: what the recipe tunes.
+    assert_eq!(all("layers").len(), 3 + LAYERS);
+    let plan = Plan::new(tiny.recipe(&[]), Some(SAMPLES)).unwrap();
+    assert_eq!(all("drops").len(), plan.compression.drops().len());
+    assert_eq!((all("samples").len(), all("left_out").len()), (SAMPLES, 0));
+    let groups = |key: &str| -> Vec<(String, u64)> {
+        let row = |row: &Value| {
+            (row["name"].as_str().unwrap().to_owned(), row["loss"]["samples"].as_u64().unwrap())
+        };
+        all(key).iter().map(row).collect()
+    };
+    assert_eq!(groups("frames"), [("1".into(), 9), ("9 to 16".into(), 3)]);
+    assert_eq!(groups("sources").iter().map(|group| group.1).collect::<Vec<_>>(), [3, 9]);
+    assert!(numbers(&found).iter().all(|number| number.is_finite()));
+    for row in all("layers") {
+        for key in ["grad_norm", "weight_norm", "update_to_weight"] {
+            assert!(row[key].as_f64().unwrap() > 0.0, "{key} of {row}");
+        }
+    }
+    for row in all("drops") {
+        assert!(row["predicted"].as_f64().is_some_and(|share| share < 1.0), "{row}");
+    }
+    let square = |value: &Value| value.as_f64().unwrap().powi(2);
+    let parts: f64 = all("layers").iter().map(|row| square(&row["grad_norm"])).sum();
+    let whole = square(&found["grad_norm"]);
+    assert!((parts / whole - 1.0).abs() < 1e-4, "parts make up the whole: {parts} {whole}");
+}
+
+/// The same numbers from whole forward passes under plans that are made from lists of tokens per layer.
+#[test]
+fn a_drop_costs_what_the_plan_of_its_token_list_costs() {
+    let tiny = Tiny::new();
+    train(&tiny, &[]);
+    let found = measured(&tiny.path("run"));
+    let plan = Plan::new(tiny.recipe(&[]), Some(SAMPLES)).unwrap();
+    let own: Vec<usize> =
+        (0..LAYERS).map(|layer| plan.compression.visual_tokens(layer, 1)).collect();
+    let want = |tokens: Vec<usize>| {
+        let list = Schedule::List(tokens);
+        CompressionPlan::new(&list, KeepRule::Suffix, plan.compression.tokens_per_frame(), LAYERS)
+    };
+    let (base, mut shown) = (mean_loss(&tiny, &plan, &want(own.clone()).unwrap()), 0);
+    for row in found["drops"].as_array().unwrap() {
+        let layer = row["layer"].as_u64().unwrap() as usize;
+        let next = (layer + 1..LAYERS).find(|next| own[*next] < own[layer]).unwrap_or(LAYERS);
+        let (mut earlier, mut removed) = (own.clone(), own.clone());
+        removed[layer..next].fill(plan.compression.tokens_before(layer) as usize);
+        let mut check = |key: &str, tokens: Vec<usize>| {
+            let want = mean_loss(&tiny, &plan, &want(tokens).unwrap()) - base;
+            let got = row[key]["mean"].as_f64().unwrap();
+            assert!((got - want).abs() < 1e-9, "{key} of {row}: {want}");
+            assert!(got != 0.0, "{key} of {row}");
+            shown += 1;
+        };
+        check("removed", removed);
+        if layer > 0 {
+            earlier[layer - 1] = own[layer];
+            check("earlier", earlier);
+        }
+    }
+    assert!(shown > 3);
+}
+
+fn mean_loss(tiny: &Tiny, plan: &Plan, compression: &CompressionPlan) -> f64 {
+    let device = Device::flex();
+    let saved = find_checkpoint(&tiny.path("run"), None).unwrap();
+    let model = tuned_model(plan, &saved, &device).unwrap();
+    let data = Data::open(&plan.recipe, &plan.config, None).unwrap();
+    let losses = data.mixture.records().iter().enumerate().map(|(index, record)| {
+        let example = load_example(record, index, data.load_options()).unwrap();
+        let (prompt, seen) = collate(example, plan.recipe.data.clip_frames).unwrap();
+        let Seen::Clips(clips, _) = seen else { panic!("no cache was asked") };
+        let merged = vec![Some(model.encode(&clips, &device, Encoding::default()))];
+        let (loss, _) = model.loss(&[prompt], merged, compression, LossNorm::Sample);
+        f64::from(loss.into_scalar::<f32>())
+    });
+    losses.sum::<f64>() / SAMPLES as f64
+}
+
+/// Where no token ever looks at another, dropping some costs nothing, to the bit.
+#[test]
+fn a_decoder_that_mixes_nothing_loses_nothing_by_a_drop() {
+    let tiny = Tiny::new();
+    train(&tiny, &["train.max_steps=1"]);
+    silence(&tiny.path("run/export/model.safetensors"));
+    fs::rename(tiny.path("run/export"), tiny.path("silent")).unwrap();
+    fs::remove_dir_all(tiny.path("run")).unwrap();
+    train(
+        &tiny,
+        &[
+            "train.max_steps=1",
+            "model.init=checkpoint",
+            "model.checkpoint=silent",
+            "tune.parts=[\"norm\"]",
+        ],
+    );
+    let found = measured(&tiny.path("run"));
+    let drops = found["drops"].as_array().unwrap();
+    assert!(!drops.is_empty());
+    for row in drops {
+        assert_eq!(row["removed"]["mean"], 0.0, "{row}");
+        assert!(row["layer"] == 0 || row["earlier"]["mean"] == 0.0, "{row}");
+    }
+    assert_eq!(found["layers"].as_array().unwrap().len(), 1, "one part is tuned");
+}
+
+/// Sets to zero what attention and feed-forward blocks write.
+fn silence(file: &Path) {
+    let mut weights = read_file(file).unwrap();
+    let blocks = ["self_attn.o_proj.weight", "mlp.down_proj.weight"];
+    let writes = |name: &String| blocks.iter().any(|block| name.ends_with(block));
+    let mut silent = 0;
+    for (_, tensor) in weights.iter_mut().filter(|(name, _)| writes(name)) {
+        tensor.bytes.fill(0);
+        silent += 1;
+    }
+    assert_eq!(silent, 2 * LAYERS);
+    write_file(file, &weights).unwrap();
+}
+
+#[test]
+fn a_run_without_compression_has_no_drops() {
+    let tiny = Tiny::new();
+    train(&tiny, &["train.max_steps=1", "compression.schedule=none"]);
+    let found = measured(&tiny.path("run"));
+    assert_eq!(found["drops"].as_array().unwrap().len(), 0);
+    assert_eq!(found["layers"].as_array().unwrap().len(), 3 + LAYERS);
+}
+
+/// Where the whole video is ranked, a drop can be moved; no frame is whole, so nothing is probed.
+#[test]
+fn a_ranked_video_has_drops_that_cost_and_no_probe() {
+    let tiny = Tiny::new();
+    let set = [
+        "train.max_steps=1",
+        "compression.schedule=rank",
+        "compression.step_layers=[2,5]",
+        "compression.step_shares=[0.5,0.25]",
+    ];
+    train(&tiny, &set);
+    let found = measured(&tiny.path("run"));
+    let drops = found["drops"].as_array().unwrap();
+    assert_eq!(drops.iter().map(|row| row["layer"].as_u64().unwrap()).collect::<Vec<_>>(), [2, 5]);
+    for row in drops {
+        assert!(row["predicted"].is_null(), "{row}");
+        assert!(row["removed"]["mean"].as_f64().unwrap() != 0.0, "{row}");
+    }
+}
+
+#[test]
+fn kept_features_serve_without_media_and_an_export_without_checkpoints() {
+    let tiny = Tiny::new();
+    train(&tiny, &["train.max_steps=1", "data.feature_cache=features"]);
+    let run = tiny.path("run");
+    let whole = measured(&run);
+    fs::remove_dir_all(tiny.path("media")).unwrap();
+    assert_eq!(measured(&run), whole, "behind the cache");
+
+    for folder in ["last", "checkpoint-1"] {
+        let path = run.join(folder);
+        if path.is_symlink() { fs::remove_file(path) } else { fs::remove_dir_all(path) }.unwrap();
+    }
+    let exported = measured(&run);
+    assert!(exported["step"].is_null());
+    assert_eq!(exported["samples"], whole["samples"], "an f32 export has the same weights");
+}
+
+#[test]
+fn what_is_no_run_is_one_clear_line() {
+    let tiny = Tiny::new();
+    for folder in ["absent", "media"] {
+        let ended = report(&tiny.path(folder), &[]);
+        assert_eq!(ended.code, 1, "{ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+        assert!(ended.stderr.contains("is it the folder of a run?"), "{ended:?}");
+    }
+    train(&tiny, &["train.max_steps=1"]);
+    fs::remove_file(tiny.path("pictures.json")).unwrap();
+    let ended = report(&tiny.path("run"), &[]);
+    assert_eq!(ended.code, 3, "{ended:?}");
+    assert!(ended.stderr.contains("pictures.json"), "{ended:?}");
+}

@@ -1,0 +1,46 @@
+//! `xcomp report RUN`: what a run has learnt of its drops.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::export::plan_of_run;
+use super::{Format, print_as};
+use crate::device::{Choice, open};
+use crate::error::Error;
+use crate::learnability::{Subject, newest_weights, write};
+use crate::room::Room;
+
+/// Arguments of `xcomp report`.
+#[derive(Debug, Args)]
+pub(super) struct ReportArgs {
+    /// Folder of the run; it may still be going on.
+    run: PathBuf,
+    /// Samples of the run's own mixture that are looked at, evenly spread.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    samples: u32,
+    /// cpu, cuda[:i], vulkan[:i] or auto.
+    #[arg(long, default_value = "auto")]
+    device: Choice,
+    /// How the report is printed.
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+pub(super) fn run(args: &ReportArgs) -> Result<(), Error> {
+    newest_weights(&args.run)?; // a folder that is no run is named as such, before its recipe is missed
+    let plan = plan_of_run(&args.run, &[])?;
+    let device = open(args.device)?;
+    let room = Room::of(&plan, &device);
+    let report = room.guard(&plan, || {
+        let subject = Subject::open(&args.run, plan.clone(), &device)?;
+        let mut stderr = std::io::stderr();
+        subject.measure(args.samples as usize, &mut |done, all| {
+            // A closed stderr must not end a report.
+            writeln!(stderr, "sample {} of {all}", done + 1).unwrap_or_default();
+        })
+    })?;
+    write(&report)?;
+    print_as(args.format, &report)
+}
