@@ -26,6 +26,7 @@ use self::ending::{GrowingText, stop_tokens};
 use crate::error::Error;
 use crate::features::{Stored, Tower, to_device};
 use crate::plan::{compression_plan, model_config};
+use crate::random::Random;
 use crate::recipe::checked_compression;
 use crate::recipe::tables::{CompressionTable, DataTable, ScheduleKind};
 
@@ -205,7 +206,7 @@ impl Answerer {
         on_text: &mut dyn FnMut(&str),
     ) -> Result<String, Error> {
         let (mut decoding, mut scores) = self.prefill(seen, question, options.max_new_tokens)?;
-        let mut random = SplitMix(options.seed);
+        let mut random = Random::new(options.seed);
         let (mut tokens, mut text) = (vec![], GrowingText::new(&options.stop));
         while tokens.len() < options.max_new_tokens {
             let row: Vec<f32> = scores.into_data().iter().collect();
@@ -299,24 +300,4 @@ fn read_compression(path: &Path) -> Result<CompressionTable, Error> {
         None => CompressionTable { schedule: ScheduleKind::None, ..CompressionTable::default() },
     };
     Ok(checked_compression(table, path, vec![])?)
-}
-
-/// A small generator (Steele et al., `SplitMix64`): draws depend on the seed alone.
-pub(crate) struct SplitMix(pub(crate) u64);
-
-impl SplitMix {
-    /// A number below `count`.
-    pub(crate) fn below(&mut self, count: usize) -> usize {
-        ((f64::from(self.uniform()) * count as f64) as usize).min(count - 1)
-    }
-
-    /// A number in `[0, 1)`.
-    pub(crate) fn uniform(&mut self) -> f32 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^= z >> 31;
-        (z >> 40) as f32 / (1_u64 << 24) as f32
-    }
 }

@@ -7,7 +7,6 @@ pub mod film;
 pub mod mini;
 pub mod question;
 pub mod quiz;
-pub mod random;
 pub mod run;
 pub mod scene;
 pub mod story;

@@ -1,7 +1,5 @@
 //! Random first weights, for tests and measurements: fixed by the seed and each tensor's name alone.
 
-use std::f64::consts::TAU;
-
 use burn::module::Param;
 use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
@@ -9,11 +7,10 @@ use sha2::{Digest, Sha256};
 use xcomp_model::vlm::Vlm;
 
 use crate::named::{Change, Named};
+use crate::random::Random;
 
 /// Standard deviation of fresh weights (`initializer_range` of Qwen2).
 const STD: f64 = 0.02;
-/// What `SplitMix64` adds for each number.
-const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Uniform numbers behind a normal one.
 const DRAWS: u64 = 2;
 
@@ -45,28 +42,8 @@ fn values(seed: u64, name: &str, count: usize) -> Vec<f32> {
     let digest = Sha256::digest(format!("{seed} {name}"));
     let (words, _) = digest.as_chunks::<8>();
     let start = u64::from_le_bytes(words[0]);
-    // The generator adds a constant for each number, so any place in the sequence can be reached at once.
-    let draw = |at: usize| {
-        let mut state = start.wrapping_add(STEP.wrapping_mul(DRAWS * at as u64));
-        (STD * normal(&mut state)) as f32
-    };
+    let draw = |at: usize| (STD * Random::behind(start, DRAWS * at as u64).normal()) as f32;
     (0..count).into_par_iter().map(draw).collect()
-}
-
-/// Box-Muller over two uniform numbers.
-fn normal(state: &mut u64) -> f64 {
-    let (radius, angle) = (1.0 - uniform(state), uniform(state));
-    (-2.0 * radius.ln()).sqrt() * (TAU * angle).cos()
-}
-
-/// `SplitMix64` (Steele, Lea, Flood 2014), as a number in `[0, 1)`.
-fn uniform(state: &mut u64) -> f64 {
-    const BITS: f64 = (1_u64 << 53) as f64;
-    *state = state.wrapping_add(STEP);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    ((z ^ (z >> 31)) >> 11) as f64 / BITS
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ pub mod optim;
 pub mod page;
 pub mod plan;
 pub mod progress;
+pub mod random;
 pub mod recipe;
 pub mod replay;
 pub mod resume;

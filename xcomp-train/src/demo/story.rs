@@ -4,9 +4,9 @@
 
 use std::hash::{Hash, Hasher};
 
-use super::random::Random;
 use super::scene::SIDE;
 use super::things::{Colour, Light, Ordinal, Outline, Pattern};
+use crate::random::Random;
 
 /// Pixels per side of a light.
 const LIGHT_SIDE: usize = 16;

@@ -1,9 +1,9 @@
 //! What is asked about a story: bare questions, each answered in one word of a few.
 
 use super::film::{Asked, Film};
-use super::random::Random;
 use super::story::{Difficulty, EVENTS, Story};
 use super::things::{Colour, Light, Ordinal, Pattern};
+use crate::random::Random;
 
 /// A kind of question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -11,7 +11,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::base::BaseOptions;
 use super::error::DemoError;
-use super::random::Random;
+use crate::random::Random;
 
 /// Deviation of the token embeddings.
 const EMBEDDING: f32 = 0.2;
@@ -72,7 +72,7 @@ impl Weights {
     /// Normal draws that the seed and the name fix, and nothing else.
     fn normal(&self, name: &str, count: usize, deviation: f32) -> Vec<f32> {
         let mut random = Random::named(self.seed, name);
-        (0..count).map(|_| random.normal() * deviation).collect()
+        (0..count).map(|_| random.normal() as f32 * deviation).collect()
     }
 
     fn draw(&mut self, name: &str, shape: &[usize], deviation: f32) {

@@ -11,8 +11,8 @@ use xcomp_data::encode::{RgbFrames, write_mp4};
 
 use super::error::DemoError;
 use super::film::{Asked, Film};
-use super::random::Random;
 use super::scene::{FPS, SIDE};
+use crate::random::Random;
 
 /// Films of one purpose.
 #[derive(Clone, Debug)]

@@ -136,7 +136,7 @@ fn student(freedom: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::SplitMix;
+    use crate::random::Random;
 
     /// `scores[seed][video]`, one question a video.
     fn scores(table: &[&[f64]]) -> Scores {
@@ -204,7 +204,7 @@ mod tests {
         const TRIALS: u64 = 1000;
         let mut held = 0;
         for trial in 0..TRIALS {
-            let mut random = SplitMix(trial);
+            let mut random = Random::new(trial);
             let mut spread = |size: f64| (f64::from(random.uniform()) - 0.5) * size;
             let videos: Vec<f64> = (0..60).map(|_| spread(0.6)).collect();
             let rows: Vec<Vec<f64>> = (0..3)

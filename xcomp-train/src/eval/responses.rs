@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::question::Question;
 use super::rules::{chosen, counts};
-use crate::answer::SplitMix;
 use crate::error::Error;
 use crate::files::{at, create_folder, read_text, sha256};
+use crate::random::Random;
 use crate::recipe::tables::Benchmark;
 
 /// One answered question; the words are those of lmms-eval's sample logs.
@@ -108,7 +108,8 @@ fn judged(
     key: String,
 ) -> Record {
     // By lot as the benchmark asks, but the same lot for the same question.
-    let mut random = SplitMix(u64::from_str_radix(&key[..16], 16).expect("a hash is hexadecimal"));
+    let mut random =
+        Random::new(u64::from_str_radix(&key[..16], 16).expect("a hash is hexadecimal"));
     let meant = chosen(benchmark, &text, &question.candidates, &mut |count| random.below(count));
     let letter = |at: usize| Question::letter(at).to_string();
     Record {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::answer::SplitMix;
+use crate::random::Random;
 
 /// Times that the videos are drawn again.
 const DRAWS: usize = 2000;
@@ -68,7 +68,7 @@ pub fn estimate<'a>(
     }
     let clusters: Vec<(f64, usize)> = clusters.into_values().collect();
     let mean = ratio(&clusters)?;
-    let mut random = SplitMix(seed);
+    let mut random = Random::new(seed);
     let mut means: Vec<f64> = (0..DRAWS)
         .filter_map(|_| {
             let draw = |_| clusters[random.below(clusters.len())];
@@ -124,12 +124,12 @@ mod tests {
     const TRIALS: u64 = 400;
 
     /// Videos of different difficulty, so that their questions hang together; the mean is one half.
-    fn difficulties(random: &mut SplitMix) -> Vec<(String, f64)> {
-        let easy = |random: &mut SplitMix| f64::from(random.uniform()) * 0.8 + 0.1;
+    fn difficulties(random: &mut Random) -> Vec<(String, f64)> {
+        let easy = |random: &mut Random| f64::from(random.uniform()) * 0.8 + 0.1;
         (0..VIDEOS).map(|video| (video.to_string(), easy(random))).collect()
     }
 
-    fn right(random: &mut SplitMix, chance: f64) -> f64 {
+    fn right(random: &mut Random, chance: f64) -> f64 {
         f64::from(u8::from(f64::from(random.uniform()) < chance))
     }
 
@@ -137,7 +137,7 @@ mod tests {
     fn intervals_hold_the_truth_as_often_as_they_say() {
         let mut held = 0;
         for trial in 0..TRIALS {
-            let mut random = SplitMix(trial);
+            let mut random = Random::new(trial);
             let videos = difficulties(&mut random);
             let values: Vec<(&str, f64)> = videos
                 .iter()
@@ -159,7 +159,7 @@ mod tests {
     fn verdicts(gain: f64) -> (f64, f64, usize) {
         let (mut better, mut worse, mut needed) = (0, 0, vec![]);
         for trial in 0..TRIALS {
-            let mut random = SplitMix(1_000_000 + trial);
+            let mut random = Random::new(1_000_000 + trial);
             let videos = difficulties(&mut random);
             let pairs: Vec<(&str, f64, f64)> = videos
                 .iter()

@@ -131,13 +131,13 @@ fn ridged_inverse(matrix: &Matrix, ridge: f64) -> Matrix {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::SplitMix;
+    use crate::random::Random;
 
     const KEPT: usize = 3;
     const DROPPED: usize = 5;
 
     /// Frames whose dropped tokens are a linear map of the kept ones, with this share of noise instead.
-    fn frames(count: usize, noise: f32, random: &mut SplitMix) -> Vec<Frame> {
+    fn frames(count: usize, noise: f32, random: &mut Random) -> Vec<Frame> {
         let mut number = || 2.0 * random.uniform() - 1.0;
         let frame = |_| {
             let kept: Vec<f32> = (0..KEPT).map(|_| number()).collect();
@@ -152,7 +152,7 @@ mod tests {
     }
 
     fn probed(noise: f32, fit: usize) -> f64 {
-        let mut random = SplitMix(3);
+        let mut random = Random::new(3);
         let (fit, test) = (frames(fit, noise, &mut random), frames(100, noise, &mut random));
         r_squared(&fit, &test).unwrap()
     }
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn leaving_a_frame_out_errs_as_the_closed_form_says() {
         const PENALTY: f64 = 0.3;
-        let all = frames(6, 0.5, &mut SplitMix(5));
+        let all = frames(6, 0.5, &mut Random::new(5));
         let (x, _) = scaled(&all, &all, |frame| &frame.kept);
         let (y, _) = scaled(&all, &all, |frame| &frame.dropped);
         let closed =

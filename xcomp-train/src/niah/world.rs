@@ -1,7 +1,7 @@
 //! Chains and hay made by code: each picture leads from the colour on its left to the colour on its right.
 
 use super::Chain;
-use crate::answer::SplitMix;
+use crate::random::Random;
 
 /// Colours that a chain runs through, and how they look.
 const COLOURS: [(&str, [u8; 3]); 10] = [
@@ -36,7 +36,7 @@ pub struct Drawn {
 /// If there are more links than colours.
 pub fn draw_chain(seed: u64, links: usize, size: usize) -> Drawn {
     assert!((2..COLOURS.len()).contains(&links), "a chain runs through different colours");
-    let mut random = SplitMix(seed);
+    let mut random = Random::new(seed);
     let order = shuffled(&mut random, COLOURS.len());
     let on_chain = &order[..=links];
     let pictures = on_chain.windows(2).map(|pair| halves(pair[0], pair[1], size)).collect();
@@ -72,7 +72,7 @@ fn halves(left: usize, right: usize, size: usize) -> Vec<u8> {
 }
 
 /// Four colours as lines with letters, the right one at a drawn place.
-fn options(random: &mut SplitMix, right: usize, order: &[usize]) -> (String, String) {
+fn options(random: &mut Random, right: usize, order: &[usize]) -> (String, String) {
     let mut shown: Vec<usize> =
         order.iter().copied().filter(|c| *c != right).take(CHOICES - 1).collect();
     let place = random.below(CHOICES);
@@ -82,7 +82,7 @@ fn options(random: &mut SplitMix, right: usize, order: &[usize]) -> (String, Str
     (shown.iter().enumerate().map(line).collect(), letter(place).to_string())
 }
 
-fn shuffled(random: &mut SplitMix, count: usize) -> Vec<usize> {
+fn shuffled(random: &mut Random, count: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..count).collect();
     for at in (1..count).rev() {
         order.swap(at, random.below(at + 1));
