@@ -15,9 +15,8 @@ use crate::error::Error;
 use crate::features::merged;
 use crate::grads::NamedTensors;
 use crate::identity::Identity;
-use crate::memory::peak_rss_bytes;
 use crate::micro_step::{MicroBatch, MicroStep};
-use crate::plan::{GIB, Plan};
+use crate::plan::Plan;
 use crate::recipe::Recipe;
 use crate::recipe::tables::{CompressionTable, Init, ScheduleKind};
 use crate::state::TrainState;
@@ -159,14 +158,4 @@ impl Bench<'_> {
         state.model = adam(self.plan).step(&mut state.optim, state.model, grads, rate);
         state
     }
-}
-
-/// The most memory the process has held, in GiB.
-fn peak_gib() -> f64 {
-    peak_rss_bytes() as f64 / GIB
-}
-
-/// What the allocator of a device with memory of its own has taken so far; it gives nothing back between steps.
-fn device_gib(device: &Device) -> Option<f64> {
-    device.memory_pool_usage().map(|usage| usage.bytes_reserved as f64 / GIB)
 }

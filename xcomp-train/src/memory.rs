@@ -29,10 +29,14 @@ impl MemoryMeter {
         if on_cpu(&self.device) {
             return Some(peak_rss_bytes());
         }
-        let reserved = self.device.memory_pool_usage()?.bytes_reserved;
-        self.peak_bytes = self.peak_bytes.max(reserved);
+        self.peak_bytes = self.peak_bytes.max(reserved_bytes(&self.device)?);
         Some(self.peak_bytes)
     }
+}
+
+/// What the pools of a device with memory of its own have reserved now, in bytes; `None` where the backend does not say.
+pub fn reserved_bytes(device: &Device) -> Option<u64> {
+    device.memory_pool_usage().map(|usage| usage.bytes_reserved)
 }
 
 /// The most memory this process has held, in bytes (`VmHWM` of Linux); 0 where the system does not say.

@@ -4,9 +4,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Bench, Parts, device_gib, peak_gib};
+use super::{Bench, Parts};
 use crate::device::Choice;
-use crate::plan::Plan;
+use crate::memory::{peak_rss_bytes, reserved_bytes};
+use crate::plan::{GIB, Plan};
 
 /// A measurement.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -119,8 +120,8 @@ impl Row {
             tokens_per_sec: samples * plan.tokens_in(size) as f64 / step_s.median,
             model_flops,
             mfu_pct: (peak > 0.0).then(|| 100.0 * samples * model_flops / step_s.median / peak),
-            peak_gib: peak_gib(),
-            device_gib: device_gib(bench.device),
+            peak_gib: peak_rss_bytes() as f64 / GIB,
+            device_gib: reserved_bytes(bench.device).map(|bytes| bytes as f64 / GIB),
             loss,
         }
     }
