@@ -29,7 +29,7 @@ fn tuned(count: usize) -> TinyRun {
 
 fn ask(run: &TinyRun, more: &[&str]) -> Value {
     let mut arguments = vec!["ask", "model", "film.mp4", "Which colour is it?", "--format", "json"];
-    arguments.extend(["--max-new-tokens", "4", "--device", "cpu"]);
+    arguments.extend(["--device", "cpu"]);
     arguments.extend(more);
     let ended = run.run(XCOMP, &arguments);
     assert_eq!(ended.code, 0, "{arguments:?}: {ended:?}");
@@ -106,6 +106,32 @@ fn a_stop_string_ends_the_answer() {
     assert_eq!(say(&["--stop", &letter]), before, "{whole:?} before {letter:?}");
     assert_eq!(say(&["--stop", "no such words", "--stop", &whole]), "");
     assert_eq!(say(&["--stop", "no such words"]), whole);
+}
+
+/// The folder says how answers are drawn; what is said on the command line wins.
+#[test]
+fn the_folders_generation_config_holds_unless_a_flag_says_otherwise() {
+    let run = tuned(16);
+    let say = |config: &str, flags: &[&str]| {
+        run.write("model/generation_config.json", config);
+        ask(&run, &[&["--max-new-tokens", "12"], flags].concat())["answer"].clone()
+    };
+    let (plain, penalty) = ("{}", r#"{"repetition_penalty": 100.0}"#);
+    let drawn = r#"{"do_sample": true, "temperature": 5.0, "top_k": 0, "top_p": 0.9}"#;
+    let penalised = say(plain, &["--repetition-penalty", "100"]);
+    assert_ne!(penalised, say(plain, &[]));
+    assert_eq!(say(penalty, &[]), penalised);
+    assert_eq!(say(penalty, &["--repetition-penalty", "1"]), say(plain, &[]));
+    let flags = ["--temperature", "5", "--top-p", "0.9"];
+    assert_ne!(say(plain, &flags), say(plain, &[]));
+    assert_eq!(say(drawn, &[]), say(plain, &flags));
+    assert_eq!(say(drawn, &["--temperature", "0"]), say(plain, &[]));
+    assert_eq!(say(&drawn.replace("true", "false"), &[]), say(plain, &[]));
+
+    run.write("model/generation_config.json", r#"{"repetition_penalty": 0}"#);
+    let ended = run.run(XCOMP, &["ask", "model", "film.mp4", "What?"]);
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert!(ended.stderr.contains("generation_config.json"), "{ended:?}");
 }
 
 /// One chosen frame is shown as a still clip.

@@ -2,6 +2,7 @@
 
 pub mod clips;
 pub mod ending;
+mod generation;
 pub mod select;
 
 use std::path::Path;
@@ -22,7 +23,8 @@ use xcomp_model::splice::Prompt;
 use xcomp_model::vlm::Vlm;
 
 use self::clips::HeldClips;
-use self::ending::{GrowingText, stop_tokens};
+use self::ending::GrowingText;
+use self::generation::Generation;
 use crate::error::Error;
 use crate::features::{Stored, Tower, to_device};
 use crate::plan::{compression_plan, model_config};
@@ -49,7 +51,7 @@ pub struct Answerer {
     config: ModelConfig,
     compression: CompressionPlan,
     tokenizer: Arc<Tokenizer>,
-    stop_tokens: Vec<i32>,
+    generation: Generation,
     device: Device,
 }
 
@@ -109,11 +111,11 @@ impl Answerer {
         }
         let compression = compression_plan(&table, &config, &path)?;
         let tokenizer = Arc::new(Tokenizer::from_file(&folder.join("tokenizer.json"))?);
-        let stop_tokens = stop_tokens(folder, &tokenizer)?;
+        let generation = Generation::of(folder, &tokenizer)?;
         let device = device.clone().inner();
         let mut model = Vlm::new(&config, &device);
         model.load_weights(folder)?;
-        Ok(Self { model, config, compression, tokenizer, stop_tokens, device })
+        Ok(Self { model, config, compression, tokenizer, generation, device })
     }
 
     /// The same model, answering under another compression: an untuned model under LP-Comp, say.
@@ -125,6 +127,11 @@ impl Answerer {
     /// Sizes of the model.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// How tokens are drawn by the folder's `generation_config.json`.
+    pub fn sampling(&self) -> &Sampling {
+        &self.generation.sampling
     }
 
     /// Tokens of a frame in every layer.
@@ -211,7 +218,7 @@ impl Answerer {
         while tokens.len() < options.max_new_tokens {
             let row: Vec<f32> = scores.into_data().iter().collect();
             let token = options.sampling.pick(&row, &tokens, random.uniform());
-            if self.stop_tokens.contains(&token) {
+            if self.generation.stop_tokens.contains(&token) {
                 break;
             }
             tokens.push(token);

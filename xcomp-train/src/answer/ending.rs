@@ -1,32 +1,4 @@
-//! Where an answer ends: at a token, at a string, and what may be shown before a string is ruled out.
-
-use std::path::Path;
-
-use serde_json::Value;
-use xcomp_data::Tokenizer;
-
-use crate::error::Error;
-use crate::files::{at, read_text};
-
-/// Tokens that end an answer: those of the chat template and the `eos_token_id` of the folder's `generation_config.json`.
-///
-/// # Errors
-/// If that file is there but cannot be read.
-pub(super) fn stop_tokens(folder: &Path, tokenizer: &Tokenizer) -> Result<Vec<i32>, Error> {
-    let special = tokenizer.special();
-    let mut tokens = vec![special.im_end, special.endoftext];
-    let path = folder.join("generation_config.json");
-    if path.is_file() {
-        let config: Value = serde_json::from_str(&read_text(&path)?)
-            .map_err(|error| at("cannot read", &path)(error.into()))?;
-        let stated = match &config["eos_token_id"] {
-            Value::Array(ids) => ids.iter().filter_map(Value::as_i64).collect(),
-            one => Vec::from_iter(one.as_i64()),
-        };
-        tokens.extend(stated.into_iter().filter_map(|id| i32::try_from(id).ok()));
-    }
-    Ok(tokens)
-}
+//! Where an answer ends at a string, and what may be shown before a string is ruled out.
 
 /// The text of an answer as it grows, cut before the first stop string.
 ///

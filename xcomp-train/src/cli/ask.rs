@@ -84,7 +84,8 @@ pub(super) fn run(args: &AskArgs) -> Result<(), Error> {
             let _shown = write!(out, "{text}").and_then(|()| out.flush());
         }
     };
-    let answer = answerer.answer(&seen, &args.question, &asking.answer(&USUAL), &mut show)?;
+    let writing = asking.answer(&USUAL, answerer.sampling());
+    let answer = answerer.answer(&seen, &args.question, &writing, &mut show)?;
     let report = report(&answerer, &seen, &choice, &selection, answer);
     match args.format {
         Format::Json => {

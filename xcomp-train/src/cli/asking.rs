@@ -57,18 +57,18 @@ pub(super) struct AskingArgs {
     /// Ends an answer before this text; repeatable.
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     stop: Vec<String>,
-    /// Randomness of an answer; 0 always takes the best token.
-    #[arg(long, default_value_t = 0.0)]
-    temperature: f32,
-    /// Draw among the best so many tokens; 0 for all.
-    #[arg(long, default_value_t = 0)]
-    top_k: usize,
-    /// Draw among the best tokens of this probability.
-    #[arg(long, default_value_t = 1.0)]
-    top_p: f32,
-    /// Makes tokens already written less likely if above 1; the released evaluation has 1.1.
-    #[arg(long, default_value_t = 1.0)]
-    repetition_penalty: f32,
+    /// Randomness of an answer; 0 always takes the best token [default: as the folder says for one question, 0 for a benchmark].
+    #[arg(long)]
+    temperature: Option<f32>,
+    /// Draw among the best so many tokens; 0 for all [default: as temperature].
+    #[arg(long)]
+    top_k: Option<usize>,
+    /// Draw among the best tokens of this probability [default: as temperature].
+    #[arg(long)]
+    top_p: Option<f32>,
+    /// Makes tokens already written less likely if above 1; the released evaluation has 1.1 [default: as temperature].
+    #[arg(long)]
+    repetition_penalty: Option<f32>,
     /// Fixes all that is drawn.
     #[arg(long, default_value_t = 0)]
     pub(super) seed: u64,
@@ -111,15 +111,16 @@ impl AskingArgs {
         })
     }
 
-    pub(super) fn answer(&self, usual: &Usual) -> AnswerOptions {
+    /// How an answer is written; `sampling` holds where the command line says nothing.
+    pub(super) fn answer(&self, usual: &Usual, sampling: &Sampling) -> AnswerOptions {
         AnswerOptions {
             max_new_tokens: self.max_new_tokens.unwrap_or(usual.max_new_tokens),
             stop: self.stop.clone(),
             sampling: Sampling {
-                temperature: self.temperature,
-                top_k: self.top_k,
-                top_p: self.top_p,
-                repetition_penalty: self.repetition_penalty,
+                temperature: self.temperature.unwrap_or(sampling.temperature),
+                top_k: self.top_k.unwrap_or(sampling.top_k),
+                top_p: self.top_p.unwrap_or(sampling.top_p),
+                repetition_penalty: self.repetition_penalty.unwrap_or(sampling.repetition_penalty),
             },
             seed: self.seed,
         }

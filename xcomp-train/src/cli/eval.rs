@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use xcomp_model::sample::Sampling;
 
 use super::asking::{AskingArgs, Usual};
 use super::export::plan_of_run;
@@ -171,7 +172,7 @@ impl EvalArgs {
             frames: self.asking.frames(&usual, clip_frames)?,
             select: self.asking.select(&usual),
             by: eval.answer_by,
-            answer: self.asking.answer(&usual),
+            answer: self.asking.answer(&usual, &Sampling::GREEDY),
         })
     }
 }
