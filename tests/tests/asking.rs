@@ -29,7 +29,7 @@ fn tuned(count: usize) -> TinyRun {
 
 fn ask(run: &TinyRun, more: &[&str]) -> Value {
     let mut arguments = vec!["ask", "model", "film.mp4", "Which colour is it?", "--format", "json"];
-    arguments.extend(["--device", "cpu"]);
+    arguments.extend(["--max-new-tokens", "8", "--device", "cpu"]);
     arguments.extend(more);
     let ended = run.run(XCOMP, &arguments);
     assert_eq!(ended.code, 0, "{arguments:?}: {ended:?}");
@@ -114,7 +114,7 @@ fn the_folders_generation_config_holds_unless_a_flag_says_otherwise() {
     let run = tuned(16);
     let say = |config: &str, flags: &[&str]| {
         run.write("model/generation_config.json", config);
-        ask(&run, &[&["--max-new-tokens", "12"], flags].concat())["answer"].clone()
+        ask(&run, flags)["answer"].clone()
     };
     let (plain, penalty) = ("{}", r#"{"repetition_penalty": 100.0}"#);
     let drawn = r#"{"do_sample": true, "temperature": 5.0, "top_k": 0, "top_p": 0.9}"#;
@@ -190,10 +190,11 @@ fn wrong_numbers_are_one_clear_line() {
         (["--repeat", "9"], "give 1 to 8"),
         (["--frames", "12"], "multiples of 8"),
         (["--compression", "schedule=fastv"], "needs this key"),
+        (["--plot", "scores.png"], "name scores.svg"),
     ] {
         let mut arguments = vec!["ask", "model", "film.mp4", "Which colour is it?"];
         arguments.extend(more);
-        if more[0] == "--repeat" {
+        if ["--repeat", "--plot"].contains(&more[0]) {
             arguments.extend(["--select", "16"]);
         }
         let ended = run.run(XCOMP, &arguments);

@@ -64,6 +64,7 @@ struct Report {
 }
 
 pub(super) fn run(args: &AskArgs) -> Result<(), Error> {
+    args.plot.as_deref().map_or(Ok(()), refuse_png)?;
     let asking = &args.asking;
     let clip = asking.clip_frames();
     let answerer = Answerer::open_with_clips(&args.checkpoint, clip, &open(args.device)?)?;
@@ -115,6 +116,19 @@ fn look(
     };
     let merged = clips.merged(&selection.frames)?;
     Ok((Seen { merged, message }, selection))
+}
+
+/// Before anything is loaded: an SVG picture under the name of a PNG would not open.
+fn refuse_png(path: &Path) -> Result<(), Error> {
+    if path.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("png")) {
+        let svg = path.with_extension("svg");
+        return Err(Error::Argument(format!(
+            "--plot {}: pictures are written as SVG; name {}",
+            path.display(),
+            svg.display()
+        )));
+    }
+    Ok(())
 }
 
 fn plot(
