@@ -5,6 +5,7 @@ use std::path::Path;
 use burn::module::Param;
 use burn::tensor::{Device, Tensor};
 use serde::Serialize;
+use xcomp_data::Stream;
 use xcomp_model::vlm::Vlm;
 
 use crate::checkpoint::{Checkpoints, Saved};
@@ -14,6 +15,7 @@ use crate::error::Error;
 use crate::grads::NamedTensors;
 use crate::identity::Identity;
 use crate::meter::Meter;
+use crate::micro_step::MicroStep;
 use crate::named::{Look, Named};
 use crate::plan::Plan;
 use crate::recipe::tables::FloatWord;
@@ -74,47 +76,61 @@ pub fn replay(
     };
     let from = state.step;
     let mut examples = data.stream(state.position.clone(), None)?;
+    while state.step + 1 < step {
+        state = step_again(plan, state, &mut examples, device)?;
+    }
     let mut exact = plan.clone();
     exact.recipe.train.dtype = FloatWord::F32;
-    loop {
-        // Steps on the way run as the run did; the step in question runs in f32.
-        let asked = if state.step + 1 == step { &exact } else { plan };
-        let mut meter = Meter::start(device);
-        let mut sum = NamedTensors::default();
-        let bad_weight = first_bad_weight(&state.model);
-        let mut micro = vec![];
-        for _ in 0..plan.recipe.train.gradient_accumulation_steps {
-            let batch = load_micro_batch(plan, &mut examples, &mut meter, &mut state.position)?;
-            let (source, samples) = (batch.source.clone(), batch.ids.clone());
-            let done = forward_backward(asked, &state.model, batch, device);
-            if state.step + 1 == step {
-                let mean = done.loss.clone() / done.weight.max(1) as f64;
-                micro.push(MicroReport {
-                    source: source.to_string(),
-                    samples,
-                    loss: mean.into_scalar::<f32>().to_string(),
-                    grad_norm: done
-                        .grads
-                        .norm()
-                        .map_or("none".into(), |norm| norm.into_scalar::<f32>().to_string()),
-                    bad_gradient: first_bad(&done.grads),
-                });
-            }
-            meter.loss(source, done.loss, done.weight);
-            sum_gradients(plan, &mut sum, done.grads);
+    let bad_weight = first_bad_weight(&state.model);
+    let mut meter = Meter::start(device);
+    let mut micro = vec![];
+    for _ in 0..plan.recipe.train.gradient_accumulation_steps {
+        let batch = load_micro_batch(plan, &mut examples, &mut meter, &mut state.position)?;
+        let (source, samples) = (batch.source.to_string(), batch.ids.clone());
+        let done = forward_backward(&exact, &state.model, batch, device);
+        micro.push(MicroReport::of(source, samples, &done));
+    }
+    Ok(Replay { step, from, bad_weight, micro })
+}
+
+/// A step on the way, as the run did it.
+fn step_again(
+    plan: &Plan,
+    mut state: TrainState,
+    examples: &mut Stream,
+    device: &Device,
+) -> Result<TrainState, Error> {
+    let mut meter = Meter::start(device);
+    let mut sum = NamedTensors::default();
+    for _ in 0..plan.recipe.train.gradient_accumulation_steps {
+        let batch = load_micro_batch(plan, examples, &mut meter, &mut state.position)?;
+        let source = batch.source.clone();
+        let done = forward_backward(plan, &state.model, batch, device);
+        meter.loss(source, done.loss, done.weight);
+        sum_gradients(plan, &mut sum, done.grads);
+    }
+    let sum = sum.divide(meter.open_weight().max(1) as f64);
+    let (grads, norm) = clip_grad_norm(sum, plan.recipe.optimizer.max_grad_norm);
+    // A step that the run skipped is skipped.
+    if meter.open_losses().chain(norm).all(finite) {
+        let rate = |name: &str| rate(plan, state.step, name);
+        state.model = adam(plan).step(&mut state.optim, state.model, grads, rate);
+    }
+    state.step += 1;
+    Ok(state)
+}
+
+impl MicroReport {
+    fn of(source: String, samples: Vec<String>, done: &MicroStep) -> Self {
+        let mean = done.loss.clone() / done.weight.max(1) as f64;
+        let norm = done.grads.norm().map(|norm| norm.into_scalar::<f32>().to_string());
+        Self {
+            source,
+            samples,
+            loss: mean.into_scalar::<f32>().to_string(),
+            grad_norm: norm.unwrap_or_else(|| "none".into()),
+            bad_gradient: first_bad(&done.grads),
         }
-        if state.step + 1 == step {
-            return Ok(Replay { step, from, bad_weight, micro });
-        }
-        let sum = sum.divide(meter.open_weight().max(1) as f64);
-        let (grads, norm) = clip_grad_norm(sum, plan.recipe.optimizer.max_grad_norm);
-        let at = state.step;
-        // A step that the run skipped is skipped.
-        if meter.open_losses().chain(norm).all(finite) {
-            state.model =
-                adam(plan).step(&mut state.optim, state.model, grads, |name| rate(plan, at, name));
-        }
-        state.step += 1;
     }
 }
 

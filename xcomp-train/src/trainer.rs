@@ -6,10 +6,11 @@ mod saves;
 mod window;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use burn::tensor::Device;
-use xcomp_data::FeatureCache;
+use xcomp_data::{FeatureCache, Stream};
 
 use crate::checkpoint::Saved;
 use crate::clip::clip_grad_norm;
@@ -90,72 +91,111 @@ pub struct Training<'a> {
 /// Takes events; its errors end the run.
 pub type Report<'a> = dyn FnMut(Event) -> Result<(), Error> + 'a;
 
+/// What the loop holds beside the state of the run.
+struct Around<'a> {
+    task: &'a Training<'a>,
+    features: Option<Arc<FeatureCache>>,
+    examples: Stream,
+    saves: Saves<'a>,
+    meter: Meter,
+    window: Window,
+}
+
 /// Trains until the plan's last step. Everything a resume needs is in [`TrainState`].
 ///
 /// # Errors
 /// If the data, the disk or a number fails, or the run is stopped early; then the last checkpoint is intact.
 pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Summary, Error> {
-    let Training { plan, device, .. } = *task;
+    let plan = task.plan;
     let begun = Instant::now();
 
     let mut state = first_state(task, report)?;
-    let features = open_cache(plan, &state.model, device)?;
-    let mut examples = task.data.stream(state.position.clone(), features.clone())?;
-    let mut saves = Saves::new(task, state.step);
-    let mut meter = Meter::start(device);
-    let mut window = Window::default();
+    let mut around = Around::new(task, &state)?;
     let mut last = None;
     stop.expect_save_of(plan.report().checkpoint_bytes);
     report(Event::Started { step: state.step, steps: plan.steps })?;
 
     while state.step < plan.steps {
         let step_start = state.position.clone();
-        let mut grads = NamedTensors::default();
+        let grads = around.gradients(&mut state, stop, report)?;
+        let (grads, grad_norm) = clip_grad_norm(grads, plan.recipe.optimizer.max_grad_norm);
 
+        // A step that is not sound moves nothing: the device decides, nobody waits.
+        let judged = around.meter.open_losses().chain(grad_norm.clone());
+        let sound = around.window.push(step_start, judged);
+        let rate = |name: &str| rate(plan, state.step, name);
+        state.model = adam(plan).step_if(sound, &mut state.optim, state.model, grads, rate);
+        around.meter.close_step(grad_norm);
+        state.step += 1;
+
+        if around.saves.due(state.step) || log_due(plan, state.step) {
+            last = around.settle(&mut state, report)?; // the loop's only host sync
+        }
+        if around.saves.due(state.step) {
+            around.saves.start(&mut state, stop, report)?;
+        }
+    }
+    let checkpoint = around.saves.finish(stop, report)?;
+    let (seconds, largest) = (begun.elapsed().as_secs_f64(), around.meter.largest().to_vec());
+    Ok(Summary { step: state.step, seconds, last, checkpoint, largest })
+}
+
+impl<'a> Around<'a> {
+    fn new(task: &'a Training<'a>, state: &TrainState) -> Result<Self, Error> {
+        let features = open_cache(task.plan, &state.model, task.device)?;
+        let examples = task.data.stream(state.position.clone(), features.clone())?;
+        let (saves, meter) = (Saves::new(task, state.step), Meter::start(task.device));
+        Ok(Self { task, features, examples, saves, meter, window: Window::default() })
+    }
+
+    /// The mean gradients of a step's micro-batches; the position moves behind them.
+    fn gradients(
+        &mut self,
+        state: &mut TrainState,
+        stop: &mut Stop,
+        report: &mut Report,
+    ) -> Result<NamedTensors, Error> {
+        let Training { plan, device, room, .. } = *self.task;
+        let step_start = state.position.clone();
+        let mut grads = NamedTensors::default();
         for _ in 0..plan.recipe.train.gradient_accumulation_steps {
             if let Some(why) = stop.asked() {
                 // Half a step is worth less than an exact resume: it will be done again.
                 state.position = step_start;
-                settle(task, &mut state, &mut meter, &mut window, report)?;
-                return Err(saves.leave(&state, why, stop, report)?);
+                settle(self.task, state, &mut self.meter, &mut self.window, report)?;
+                return Err(self.saves.leave(state, why, stop, report)?);
             }
             let started = Instant::now();
-            let batch = load_micro_batch(plan, &mut examples, &mut meter, &mut state.position)?;
-            let micro = micro_step(plan, &state.model, batch, device, &mut meter);
+            let (examples, meter) = (&mut self.examples, &mut self.meter);
+            let batch = load_micro_batch(plan, examples, meter, &mut state.position)?;
+            let micro = micro_step(plan, &state.model, batch, device, meter);
             sum_gradients(plan, &mut grads, micro);
-            task.room.watch(plan, meter.largest())?;
+            room.watch(plan, meter.largest())?;
             stop.micro_step_took(started.elapsed().as_secs_f64());
         }
-        tell_notes(features.as_deref(), report)?;
+        tell_notes(self.features.as_deref(), report)?;
 
-        let grads = grads.divide(meter.open_weight().max(1) as f64);
+        let grads = grads.divide(self.meter.open_weight().max(1) as f64);
         if state.step == 0 {
             tell_silent(plan, &grads, report)?;
         }
-        let (grads, grad_norm) = clip_grad_norm(grads, plan.recipe.optimizer.max_grad_norm);
-
-        // A step that is not sound moves nothing: the device decides, nobody waits.
-        let sound = window.push(step_start, meter.open_losses().chain(grad_norm.clone()));
-        let rate = |name: &str| rate(plan, state.step, name);
-        state.model = adam(plan).step_if(sound, &mut state.optim, state.model, grads, rate);
-        meter.close_step(grad_norm);
-        state.step += 1;
-
-        if saves.due(state.step) || log_due(plan, state.step) {
-            let taken = state.step;
-            last = settle(task, &mut state, &mut meter, &mut window, report)?; // the loop's only host sync
-            if state.step < taken {
-                // It went back to a step that was not sound: what followed is done again without it.
-                examples = task.data.stream(state.position.clone(), features.clone())?;
-            }
-        }
-        if saves.due(state.step) {
-            saves.start(&mut state, stop, report)?;
-        }
+        Ok(grads)
     }
-    let checkpoint = saves.finish(stop, report)?;
-    let (seconds, largest) = (begun.elapsed().as_secs_f64(), meter.largest().to_vec());
-    Ok(Summary { step: state.step, seconds, last, checkpoint, largest })
+
+    /// Reads the steps since the last record, and goes back to the first that was not sound.
+    fn settle(
+        &mut self,
+        state: &mut TrainState,
+        report: &mut Report,
+    ) -> Result<Option<Record>, Error> {
+        let taken = state.step;
+        let record = settle(self.task, state, &mut self.meter, &mut self.window, report)?;
+        if state.step < taken {
+            // What followed the step that was not sound is done again without it.
+            self.examples = self.task.data.stream(state.position.clone(), self.features.clone())?;
+        }
+        Ok(record)
+    }
 }
 
 /// What the feature cache found damaged.

@@ -59,7 +59,7 @@ impl<'a> Saves<'a> {
 
     /// Saves what is not saved yet; gives the error that says why the run ends here.
     pub(super) fn leave(
-        mut self,
+        &mut self,
         state: &TrainState,
         why: &'static str,
         stop: &mut Stop,
