@@ -51,6 +51,22 @@ impl TinyRun {
         run
     }
 
+    /// Also its model after one step, exported to the folder `model` by `program`.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    pub fn tuned(program: &str) -> Self {
+        let run = Self::new();
+        for arguments in [
+            &["train", "recipe.toml", "--out", "base", "--set", "train.max_steps=1"][..],
+            &["export", "base", "model"],
+        ] {
+            let ended = run.run(program, arguments);
+            assert_eq!(ended.code, 0, "{ended:?}");
+        }
+        run
+    }
+
     /// A path inside the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)

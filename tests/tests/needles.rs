@@ -23,21 +23,9 @@ fn niah(run: &TinyRun, more: &[&str]) -> Vec<Value> {
     serde_json::from_str(&ended.stdout).unwrap()
 }
 
-fn tuned() -> TinyRun {
-    let run = TinyRun::new();
-    for arguments in [
-        &["train", "recipe.toml", "--out", "base", "--set", "train.max_steps=1"][..],
-        &["export", "base", "model"],
-    ] {
-        let ended = run.run(XCOMP, arguments);
-        assert_eq!(ended.code, 0, "{ended:?}");
-    }
-    run
-}
-
 #[test]
 fn every_cell_of_the_grid_is_scored_and_drawn() {
-    let run = tuned();
+    let run = TinyRun::tuned(XCOMP);
     let chain = json!({
         "images": ["0.png", "1.png", "2.png"],
         "question1": "Which?\n(A) red\n(B) green\nOnly give the best option. Best option: (",
