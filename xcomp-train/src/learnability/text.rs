@@ -134,6 +134,7 @@ fn interval(mean: &Mean) -> String {
     format!("{:.4} ({:.4} to {:.4})", mean.mean, mean.low, mean.high)
 }
 
+/// In powers of ten: what a drop costs may be far below the loss.
 fn signed_interval(mean: &Mean) -> String {
-    format!("{:+.4} ({:+.4} to {:+.4})", mean.mean, mean.low, mean.high)
+    format!("{:+.2e} ({:+.2e} to {:+.2e})", mean.mean, mean.low, mean.high)
 }
