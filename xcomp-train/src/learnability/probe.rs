@@ -3,7 +3,7 @@
 //! Ridge regression in its dual form (Saunders, Gammerman, Vovk 1998): frames are few and hidden states wide, so everything is
 //! written in inner products between frames, `K = X X'`, and the map itself is never made. Each hidden dimension is first
 //! scaled to mean 0 and variance 1 over the frames that are fit, so that a few large ones do not decide. The penalty is the one
-//! of [`PENALTIES`] with the least leave-one-out error on the frames that are fit, which has a closed form too: with
+//! of `PENALTIES` with the least leave-one-out error on the frames that are fit, which has a closed form too: with
 //! `H = (K + penalty I)^-1`, leaving frame `i` out of map and mean errs by `(H Y)_i / (H_ii - 1 / (frames * penalty))`,
 //! where the second term takes the frame out of the mean, which would give it away. All of it in f64.
 
