@@ -144,6 +144,22 @@ fn a_budget_leaves_time_to_save() {
 }
 
 #[test]
+fn a_kill_behind_the_last_step_is_made_up_for() {
+    let tiny = Tiny::new();
+    let run = tiny.path("run");
+    assert!(finish(start(&tiny, &run, &[])).status.success());
+    let whole = fingerprint(&run);
+    // As a kill leaves them between the last checkpoint, its link and the export.
+    std::fs::remove_dir_all(run.join("export")).unwrap();
+    std::fs::remove_file(run.join("last")).unwrap();
+    std::os::unix::fs::symlink("checkpoint-4", run.join("last")).unwrap();
+    assert_ne!(fingerprint(&run), whole);
+    assert!(finish(start(&tiny, &run, &[])).status.success());
+    assert_eq!(fingerprint(&run), whole);
+    assert!(run.join("export/model.safetensors").is_file());
+}
+
+#[test]
 fn two_processes_do_not_share_a_run() {
     let tiny = Tiny::new();
     let run = tiny.path("run");

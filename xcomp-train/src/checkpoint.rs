@@ -143,6 +143,19 @@ impl Checkpoints {
         Ok(Saved { step: snapshot.step, folder })
     }
 
+    /// Points `last` at the newest complete checkpoint of this run, where a kill came between its publishing and the link.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn mend_last(&self, newest: &Saved) -> Result<(), Error> {
+        let (own, name) = (newest.folder.parent() == Some(&self.run), newest.folder.file_name());
+        let Some(name) = name.and_then(|name| name.to_str()).filter(|_| own) else { return Ok(()) };
+        if fs::read_link(self.run.join(LAST)).is_ok_and(|to| to == Path::new(name)) {
+            return Ok(());
+        }
+        self.point_last_at(name)
+    }
+
     fn require_space(&self, snapshot: &Snapshot) -> Result<(), Error> {
         let (needed, free) =
             (snapshot.bytes() + snapshot.bytes() / 100 + (1 << 20), free_bytes(&self.run)?);

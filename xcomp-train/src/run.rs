@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::checkpoint::Checkpoints;
 use crate::data::Data;
 use crate::device::{Choice, open};
 use crate::error::Error;
@@ -64,6 +65,7 @@ pub fn launch(recipe: Recipe, launch: Launch) -> Result<Summary, Error> {
     let room = Room::of(&plan, &device);
     let tight = room.plan(&plan)?;
     let from = resume.map_or_else(|| automatic(run.path()), |path| named(run.path(), path))?;
+    from.checkpoint.iter().try_for_each(|saved| Checkpoints::open(run.path()).mend_last(saved))?;
     run.describe(&plan, &identity, &device_name)?;
 
     let progress = Progress::new(plan.steps);
@@ -82,7 +84,8 @@ pub fn launch(recipe: Recipe, launch: Launch) -> Result<Summary, Error> {
     };
     let summary = recorded(&task, stop, &progress)?;
     progress.line(&room.predicted_and_actual(&plan, &summary.largest));
-    if let Some(saved) = &summary.checkpoint {
+    // Also by a start that finds nothing to do: a kill may have come before the export was whole.
+    if let Some(saved) = summary.checkpoint.as_ref().or(from.checkpoint.as_ref()) {
         export(&plan, saved, &run.file(EXPORT), &device)?;
     }
     Ok(summary)

@@ -32,6 +32,19 @@ fn a_saved_checkpoint_is_found_and_read() {
 }
 
 #[test]
+fn a_link_that_a_kill_left_behind_is_mended() {
+    let run = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::open(run.path());
+    let saved = [1, 2].map(|step| checkpoints.save(&snapshot(step), &TWO).unwrap());
+    checkpoints.point_last_at("checkpoint-1").unwrap();
+    checkpoints.mend_last(&saved[1]).unwrap();
+    assert_eq!(fs::read_link(run.path().join(LAST)).unwrap(), Path::new("checkpoint-2"));
+    let foreign = Saved { step: 1, folder: "elsewhere/checkpoint-1".into() };
+    checkpoints.mend_last(&foreign).unwrap();
+    assert_eq!(fs::read_link(run.path().join(LAST)).unwrap(), Path::new("checkpoint-2"));
+}
+
+#[test]
 fn the_newest_and_the_best_stay() {
     let run = tempfile::tempdir().unwrap();
     let checkpoints = Checkpoints::open(run.path());
