@@ -86,9 +86,20 @@ enum Format {
     Json,
 }
 
-/// Runs the program on the process's arguments.
+/// Bytes of stack of a computing thread: as many as the first thread of a process has.
+const STACK_BYTES: usize = 8 << 20;
+
+/// Runs the program on the process's arguments, on one of the threads that share a CPU's loops and matrix products.
+///
+/// Asked from any other thread, each of a step's hundreds of operations wakes that pool and sleeps until it is done.
+/// A pool of one thread stays free for those whom the program waits for.
 pub fn main() -> ExitCode {
-    run(std::env::args_os())
+    let program = || run(std::env::args_os());
+    let pool = rayon::ThreadPoolBuilder::new().stack_size(STACK_BYTES).build_global();
+    match pool {
+        Ok(()) if rayon::current_num_threads() > 1 => rayon::scope(|_| program()),
+        _ => program(),
+    }
 }
 
 /// Runs the program on these arguments; the first is the program's name.
