@@ -16,13 +16,18 @@ mod attention;
 #[cfg(feature = "flex")]
 mod cpu;
 mod gelu;
+#[cfg(feature = "flex")]
+mod heads;
 mod linear;
+#[cfg(feature = "flex")]
+mod product;
 #[cfg(feature = "flex")]
 mod recorded;
 mod rms_norm;
 mod rotate;
 #[cfg(feature = "flex")]
 mod rows;
+mod sum_of_squares;
 mod swiglu;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
@@ -37,6 +42,7 @@ pub use gelu::gelu;
 pub use linear::linear;
 pub use rms_norm::rms_norm;
 pub use rotate::rotate;
+pub use sum_of_squares::sum_of_squares;
 pub use swiglu::swiglu;
 
 /// Whether `device` is the CPU backend.

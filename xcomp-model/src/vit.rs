@@ -219,15 +219,15 @@ impl JointAttention {
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let [clips, tokens, width] = x.dims();
         let dtype = x.dtype();
-        let qkv = self.qkv.forward(x); // [clips, tokens, 3 * width]
-        let part = |index: usize| qkv.clone().slice_dim(2, index * width..(index + 1) * width);
-        let q = part(0) + self.q_bias.val().cast(dtype).unsqueeze();
-        let k = part(1);
-        let v = part(2) + self.v_bias.val().cast(dtype).unsqueeze();
+        let [q_bias, v_bias] = [&self.q_bias, &self.v_bias].map(|bias| bias.val().cast(dtype));
+        let bias = Tensor::cat(vec![q_bias.clone(), q_bias.zeros_like(), v_bias], 0);
+        let qkv = linear(x, self.qkv.weight.val().cast(dtype), Some(bias)); // [clips, tokens, 3 * width]
 
-        let head_dim = width / self.heads;
-        let split = |x: Tensor<3>| x.reshape([clips, tokens, self.heads, head_dim]).swap_dims(1, 2);
-        let x = full_attention(split(q), split(k), split(v)); // [clips, heads, tokens, head_dim]
+        // Views: no head is copied apart.
+        let heads =
+            qkv.reshape([clips, tokens, 3 * self.heads, width / self.heads]).swap_dims(1, 2);
+        let part = |i: usize| heads.clone().slice_dim(1, i * self.heads..(i + 1) * self.heads);
+        let x = full_attention(part(0), part(1), part(2)); // [clips, heads, tokens, head_dim]
         self.proj.forward(x.swap_dims(1, 2).reshape([clips, tokens, width]))
     }
 }

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use xcomp_data::features::store::StoreOptions;
 use xcomp_data::{Encoder, FeatureCache};
 use xcomp_model::config::ModelConfig;
-use xcomp_model::encoder_code::{ENCODER_CODE, burn_version};
+use xcomp_model::encoder_code::{ENCODER_CODE, arithmetic_libraries};
 use xcomp_model::frames::{Encoding, PIXEL_MEAN, PIXEL_STD};
 use xcomp_model::vlm::Vlm;
 
@@ -99,7 +99,7 @@ impl Tower<'_> {
         let code = ENCODER_CODE
             .iter()
             .fold(Encoder::default(), |encoder, (name, text)| encoder.with(name, text.as_bytes()));
-        code.with("burn", burn_version().as_bytes())
+        code.with("libraries", arithmetic_libraries().concat().as_bytes())
             .with("settings", settings.as_bytes())
             .with("weights", &vision_hash(self.model))
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use burn::module::Param;
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Gradients, Tensor};
+use xcomp_model::ops::sum_of_squares;
 use xcomp_model::vlm::Vlm;
 
 use crate::named::{Look, Named};
@@ -53,7 +54,7 @@ impl NamedTensors {
     /// Divides every tensor by a number.
     #[must_use]
     pub fn divide(self, by: f64) -> Self {
-        self.map(|tensor| tensor / by)
+        if by == 1.0 { self } else { self.map(|tensor| tensor / by) }
     }
 
     /// Every tensor changed in the same way.
@@ -64,7 +65,7 @@ impl NamedTensors {
 
     /// The L2 norm over all tensors, on the device: `[1]`; `None` if there are none.
     pub fn norm(&self) -> Option<Tensor<1>> {
-        let squares = self.by_name.values().map(|tensor| tensor.clone().square().sum());
+        let squares = self.by_name.values().map(|tensor| sum_of_squares(tensor.clone()));
         squares.reduce(|a, b| a + b).map(Tensor::sqrt)
     }
 

@@ -164,3 +164,16 @@ impl CpuOptimizer for Flex {
         super::adamw::loops::step(weight, &grad, mean, mean_square, step)
     }
 }
+
+/// Reductions that never meet a tape.
+#[backend_extension(Flex)]
+pub(super) trait CpuReductions: Backend {
+    /// See [`super::sum_of_squares`].
+    fn sum_of_squares(x: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+impl CpuReductions for Flex {
+    fn sum_of_squares(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        super::sum_of_squares::loops::sum_of_squares(&x)
+    }
+}

@@ -30,23 +30,21 @@ pub fn linear<const D: usize>(
 
 #[cfg(feature = "flex")]
 pub(super) mod loops {
-    use burn::backend::Flex;
     use burn::backend::flex::FlexTensor;
-    use burn::backend::ops::FloatTensorOps;
-    use burn::tensor::Shape;
-    use rayon::prelude::*;
+    use faer::{Accum, MatRef};
 
-    use crate::ops::recorded::{CpuOp, tensor, values};
-    use crate::ops::rows::rows_of;
+    use crate::ops::product::{matrix, matrix_mut, multiply};
+    use crate::ops::recorded::{CpuOp, shaped_as, tensor, values};
     use crate::ops::vector::widest;
 
-    /// With two inputs (`x` and the weight) or three (the bias); matrix products read transposed weights where they lie.
+    /// With two inputs (`x` and the weight) or three (the bias); products read transposed weights where they lie.
     #[derive(Debug, Clone)]
     pub(in crate::ops) struct Linear;
 
     impl CpuOp<2> for Linear {
         fn forward(&self, [x, weight]: [FlexTensor; 2]) -> FlexTensor {
-            like(&product(&x, &weight), &x)
+            let y = vec![0.0; matrix(&x).nrows() * matrix(&weight).nrows()];
+            product(y, Accum::Replace, &x, &weight)
         }
 
         fn backward(
@@ -56,27 +54,18 @@ pub(super) mod loops {
             wanted: [bool; 2],
         ) -> [Option<FlexTensor>; 2] {
             let [of_x, of_weight] = wanted;
-            let grads = matrix(&grad);
             [
-                of_x.then(|| like(&Flex::float_matmul(grads.clone(), weight), &x)),
-                of_weight.then(|| Flex::float_matmul(grads.transpose(0, 1), matrix(&x))),
+                of_x.then(|| product_as(matrix(&grad), matrix(&weight), &x)),
+                of_weight.then(|| product_as(matrix(&grad).transpose(), matrix(&x), &weight)),
             ]
         }
     }
 
     impl CpuOp<3> for Linear {
         fn forward(&self, [x, weight, bias]: [FlexTensor; 3]) -> FlexTensor {
-            let mut y = product(&x, &weight);
             let bias = values(&bias);
-            let piece = rows_of(bias.len()) * bias.len();
-            y.storage_mut::<f32>().par_chunks_mut(piece).for_each(|rows| {
-                widest(|| {
-                    for row in rows.chunks_exact_mut(bias.len()) {
-                        row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
-                    }
-                });
-            });
-            like(&y, &x)
+            let y = bias.repeat(matrix(&x).nrows());
+            product(y, Accum::Add, &x, &weight)
         }
 
         fn backward(
@@ -91,28 +80,21 @@ pub(super) mod loops {
         }
     }
 
-    /// `x W^T` as a matrix.
-    fn product(x: &FlexTensor, weight: &FlexTensor) -> FlexTensor {
-        Flex::float_matmul(matrix(x), weight.transpose(0, 1))
-    }
-
-    /// All leading dimensions as one.
-    fn matrix(x: &FlexTensor) -> FlexTensor {
-        let width = last(x);
-        x.reshape(Shape::new([x.layout().num_elements() / width, width]))
-    }
-
-    /// A matrix in the leading dimensions of `x`.
-    fn like(matrix: &FlexTensor, x: &FlexTensor) -> FlexTensor {
+    /// `y` with `x W^T` in its place or added to it, in the leading dimensions of `x`.
+    fn product(mut y: Vec<f32>, how: Accum, x: &FlexTensor, weight: &FlexTensor) -> FlexTensor {
+        let outputs = matrix(weight).nrows();
+        multiply(matrix_mut(&mut y, outputs), how, matrix(x), matrix(weight).transpose());
         let mut shape = x.layout().shape().clone();
         let end = shape.num_dims() - 1;
-        shape[end] = last(matrix);
-        matrix.reshape(shape)
+        shape[end] = outputs;
+        tensor(y, shape)
     }
 
-    fn last(x: &FlexTensor) -> usize {
-        let shape = x.layout().shape();
-        shape[shape.num_dims() - 1]
+    /// `a b` in the shape of `like`.
+    fn product_as(a: MatRef<'_, f32>, b: MatRef<'_, f32>, like: &FlexTensor) -> FlexTensor {
+        let mut out = vec![0.0; a.nrows() * b.ncols()];
+        multiply(matrix_mut(&mut out, b.ncols()), Accum::Replace, a, b);
+        shaped_as(out, like)
     }
 
     /// Over the rows in their order.

@@ -24,7 +24,7 @@ pub(super) trait CpuOp<const N: usize>: Clone + Debug + Send + 'static {
         wanted: [bool; N],
     ) -> [Option<FlexTensor>; N];
 
-    /// An input as the loops read it.
+    /// An input, or the gradient of the result, as the loops read it.
     fn laid_out(input: &FlexTensor) -> FlexTensor {
         input.to_contiguous()
     }
@@ -59,7 +59,7 @@ impl<O: CpuOp<N>, const N: usize> Backward<Flex, N> for Recorded<O> {
     type State = (O, [FlexTensor; N]);
 
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let grad = O::laid_out(&grads.consume::<Flex>(&ops.node));
         let (op, inputs) = ops.state;
         let wanted = ops.parents.each_ref().map(Option::is_some);
         for (parent, grad) in ops.parents.into_iter().zip(op.backward(inputs, grad, wanted)) {

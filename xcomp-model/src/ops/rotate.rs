@@ -31,7 +31,9 @@ pub(super) mod loops {
     use burn::backend::flex::FlexTensor;
     use rayon::prelude::*;
 
-    use crate::ops::recorded::{CpuOp, dims, shaped_as, values};
+    use crate::ops::heads::{in_memory, laid_side_by_side, side_by_side};
+    use crate::ops::recorded::{CpuOp, dims, values};
+    use crate::ops::rows::rows_of;
     use crate::ops::vector::widest;
 
     #[derive(Debug, Clone)]
@@ -47,24 +49,32 @@ pub(super) mod loops {
 
         /// Turned by the angles times `direction`.
         fn turned(&self, x: &FlexTensor, direction: f32) -> FlexTensor {
-            let [_, _, seq, head_dim] = dims(x);
-            let (numbers, cos, sin) = (values(x), values(&self.cos), values(&self.sin));
-            let (half, mut out) = (head_dim / 2, vec![0.0; numbers.len()]);
-            let heads = numbers.par_chunks_exact(seq * head_dim);
-            out.par_chunks_exact_mut(seq * head_dim).zip(heads).for_each(|(out, head)| {
+            let sizes @ [_, heads, seq, head_dim] = dims(x);
+            let (numbers, cos, sin) = (in_memory(x), values(&self.cos), values(&self.sin));
+            let (half, token, mut out) = (head_dim / 2, heads * head_dim, vec![0.0; numbers.len()]);
+            let piece = rows_of(token);
+            let pieces = out.par_chunks_mut(piece * token).zip(numbers.par_chunks(piece * token));
+            pieces.enumerate().for_each(|(index, (out, tokens))| {
                 widest(|| {
-                    let rows = out.chunks_exact_mut(head_dim).zip(head.chunks_exact(head_dim));
-                    let angles = cos.chunks_exact(half).zip(sin.chunks_exact(half));
-                    for ((out, row), (cos, sin)) in rows.zip(angles) {
-                        turn(row, cos, sin, direction, out);
+                    let tokens = out.chunks_exact_mut(token).zip(tokens.chunks_exact(token));
+                    for ((out, token), place) in tokens.zip(index * piece..) {
+                        let angles = place % seq * half..(place % seq + 1) * half;
+                        let (cos, sin) = (&cos[angles.clone()], &sin[angles]);
+                        let heads =
+                            out.chunks_exact_mut(head_dim).zip(token.chunks_exact(head_dim));
+                        heads.for_each(|(out, head)| turn(head, cos, sin, direction, out));
                     }
                 });
             });
-            shaped_as(out, x)
+            side_by_side(out, sizes)
         }
     }
 
     impl CpuOp<1> for Rotate {
+        fn laid_out(input: &FlexTensor) -> FlexTensor {
+            laid_side_by_side(input)
+        }
+
         fn forward(&self, [x]: [FlexTensor; 1]) -> FlexTensor {
             self.turned(&x, 1.0)
         }

@@ -115,6 +115,65 @@ fn attention_is_that_of_tensor_operations() {
 }
 
 #[test]
+fn heads_are_read_where_a_wider_row_holds_them() {
+    let apart = |row: &Tensor<3>, i: usize| {
+        let heads = row.clone().reshape([2, 70, 6, 8]).swap_dims(1, 2);
+        heads.slice_dim(1, 2 * i..2 * i + 2)
+    };
+    check(
+        "attention in a row",
+        &[leaf(1, [2, 70, 48])],
+        |[row]| full_attention(apart(&row, 0), apart(&row, 1), apart(&row, 2)).swap_dims(1, 2),
+        |[row]| {
+            attention::chunked(apart(&row, 0), &apart(&row, 1), &apart(&row, 2), false)
+                .swap_dims(1, 2)
+        },
+    );
+}
+
+/// Products in many pieces, with sizes that no block divides.
+#[test]
+fn large_linear_is_a_product() {
+    let leaves = || [leaf(1, [1, 701, 211]), leaf(2, [1, 307, 211])];
+    check(
+        "large linear",
+        &leaves(),
+        |[x, w]| linear(x, w.reshape([307, 211]), None),
+        |[x, w]| x.matmul(w.transpose()),
+    );
+}
+
+#[test]
+fn threads_change_no_bit() {
+    let bits = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let [x, w] = [leaf(1, [1, 701, 216]), leaf(2, [1, 432, 216])];
+            let y = linear(x.clone(), w.clone().reshape([432, 216]), None);
+            let heads = y.reshape([1, 701, 18, 24]).swap_dims(1, 2);
+            let [q, k, v] = [0, 1, 2].map(|i| heads.clone().slice_dim(1, 6 * i..6 * i + 6));
+            let y = gelu(causal_attention(q, k, v));
+            let mut grads = y.clone().sum().backward();
+            let grads = [x, w].map(|leaf| leaf.grad_remove(&mut grads).expect("a gradient"));
+            let sums = grads.clone().map(|grad| sum_of_squares(grad.flatten(0, 2)));
+            let all = [y.inner().flatten(0, 3)]
+                .into_iter()
+                .chain(grads.map(|grad| grad.flatten(0, 2)))
+                .chain(sums);
+            Tensor::<1>::cat(all.collect(), 0).into_data()
+        })
+    };
+    let one = bits(1);
+    assert!(one == bits(2) && one == bits(5), "a result depends on the number of threads");
+}
+
+#[test]
+fn sum_of_squares_is_its_formula() {
+    let x = leaf(1, [100_003]).inner();
+    assert!(difference(sum_of_squares(x.clone()), x.square().sum()) < 1e-6);
+}
+
+#[test]
 fn a_nan_stays_visible() {
     let device = Device::flex();
     let x = Tensor::<2>::from_floats([[0.5, f32::NAN, -1.0, 2.0]], &device);

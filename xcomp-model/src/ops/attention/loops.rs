@@ -1,14 +1,12 @@
 //! Attention tile by tile: a tile's scores are made, used and forgotten while they lie in the cache, on the way back too.
 
-use std::ops::Range;
-
-use burn::backend::Flex;
-use burn::backend::flex::{FlexTensor, Layout};
-use burn::backend::ops::FloatTensorOps;
-use burn::tensor::{DType, Shape};
+use burn::backend::flex::FlexTensor;
+use faer::{Accum, MatMut, MatRef};
 use rayon::prelude::*;
 
-use crate::ops::recorded::{CpuOp, dims, shaped_as, values};
+use crate::ops::heads::{columns_mut, has_whole_rows, head, heads_mut, side_by_side};
+use crate::ops::product::{matrix_mut, multiply};
+use crate::ops::recorded::{CpuOp, dims};
 use crate::ops::vector::{exp, largest, sum_of, widest};
 
 /// Query rows of a tile: with a thousand keys its scores fill half a megabyte.
@@ -24,42 +22,57 @@ pub(in crate::ops) struct Attention {
 struct Sizes {
     /// Query heads that share a key head.
     group: usize,
+    kv_heads: usize,
     seq: usize,
     keys: usize,
     head_dim: usize,
     causal: bool,
 }
 
-/// Some query rows of one head and the keys that they see.
+/// Some query rows and the keys that they see.
 #[derive(Clone, Copy)]
 struct Tile {
-    /// Query head, counted through the batch.
-    head: usize,
     start: usize,
     rows: usize,
     /// Keys that the last row sees; the others see fewer if attention is causal.
     end: usize,
 }
 
+/// A query head and the key head that it asks, `[rows, head_dim]` each.
+#[derive(Clone, Copy)]
+struct Head<'a> {
+    q: MatRef<'a, f32>,
+    k: MatRef<'a, f32>,
+    v: MatRef<'a, f32>,
+}
+
+/// Where the gradients of a head go.
+struct HeadGrads<'a> {
+    q: MatMut<'a, f32>,
+    k: MatMut<'a, f32>,
+    v: MatMut<'a, f32>,
+}
+
 impl CpuOp<3> for Attention {
-    /// As it is: heads that were split off a wider row are read where they lie.
+    /// As it is: heads that lie side by side, or in a wider row, are read there.
     fn laid_out(input: &FlexTensor) -> FlexTensor {
-        if input.layout().has_positive_strides() { input.clone() } else { input.to_contiguous() }
+        if has_whole_rows(input) { input.clone() } else { input.to_contiguous() }
     }
 
     fn forward(&self, [q, k, v]: [FlexTensor; 3]) -> FlexTensor {
-        let sizes = self.sizes(&q, &k);
-        let Sizes { group, seq, head_dim, .. } = sizes;
+        let sizes @ Sizes { group, kv_heads, seq, head_dim, .. } = self.sizes(&q, &k);
         let mut out = vec![0.0; len(&q)];
-        out.par_chunks_exact_mut(seq * head_dim).enumerate().for_each(|(head, out)| {
-            for tile in sizes.tiles(head) {
-                let weights = sizes.probabilities(&q, &k, tile);
-                let mixed = matmul(weights, matrix(&v, head / group, 0..tile.end));
-                out[tile.start * head_dim..][..tile.rows * head_dim]
-                    .copy_from_slice(values(&mixed));
+        let heads = heads_mut(&mut out, seq, kv_heads * group, head_dim).into_par_iter();
+        heads.enumerate().for_each(|(index, mut out)| {
+            let from = Head::of([&q, &k, &v], index, group);
+            let mut scores = sizes.scratch();
+            for tile in sizes.tiles() {
+                let weights = sizes.probabilities(from, tile, &mut scores);
+                let out = out.as_mut().subrows_mut(tile.start, tile.rows);
+                multiply(out, Accum::Replace, weights.as_ref(), from.v.subrows(0, tile.end));
             }
         });
-        shaped_as(out, &q)
+        side_by_side(out, dims(&q))
     }
 
     fn backward(
@@ -68,64 +81,72 @@ impl CpuOp<3> for Attention {
         grad: FlexTensor,
         _: [bool; 3],
     ) -> [Option<FlexTensor>; 3] {
-        let sizes = self.sizes(&q, &k);
-        let Sizes { group, seq, keys, head_dim, .. } = sizes;
+        let sizes @ Sizes { group, kv_heads, seq, keys, head_dim, .. } = self.sizes(&q, &k);
         let mut of_q = vec![0.0; len(&q)];
         let [mut of_k, mut of_v] = [&k, &v].map(|x| vec![0.0; len(x)]);
-        let inputs = Inputs { q: &q, k: &k, v: &v, grad: &grad };
 
-        let of_keys = of_k
-            .par_chunks_exact_mut(keys * head_dim)
-            .zip(of_v.par_chunks_exact_mut(keys * head_dim));
-        let by_key_head = of_q.par_chunks_exact_mut(group * seq * head_dim).zip(of_keys);
-        by_key_head.enumerate().for_each(|(kv_head, (of_q, (of_k, of_v)))| {
-            for (member, of_q) in of_q.chunks_exact_mut(seq * head_dim).enumerate() {
-                for tile in sizes.tiles(kv_head * group + member) {
-                    sizes.backward_tile(inputs, tile, of_q, of_k, of_v);
+        // Query heads that share a key head stand side by side: one thread writes to all of them and to it.
+        let of_groups = heads_mut(&mut of_q, seq, kv_heads, group * head_dim).into_par_iter();
+        let of_keys = heads_mut(&mut of_k, keys, kv_heads, head_dim);
+        let of_values = heads_mut(&mut of_v, keys, kv_heads, head_dim);
+        let by_key_head = of_groups.zip(of_keys).zip(of_values).enumerate();
+        by_key_head.for_each(|(kv_head, ((of_group, mut of_k), mut of_v))| {
+            let mut scratch = [sizes.scratch(), sizes.scratch()];
+            for (member, mut of_q) in columns_mut(of_group, head_dim).enumerate() {
+                let index = kv_head * group + member;
+                let (from, grad) = (Head::of([&q, &k, &v], index, group), head(&grad, index));
+                for tile in sizes.tiles() {
+                    let into = HeadGrads { q: of_q.as_mut(), k: of_k.as_mut(), v: of_v.as_mut() };
+                    sizes.backward_tile(from, grad, tile, into, &mut scratch);
                 }
             }
         });
-        [Some(shaped_as(of_q, &q)), Some(shaped_as(of_k, &k)), Some(shaped_as(of_v, &v))]
+        let grads = [(of_q, &q), (of_k, &k), (of_v, &v)];
+        grads.map(|(grad, like)| Some(side_by_side(grad, dims(like))))
     }
-}
-
-/// What the way back reads.
-#[derive(Clone, Copy)]
-struct Inputs<'a> {
-    q: &'a FlexTensor,
-    k: &'a FlexTensor,
-    v: &'a FlexTensor,
-    grad: &'a FlexTensor,
 }
 
 impl Attention {
     fn sizes(&self, q: &FlexTensor, k: &FlexTensor) -> Sizes {
         let ([_, heads, seq, head_dim], [_, kv_heads, keys, _]) = (dims(q), dims(k));
-        Sizes { group: heads / kv_heads, seq, keys, head_dim, causal: self.causal }
+        Sizes { group: heads / kv_heads, kv_heads, seq, keys, head_dim, causal: self.causal }
+    }
+}
+
+impl<'a> Head<'a> {
+    /// A query head, counted through the batch.
+    fn of([q, k, v]: [&'a FlexTensor; 3], index: usize, group: usize) -> Self {
+        Self { q: head(q, index), k: head(k, index / group), v: head(v, index / group) }
     }
 }
 
 impl Sizes {
-    fn tiles(self, head: usize) -> impl Iterator<Item = Tile> {
+    fn tiles(self) -> impl Iterator<Item = Tile> {
         (0..self.seq).step_by(TILE_ROWS).map(move |start| {
             let rows = TILE_ROWS.min(self.seq - start);
             let end = if self.causal { self.keys - self.seq + start + rows } else { self.keys };
-            Tile { head, start, rows, end }
+            Tile { start, rows, end }
         })
     }
 
+    /// Room for a number for each row of a tile and each key.
+    fn scratch(self) -> Vec<f32> {
+        vec![0.0; TILE_ROWS.min(self.seq) * self.keys]
+    }
+
     /// How much each row of a tile takes of each key: `[rows, end]`.
-    fn probabilities(self, q: &FlexTensor, k: &FlexTensor, tile: Tile) -> FlexTensor {
-        let queries = matrix(q, tile.head, tile.start..tile.start + tile.rows);
-        let keys = matrix(k, tile.head / self.group, 0..tile.end);
-        let mut scores = matmul(queries, keys.transpose(0, 1));
+    fn probabilities<'a>(self, from: Head<'_>, tile: Tile, room: &'a mut [f32]) -> MatMut<'a, f32> {
+        let scores = &mut room[..tile.rows * tile.end];
+        let queries = from.q.subrows(tile.start, tile.rows);
+        let keys = from.k.subrows(0, tile.end).transpose();
+        multiply(matrix_mut(scores, tile.end), Accum::Replace, queries, keys);
         let scale = self.scale();
         widest(|| {
-            for (row, scores) in scores.storage_mut().chunks_exact_mut(tile.end).enumerate() {
+            for (row, scores) in scores.chunks_exact_mut(tile.end).enumerate() {
                 softmax_row(scores, self.seen(tile, row), scale);
             }
         });
-        scores
+        matrix_mut(scores, tile.end)
     }
 
     fn scale(self) -> f32 {
@@ -138,45 +159,43 @@ impl Sizes {
         if self.causal { tile.end - tile.rows + row + 1 } else { tile.end }
     }
 
-    /// Adds a tile's part to the gradients of its head.
+    /// Writes a tile's part of the gradient of the queries, and adds its parts to those of keys and values.
     fn backward_tile(
         self,
-        Inputs { q, k, v, grad }: Inputs<'_>,
+        from: Head<'_>,
+        grad: MatRef<'_, f32>,
         tile: Tile,
-        of_q: &mut [f32],
-        of_k: &mut [f32],
-        of_v: &mut [f32],
+        into: HeadGrads<'_>,
+        [weights, of_weights]: &mut [Vec<f32>; 2],
     ) {
-        let rows = tile.start..tile.start + tile.rows;
-        let kv_head = tile.head / self.group;
-        let out_grad = matrix(grad, tile.head, rows.clone());
-        let weights = self.probabilities(q, k, tile);
-        add(of_v, &matmul(weights.transpose(0, 1), out_grad.clone()));
+        let size = tile.rows * tile.end;
+        let grad = grad.subrows(tile.start, tile.rows);
+        let queries = from.q.subrows(tile.start, tile.rows);
+        let [keys, values] = [from.k, from.v].map(|x| x.subrows(0, tile.end));
+        let [of_keys, of_values] = [into.k, into.v].map(|x| x.subrows_mut(0, tile.end));
+        let of_queries = into.q.subrows_mut(tile.start, tile.rows);
 
-        let of_weights = matmul(out_grad, matrix(v, kv_head, 0..tile.end).transpose(0, 1));
-        let of_scores = self.backward_softmax(weights, &of_weights, tile);
-        add(of_k, &matmul(of_scores.transpose(0, 1), matrix(q, tile.head, rows.clone())));
-        let keys = matrix(k, kv_head, 0..tile.end);
-        add(&mut of_q[rows.start * self.head_dim..], &matmul(of_scores, keys));
+        let shares = self.probabilities(from, tile, weights);
+        multiply(of_values, Accum::Add, shares.transpose().as_ref(), grad);
+        let room = matrix_mut(&mut of_weights[..size], tile.end);
+        multiply(room, Accum::Replace, grad, values.transpose());
+        self.backward_softmax(&mut weights[..size], &of_weights[..size], tile);
+        let of_scores = MatRef::from_row_major_slice(&weights[..size], tile.rows, tile.end);
+        multiply(of_keys, Accum::Add, of_scores.transpose(), queries);
+        multiply(of_queries, Accum::Replace, of_scores, keys);
     }
 
     /// The gradient of the raw scores, in the place of the probabilities.
-    fn backward_softmax(
-        self,
-        mut weights: FlexTensor,
-        of_weights: &FlexTensor,
-        tile: Tile,
-    ) -> FlexTensor {
-        let (scale, of_weights) = (self.scale(), values(of_weights));
+    fn backward_softmax(self, weights: &mut [f32], of_weights: &[f32], tile: Tile) {
+        let scale = self.scale();
         widest(|| {
-            let rows = weights.storage_mut().chunks_exact_mut(tile.end);
+            let rows = weights.chunks_exact_mut(tile.end);
             for (weights, grads) in rows.zip(of_weights.chunks_exact(tile.end)) {
                 let shared = sum_of(weights, grads, |w, g| w * g);
                 let pairs = weights.iter_mut().zip(grads);
                 pairs.for_each(|(w, g): (&mut f32, _)| *w *= (g - shared) * scale);
             }
         });
-        weights
     }
 }
 
@@ -195,27 +214,7 @@ fn softmax_row(scores: &mut [f32], seen: usize, scale: f32) {
     hidden.fill(0.0);
 }
 
-/// Rows of one head of a `[batch, heads, rows, head_dim]` tensor, as a view; heads are counted through the batch.
-fn matrix(tensor: &FlexTensor, head: usize, rows: Range<usize>) -> FlexTensor {
-    let ([_, heads, _, head_dim], strides) = (dims(tensor), tensor.layout().strides());
-    let offset = tensor.layout().start_offset()
-        + head / heads * strides[0] as usize
-        + head % heads * strides[1] as usize
-        + rows.start * strides[2] as usize;
-    let layout = Layout::new(Shape::new([rows.len(), head_dim]), strides[2..].to_vec(), offset);
-    FlexTensor::from_arc(tensor.data_arc(), layout, DType::F32)
-}
-
 /// The number of elements of a tensor.
 fn len(tensor: &FlexTensor) -> usize {
     tensor.layout().num_elements()
-}
-
-fn matmul(a: FlexTensor, b: FlexTensor) -> FlexTensor {
-    Flex::float_matmul(a, b)
-}
-
-/// Adds a matrix to the front of `sum`.
-fn add(sum: &mut [f32], part: &FlexTensor) {
-    sum.iter_mut().zip(values(part)).for_each(|(sum, part)| *sum += part);
 }
