@@ -152,6 +152,13 @@ impl Sweep {
         if problems.is_empty() { Ok(sweep) } else { Err(wrong(problems.join("\n  "))) }
     }
 
+    /// The sweep with the first seeds of every arm only, `count` of them.
+    #[must_use]
+    pub fn with_first_seeds(mut self, count: usize) -> Self {
+        self.arms.iter_mut().for_each(|arm| arm.seeds.truncate(count));
+        self
+    }
+
     /// The arm of this name.
     pub fn arm(&self, name: &str) -> Option<&Arm> {
         self.arms.iter().find(|arm| arm.name == name)
@@ -313,6 +320,7 @@ mod tests {
         };
         assert_eq!(sweep.arms[1], want);
         assert_eq!(seeds(&sweep.arms), [1, 2, 7].into());
+        assert_eq!(seeds(&sweep.with_first_seeds(1).arms), [1, 7].into());
     }
 
     #[test]

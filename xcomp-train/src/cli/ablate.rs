@@ -26,6 +26,9 @@ pub(super) struct AblateArgs {
     /// Runs at a time, each with its share of the cores.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
+    /// Only the first seeds of every arm, this many; without it, the same command goes on with the others.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    seeds: Option<u16>,
     /// cpu, cuda[:i], vulkan[:i] or auto.
     #[arg(long, default_value = "auto")]
     device: Choice,
@@ -43,6 +46,10 @@ pub(super) struct AblateArgs {
 pub(super) fn run(args: &AblateArgs) -> Result<(), Error> {
     let stop = Stop::on_signals(args.budget)?;
     let sweep = Sweep::load(&args.sweep)?;
+    let sweep = match args.seeds {
+        Some(count) => sweep.with_first_seeds(count.into()),
+        None => sweep,
+    };
     let out = args.out.clone().unwrap_or_else(|| super::train::default_out(&args.sweep));
     let out = std::path::absolute(&out).map_err(crate::files::at("cannot find", &out))?;
     let jobs = usize::from(args.jobs);
@@ -63,9 +70,10 @@ pub(super) fn run(args: &AblateArgs) -> Result<(), Error> {
 
 /// Where and how the sweep was run, for the report.
 fn facts(args: &AblateArgs, jobs: usize) -> Vec<(String, String)> {
+    let seeds = args.seeds.map_or_else(String::new, |count| format!(" --seeds {count}"));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     vec![
-        ("command".into(), format!("xcomp ablate {} --jobs {jobs}", args.sweep.display())),
+        ("command".into(), format!("xcomp ablate {}{seeds} --jobs {jobs}", args.sweep.display())),
         ("program".into(), format!("xcomp {}", env!("CARGO_PKG_VERSION"))),
         ("device".into(), format!("{}, {cores} cores", args.device)),
     ]
