@@ -172,7 +172,7 @@ fn tasks(records: &[Record]) -> Vec<BaseTask> {
 
 fn base_task(task: String, records: &[&Record]) -> Option<BaseTask> {
     let scores = [(0, seed_scores(records.iter().copied()))].into();
-    let estimate = estimate_seeds(&scores)?;
+    let estimate = estimate_seeds(&scores)?.within_shares();
     let guess = best_guess(records.iter().copied());
     Some(BaseTask { task, guess, clear: estimate.low > guess, estimate })
 }

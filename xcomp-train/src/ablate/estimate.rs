@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::progress::duration;
 
 /// FLOPs a second of one process until a training of the sweep has been timed: a tiny model on one core of a server.
-const ASSUMED_FLOPS_PER_S: f64 = 6e9;
+const ASSUMED_FLOPS_PER_S: f64 = 3e10;
 
 /// What is to do.
 #[derive(Debug, Clone, PartialEq)]

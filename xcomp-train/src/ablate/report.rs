@@ -147,7 +147,7 @@ fn row(outcome: &Outcome, reference: Option<&Outcome>, tasks: &[String]) -> Row 
     Row {
         arm: outcome.arm.clone(),
         mean_tokens: outcome.mean_tokens,
-        accuracy: estimate_seeds(&outcome.scores),
+        accuracy: estimate_seeds(&outcome.scores).map(SeedEstimate::within_shares),
         tasks: tasks.iter().map(of_task).collect(),
         verdict: difference.map(|difference| difference.verdict()),
         difference,

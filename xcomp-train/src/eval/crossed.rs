@@ -39,6 +39,12 @@ pub struct SeedEstimate {
 }
 
 impl SeedEstimate {
+    /// Of a share: its interval ends where shares end.
+    #[must_use]
+    pub fn within_shares(self) -> Self {
+        Self { low: self.low.max(0.0), high: self.high.min(1.0), ..self }
+    }
+
     /// What a difference says.
     pub fn verdict(&self) -> Verdict {
         match self {

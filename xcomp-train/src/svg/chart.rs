@@ -10,9 +10,9 @@ const TOP: f64 = 44.0;
 const BOTTOM: f64 = 56.0;
 /// A series of more points is a curve and gets no dots.
 const FEW: usize = 12;
-/// Marks on an axis.
-const MARKS: usize = 4;
-/// Colours that stay apart for most eyes (Okabe and Ito), then again with dashes.
+/// Marks that an axis has at most, without its ends.
+const MARKS: f64 = 5.0;
+/// Colours that stay apart for most eyes (Okabe and Ito), then again with dashes and hollow dots.
 const COLOURS: [&str; 8] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7f7f7f"];
 
@@ -51,19 +51,63 @@ pub struct Chart<'a> {
     pub level: Option<(f64, &'a str)>,
 }
 
+/// Values from mark to mark.
+struct Axis {
+    low: f64,
+    high: f64,
+    step: f64,
+}
+
+impl Axis {
+    /// Around all values, with marks at 1, 2 or 5 times a power of ten.
+    fn around((low, high): (f64, f64)) -> Self {
+        const ROUNDING: f64 = 1e-9;
+        let least = (high - low) / MARKS;
+        let power = 10_f64.powf(least.log10().floor());
+        let steps = [1.0, 2.0, 5.0].map(|times| times * power);
+        let wide = |step: &f64| *step >= least * (1.0 - ROUNDING);
+        let step = steps.into_iter().find(wide).unwrap_or(10.0 * power);
+        Self {
+            low: (low / step + ROUNDING).floor() * step,
+            high: (high / step - ROUNDING).ceil() * step,
+            step,
+        }
+    }
+
+    fn share(&self, value: f64) -> f64 {
+        (value - self.low) / (self.high - self.low)
+    }
+
+    fn marks(&self) -> impl Iterator<Item = f64> {
+        let (low, step) = (self.low, self.step);
+        let count = ((self.high - self.low) / step).round() as usize;
+        (0..=count).map(move |mark| low + step * mark as f64)
+    }
+
+    /// As many digits as tell marks apart.
+    fn number(&self, value: f64) -> String {
+        let digits = -self.step.log10().floor();
+        match digits {
+            ..=0.0 => format!("{value:.0}"),
+            ..=3.0 => format!("{value:.*}", digits as usize),
+            _ => format!("{value:.0e}"),
+        }
+    }
+}
+
 /// Where values stand in the picture.
 struct Frame {
-    x: (f64, f64),
-    y: (f64, f64),
+    x: Axis,
+    y: Axis,
 }
 
 impl Frame {
     fn across(&self, x: f64) -> f64 {
-        LEFT + (x - self.x.0) / (self.x.1 - self.x.0) * (SIZE.0 - LEFT - RIGHT)
+        LEFT + self.x.share(x) * (SIZE.0 - LEFT - RIGHT)
     }
 
     fn down(&self, y: f64) -> f64 {
-        SIZE.1 - BOTTOM - (y - self.y.0) / (self.y.1 - self.y.0) * (SIZE.1 - TOP - BOTTOM)
+        SIZE.1 - BOTTOM - self.y.share(y) * (SIZE.1 - TOP - BOTTOM)
     }
 }
 
@@ -74,8 +118,8 @@ impl Chart<'_> {
         let ends = |p: &Point| p.interval.map_or([p.y; 2], |(low, high)| [low, high]);
         let level = self.level.iter().map(|level| level.0);
         let frame = Frame {
-            x: range(finite().map(|point| point.x)),
-            y: range(finite().flat_map(|p| ends(&p)).chain(level)),
+            x: Axis::around(range(finite().map(|point| point.x))),
+            y: Axis::around(range(finite().flat_map(|p| ends(&p)).chain(level))),
         };
         let mut body = self.axes(&frame);
         if let Some((y, name)) = self.level {
@@ -91,11 +135,11 @@ impl Chart<'_> {
     fn axes(&self, frame: &Frame) -> String {
         let mut body = text(f64::midpoint(LEFT, SIZE.0 - RIGHT), 24.0, self.title);
         let (bottom, right) = (SIZE.1 - BOTTOM, SIZE.0 - RIGHT);
-        for mark in 0..=MARKS {
-            let at = |(low, high): (f64, f64)| low + (high - low) * mark as f64 / MARKS as f64;
-            let (x, y) = (at(frame.x), at(frame.y));
-            put(&mut body, &text(frame.across(x), bottom + 18.0, &number(x)));
-            put(&mut body, &text(LEFT - 28.0, frame.down(y) + 4.0, &number(y)));
+        for x in frame.x.marks() {
+            put(&mut body, &text(frame.across(x), bottom + 18.0, &frame.x.number(x)));
+        }
+        for y in frame.y.marks() {
+            put(&mut body, &text(LEFT - 28.0, frame.down(y) + 4.0, &frame.y.number(y)));
             line(&mut body, [LEFT, frame.down(y), right, frame.down(y)], "#e8e8e8");
         }
         line(&mut body, [LEFT, bottom, right, bottom], "#444444");
@@ -117,32 +161,56 @@ impl Series {
     }
 
     fn draw(&self, frame: &Frame, at: usize, body: &mut String) {
-        let colour = COLOURS[at % COLOURS.len()];
-        let dashes = if at < COLOURS.len() { "none" } else { "5 3" };
-        let places: Vec<String> = self
-            .finite()
-            .map(|p| format!("{:.1},{:.1}", frame.across(p.x), frame.down(p.y)))
-            .collect();
-        put(
-            body,
-            &format!(
-                r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="1.6" stroke-dasharray="{dashes}"/>"#,
-                places.join(" ")
-            ),
-        );
+        let style = Style::of(at);
+        let places: Vec<_> = self.finite().map(|p| (frame.across(p.x), frame.down(p.y))).collect();
+        style.line(&places, body);
         for point in self.finite().filter(|_| self.points.len() <= FEW) {
             let (across, down) = (frame.across(point.x), frame.down(point.y));
             if let Some((low, high)) = point.interval {
-                line(body, [across, frame.down(low), across, frame.down(high)], colour);
+                line(body, [across, frame.down(low), across, frame.down(high)], style.colour);
             }
-            put(
-                body,
-                &format!(r#"<circle cx="{across:.1}" cy="{down:.1}" r="4" fill="{colour}"/>"#),
-            );
+            style.dot((across, down), body);
         }
-        let row = TOP + 10.0 + 18.0 * at as f64;
-        put(body, &left(SIZE.0 - RIGHT + 24.0, row, &self.name, "#222222"));
-        line(body, [SIZE.0 - RIGHT + 8.0, row - 4.0, SIZE.0 - RIGHT + 20.0, row - 4.0], colour);
+        let (start, row) = (SIZE.0 - RIGHT + 8.0, TOP + 10.0 + 18.0 * at as f64);
+        style.line(&[(start, row - 4.0), (start + 20.0, row - 4.0)], body);
+        if self.points.len() <= FEW {
+            style.dot((start + 10.0, row - 4.0), body);
+        }
+        put(body, &left(start + 26.0, row, &self.name, "#222222"));
+    }
+}
+
+/// How a series looks, in the picture and beside its name.
+struct Style {
+    colour: &'static str,
+    /// The colours have come round once.
+    again: bool,
+}
+
+impl Style {
+    fn of(at: usize) -> Self {
+        Self { colour: COLOURS[at % COLOURS.len()], again: at >= COLOURS.len() }
+    }
+
+    fn line(&self, places: &[(f64, f64)], body: &mut String) {
+        let places: Vec<String> = places.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+        let (points, colour) = (places.join(" "), self.colour);
+        let dashes = if self.again { "5 3" } else { "none" };
+        put(
+            body,
+            &format!(
+                r#"<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6" stroke-dasharray="{dashes}"/>"#
+            ),
+        );
+    }
+
+    fn dot(&self, (x, y): (f64, f64), body: &mut String) {
+        let colour = self.colour;
+        let fill = if self.again { "#ffffff" } else { colour };
+        put(
+            body,
+            &format!(r#"<circle cx="{x:.1}" cy="{y:.1}" r="4" fill="{fill}" stroke="{colour}"/>"#),
+        );
     }
 }
 
@@ -158,16 +226,6 @@ fn line(body: &mut String, [x1, y1, x2, y2]: [f64; 4], colour: &str) {
 fn left(x: f64, y: f64, words: &str, colour: &str) -> String {
     text(x, y, words)
         .replace("text-anchor=\"middle\"", &format!("fill=\"{colour}\" font-size=\"12\""))
-}
-
-/// Few digits, as many as tell marks apart.
-fn number(value: f64) -> String {
-    match value.abs() {
-        size if size >= 100.0 => format!("{value:.0}"),
-        size if size >= 10.0 => format!("{value:.1}"),
-        size if size > 0.0 && size < 0.01 => format!("{value:.0e}"),
-        _ => format!("{value:.2}"),
-    }
 }
 
 #[cfg(test)]
@@ -187,10 +245,25 @@ mod tests {
         let level = Some((0.0, "guessing"));
         let chart = Chart { title: "t", x_label: "x", y_label: "y", series, level };
         let svg = chart.svg();
-        assert_eq!(svg.matches("<circle").count(), 2);
+        // Two points, and a dot beside each name.
+        assert_eq!(svg.matches("<circle").count(), 4);
         assert!(svg.contains("a &lt; b") && svg.contains("guessing"));
         assert!(!svg.contains("NaN"));
         // The right-most, highest point stands in the right upper corner of the frame.
         assert!(svg.contains(r#"<circle cx="490.0" cy="44.0""#), "{svg}");
+    }
+
+    #[test]
+    fn marks_are_round_numbers_around_all_values() {
+        for (ends, want) in [
+            ((0.36, 0.9), ["0.2", "0.4", "0.6", "0.8", "1.0"].as_slice()),
+            ((8.0, 32.0), &["5", "10", "15", "20", "25", "30", "35"]),
+            ((0.3, 0.5), &["0.30", "0.35", "0.40", "0.45", "0.50"]),
+            ((0.0, 4e-5), &["0e0", "1e-5", "2e-5", "3e-5", "4e-5"]),
+        ] {
+            let axis = Axis::around(ends);
+            let marks: Vec<String> = axis.marks().map(|mark| axis.number(mark)).collect();
+            assert_eq!(marks, want);
+        }
     }
 }
