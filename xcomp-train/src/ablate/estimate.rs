@@ -65,10 +65,13 @@ fn speed(folders: &[&Path]) -> Result<(f64, bool), Error> {
 impl std::fmt::Display for Estimate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { trainings: (all, done), exams, flops, speed: (speed, measured), jobs } = self;
-        writeln!(f, "{all} trainings with {exams} examinations, {done} trainings are finished")?;
+        write!(f, "{all} trainings with {exams} examinations, {done} trainings are finished")?;
+        if all == done {
+            return Ok(());
+        }
         write!(
             f,
-            "{:.1} TFLOPs are left: about {} with {jobs} at a time, {} {:.1} GFLOP/s each",
+            "\n{:.1} TFLOPs are left: about {} with {jobs} at a time, {} {:.1} GFLOP/s each",
             flops / 1e12,
             duration(self.seconds()),
             if *measured { "measured" } else { "assumed" },

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::runs::path_setting;
+use super::setting::path_setting;
 use super::sweep::Sweep;
 use crate::error::Error;
 use crate::files::{create_folder, read_text, write_atomically};

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use toml::Value;
 use xcomp_model::config::ModelConfig;
 use xcomp_model::schedule::CompressionPlan;
 
@@ -132,11 +131,6 @@ impl Training {
 fn frame_flops(plan: &Plan) -> f64 {
     let size = plan.samples.mean;
     plan.flops(size).model() / 3.0 / size.frames.max(1) as f64
-}
-
-/// `table.key=value` with a path as value.
-pub fn path_setting(key: &str, path: &Path) -> String {
-    format!("{key}={}", Value::String(path.to_string_lossy().into_owned()))
 }
 
 /// The training of a recipe with keys overridden, in a folder of `out`.

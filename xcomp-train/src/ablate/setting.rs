@@ -1,5 +1,7 @@
 //! Recipe keys with values, as a sweep lists them.
 
+use std::path::Path;
+
 use toml::Value;
 
 use crate::recipe::KEYS;
@@ -14,6 +16,11 @@ pub(super) struct Setting {
     pub(super) table: String,
     pub(super) key: String,
     pub(super) value: Value,
+}
+
+/// `table.key=value` with a path as value.
+pub(super) fn path_setting(key: &str, path: &Path) -> String {
+    format!("{key}={}", Value::String(path.to_string_lossy().into_owned()))
 }
 
 /// Every combination of the grid's values; one empty point without a grid.
