@@ -106,12 +106,19 @@ fn device(choice: Choice) -> Result<Device, Error> {
         #[cfg(feature = "cuda")]
         Choice::Cuda(index) => Ok(Device::cuda(index)),
         #[cfg(feature = "vulkan")]
-        Choice::Vulkan(index) => Ok(Device::vulkan(burn::tensor::DeviceKind::DiscreteGpu(index))),
+        Choice::Vulkan(index) => Ok(Device::vulkan(vulkan_kind(index))),
         _ => Err(Error::Argument(format!(
             "{choice} is not in this build; it has {}",
             compiled().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         ))),
     }
+}
+
+/// The first is the best that the driver offers, be it a part of the processor; the others are graphics cards.
+#[cfg(feature = "vulkan")]
+fn vulkan_kind(index: usize) -> burn::tensor::DeviceKind {
+    use burn::tensor::DeviceKind::{DefaultDevice, DiscreteGpu};
+    if index == 0 { DefaultDevice } else { DiscreteGpu(index) }
 }
 
 #[cfg(test)]
