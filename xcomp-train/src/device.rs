@@ -70,13 +70,10 @@ pub fn compiled() -> Vec<Choice> {
 /// If the backend is not in this build, or the device does not answer.
 pub fn open(choice: Choice) -> Result<Device, Error> {
     if choice == Choice::Auto {
-        let works = compiled().into_iter().find(|choice| probe(*choice).is_ok());
-        return device(
-            works.ok_or_else(|| Error::Argument("no device of this build works".into()))?,
-        );
+        let works = compiled().into_iter().find_map(|choice| answering(choice).ok());
+        return works.ok_or_else(|| Error::Argument("no device of this build works".into()));
     }
-    probe(choice)?;
-    device(choice)
+    answering(choice)
 }
 
 /// Whether a device adds two numbers.
@@ -84,41 +81,51 @@ pub fn open(choice: Choice) -> Result<Device, Error> {
 /// # Errors
 /// As [`open`].
 pub fn probe(choice: Choice) -> Result<(), Error> {
-    let device = device(choice)?;
-    // A missing driver panics inside the backend.
+    answering(choice).map(drop)
+}
+
+/// The first device of a choice that adds two numbers.
+fn answering(choice: Choice) -> Result<Device, Error> {
+    for device in devices(choice)? {
+        match one_and_one(&device) {
+            Some(sum) if (sum - 2.0).abs() < f32::EPSILON => return Ok(device),
+            Some(sum) => return Err(Error::Argument(format!("{choice} computes 1 + 1 = {sum}"))),
+            None => {}
+        }
+    }
+    Err(Error::Argument(format!("{choice} does not answer; is its driver there?")))
+}
+
+/// The sum, if the device answers: a missing driver panics inside the backend.
+fn one_and_one(device: &Device) -> Option<f32> {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let sum = catch_unwind(AssertUnwindSafe(|| {
-        (Tensor::<1>::ones([2], &device).sum()).into_scalar::<f32>()
+        (Tensor::<1>::ones([2], device).sum()).into_scalar::<f32>()
     }));
     std::panic::set_hook(hook);
-    match sum {
-        Ok(sum) if (sum - 2.0).abs() < f32::EPSILON => Ok(()),
-        Ok(sum) => Err(Error::Argument(format!("{choice} computes 1 + 1 = {sum}"))),
-        Err(_) => Err(Error::Argument(format!("{choice} does not answer; is its driver there?"))),
-    }
+    sum.ok()
 }
 
-fn device(choice: Choice) -> Result<Device, Error> {
+/// What a choice may mean, best first.
+fn devices(choice: Choice) -> Result<Vec<Device>, Error> {
     match choice {
         #[cfg(feature = "flex")]
-        Choice::Cpu => Ok(Device::flex()),
+        Choice::Cpu => Ok(vec![Device::flex()]),
         #[cfg(feature = "cuda")]
-        Choice::Cuda(index) => Ok(Device::cuda(index)),
+        Choice::Cuda(index) => Ok(vec![Device::cuda(index)]),
         #[cfg(feature = "vulkan")]
-        Choice::Vulkan(index) => Ok(Device::vulkan(vulkan_kind(index))),
+        Choice::Vulkan(index) => {
+            // A card, or the graphics of the processor; not a driver that only computes as one.
+            use burn::tensor::DeviceKind::{DiscreteGpu, IntegratedGpu, VirtualGpu};
+            let kinds = [DiscreteGpu(index), IntegratedGpu(index), VirtualGpu(index)];
+            Ok(kinds.map(Device::vulkan).to_vec())
+        }
         _ => Err(Error::Argument(format!(
             "{choice} is not in this build; it has {}",
             compiled().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         ))),
     }
-}
-
-/// The first is the best that the driver offers, be it a part of the processor; the others are graphics cards.
-#[cfg(feature = "vulkan")]
-fn vulkan_kind(index: usize) -> burn::tensor::DeviceKind {
-    use burn::tensor::DeviceKind::{DefaultDevice, DiscreteGpu};
-    if index == 0 { DefaultDevice } else { DiscreteGpu(index) }
 }
 
 #[cfg(test)]
