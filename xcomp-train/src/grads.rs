@@ -54,7 +54,8 @@ impl NamedTensors {
     /// Divides every tensor by a number.
     #[must_use]
     pub fn divide(self, by: f64) -> Self {
-        if by == 1.0 { self } else { self.map(|tensor| tensor / by) }
+        let changes = (by - 1.0).abs() > 0.0;
+        if changes { self.map(|tensor| tensor / by) } else { self }
     }
 
     /// Every tensor changed in the same way.
