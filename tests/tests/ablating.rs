@@ -206,7 +206,7 @@ fn steps(run: &Path) -> Vec<usize> {
 #[test]
 fn the_sweeps_of_the_repository_fit_together() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("recipes/ablations");
-    for name in ["paper.toml", "paper-quick.toml", "learning-rate.toml"] {
+    for name in ["paper.toml", "paper-quick.toml", "learning-rate.toml", "group-order.toml"] {
         let sweep = Sweep::load(&folder.join(name)).unwrap_or_else(|error| panic!("{error}"));
         for arm in &sweep.arms {
             let set = [sweep.head.set.clone(), arm.train.clone(), arm.eval.clone()].concat();
