@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use xcomp_data::decode::Video;
+use xcomp_data::media::decode::Video;
 use xcomp_data::{Limits, Watch};
 
 use crate::skipped;

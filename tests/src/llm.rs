@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::Value;
-use xcomp_model::layout::Layout;
-use xcomp_model::schedule::{KeepRule, Schedule, Stage};
+use xcomp_model::compress::layout::Layout;
+use xcomp_model::compress::schedule::{KeepRule, Schedule, Stage};
 use xcomp_model::splice::Prompt;
 
 use crate::{Case, HostData, HostTensor, Tolerance, assert_close, assert_grad_close, host};

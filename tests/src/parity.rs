@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{DType, Device};
-use xcomp_train::device::{Choice, open};
+use xcomp_train::machine::device::{Choice, open};
 
 use crate::material::environment;
 use crate::{Case, HostTensor};

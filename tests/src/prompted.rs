@@ -1,13 +1,13 @@
 //! The language model of a golden case with a prompt that is continued.
 
 use burn::tensor::{Device, Tensor};
-use xcomp_model::config::LlmConfig;
+use xcomp_model::base::config::LlmConfig;
+use xcomp_model::compress::layout::Layout;
+use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, Schedule};
+use xcomp_model::decoder::qwen2::Qwen2ForCausalLm;
 use xcomp_model::generate::Decoding;
-use xcomp_model::layout::Layout;
+use xcomp_model::generate::sample::Sampling;
 use xcomp_model::loss::IGNORE;
-use xcomp_model::qwen2::Qwen2ForCausalLm;
-use xcomp_model::sample::Sampling;
-use xcomp_model::schedule::{CompressionPlan, KeepRule, Schedule};
 use xcomp_model::splice::{Prompt, splice};
 
 use crate::{Case, case_schedule, load_case};

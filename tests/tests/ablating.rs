@@ -165,7 +165,7 @@ fn a_killed_sweep_loses_at_most_the_last_interval_of_the_run_at_work() {
     sweep.kill().unwrap();
     sweep.wait().unwrap();
     // The training sees that its parent is gone, saves and ends: then nobody holds the folder.
-    xcomp_train::run_dir::wait_for(&at_work).unwrap();
+    xcomp_train::run::folder::wait_for(&at_work).unwrap();
     let saved = newest(&at_work);
     assert!(saved >= 5 && !at_work.join("finished.json").exists(), "killed at step {saved}");
     let logged = steps(&at_work);
@@ -188,7 +188,7 @@ fn run_with_checkpoint(runs: &Path, save_steps: usize) -> Option<PathBuf> {
 }
 
 fn newest(run: &Path) -> usize {
-    let folders = xcomp_train::checkpoint::Checkpoints::open(run).folders().unwrap();
+    let folders = xcomp_train::train::checkpoint::Checkpoints::open(run).folders().unwrap();
     folders.last().map_or(0, |saved| saved.step)
 }
 

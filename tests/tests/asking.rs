@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use serde_json::Value;
-use xcomp_data::encode::{RgbFrames, write_mp4};
+use xcomp_data::media::encode::{RgbFrames, write_mp4};
 use xcomp_tests::TinyRun;
 
 const XCOMP: &str = env!("CARGO_BIN_EXE_xcomp-under-test");

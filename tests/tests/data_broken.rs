@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use xcomp_data::decode::Video;
+use xcomp_data::media::decode::Video;
 use xcomp_data::{DataError, Limits, Watch};
 use xcomp_tests::ffmpeg::{difference, ffmpeg, has_ffmpeg, make, ours, shown, theirs, watch};
-use xcomp_train::files::sha256;
+use xcomp_train::machine::files::sha256;
 
 /// Broken files decode as far as they go, as in the program, or give one clear error.
 #[test]

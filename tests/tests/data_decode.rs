@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use xcomp_data::decode::Video;
+use xcomp_data::media::decode::Video;
 use xcomp_data::resize::{Resize, Resizer};
 use xcomp_tests::ffmpeg::{difference, ffmpeg, has_ffmpeg, make, ours, theirs, watch};
 use xcomp_tests::media_root;

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use xcomp_data::PythonRandom;
 use xcomp_tests::Tiny;
 use xcomp_train::data::Data;
-use xcomp_train::device::{self, Choice};
-use xcomp_train::features::fill::{FillReport, Task, fill};
-use xcomp_train::files::size_and_sha256;
-use xcomp_train::meter::Record;
+use xcomp_train::machine::device::{self, Choice};
+use xcomp_train::machine::files::size_and_sha256;
+use xcomp_train::machine::stop::Stop;
 use xcomp_train::plan::Plan;
-use xcomp_train::run::train_recipe;
-use xcomp_train::stop::Stop;
+use xcomp_train::run::cache_fill::{FillReport, Task, fill};
+use xcomp_train::run::launch::train_recipe;
+use xcomp_train::train::meter::Record;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_xcomp-under-test");
 const CACHE: &str = "data.feature_cache=\"features\"";
@@ -35,8 +35,10 @@ fn train(tiny: &Tiny, out: &str, set: &[&str]) -> (Numbers, u64) {
     let out = tiny.path(out);
     train_recipe(tiny.recipe(set), &out, Choice::Cpu, Stop::never())
         .unwrap_or_else(|error| panic!("{set:?}: {error}"));
-    let records: Vec<Record> =
-        xcomp_train::metrics::read(&out.join("metrics.jsonl")).unwrap().into_values().collect();
+    let records: Vec<Record> = xcomp_train::run::metrics::read(&out.join("metrics.jsonl"))
+        .unwrap()
+        .into_values()
+        .collect();
     let losses =
         records.iter().map(|r| (r.step, r.loss.to_bits(), r.grad_norm.to_bits())).collect();
     let files = ["model.safetensors", "optimizer.safetensors", "train_state.json"]

@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 use serde_json::Value;
-use xcomp_data::chat::{IGNORE, IMAGE_TOKEN};
 use xcomp_data::frames::{clip_at_one_fps, clip_of_video, dynamic_fps};
+use xcomp_data::prompt::templates::{IGNORE, IMAGE_TOKEN};
 use xcomp_data::resize::{Picture, resize_into};
 use xcomp_data::{
     Choice, FrameOptions, LabelRule, Resize, TimeMessage, Tokenizer, Turn, render_chat,

@@ -1,8 +1,8 @@
 //! Kind k: question-based frame scores and choice, and generation over compressed caches, against the official code.
 
 use burn::tensor::Tensor;
-use xcomp_model::frame_select::SelectRule;
-use xcomp_model::qc_comp::{ClipScores, Scope, ScoreRule, clip_scores};
+use xcomp_model::question::frame_select::SelectRule;
+use xcomp_model::question::qc_comp::{ClipScores, Scope, ScoreRule, clip_scores};
 use xcomp_tests::{Case, HostData, HostTensor, Prompted, Tolerance, assert_close, cases, host};
 
 /// Pins: one cache per layer with its own length, decode positions per layer, greedy tokens, logits of every step.

@@ -3,14 +3,14 @@
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use serde_json::Value;
-use xcomp_model::ascent::Ascent;
-use xcomp_model::config::LlmConfig;
-use xcomp_model::layout::Layout;
+use xcomp_model::base::config::LlmConfig;
+use xcomp_model::compress::layout::Layout;
+use xcomp_model::compress::pass::Ascent;
+use xcomp_model::compress::reduce::{FrameDrop, Reduce};
+use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, Schedule};
+use xcomp_model::decoder::qwen2::Qwen2ForCausalLm;
+use xcomp_model::decoder::rope::Rope;
 use xcomp_model::loss::{LossNorm, SupervisedRows, weighted_loss};
-use xcomp_model::qwen2::Qwen2ForCausalLm;
-use xcomp_model::reduce::{FrameDrop, Reduce};
-use xcomp_model::rope::Rope;
-use xcomp_model::schedule::{CompressionPlan, KeepRule, Schedule};
 use xcomp_model::splice::{Prompt, splice};
 use xcomp_tests::{
     Case, Precision, Tolerance, assert_close, assert_grad_close, assert_parity, assert_scalar,

@@ -1,9 +1,9 @@
 //! Kind l: learning rate, loss and gradient norm of the released run's own log.
 
 use xcomp_tests::cases;
-use xcomp_train::compare::windows;
-use xcomp_train::lr::LrSchedule;
+use xcomp_train::plan::lr::LrSchedule;
 use xcomp_train::recipe::tables::{LrKind, LrTable};
+use xcomp_train::run::released::windows;
 
 /// Columns of the log: step, learning rate, loss, gradient norm.
 fn log(case: &xcomp_tests::Case) -> Vec<(usize, f64, f64, f64)> {

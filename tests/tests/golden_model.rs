@@ -6,10 +6,10 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, FloatDType, Tensor};
 use serde_json::json;
-use xcomp_model::config::ModelConfig;
-use xcomp_model::frames::{Clips, Encoding};
+use xcomp_model::base::config::ModelConfig;
+use xcomp_model::compress::schedule::CompressionPlan;
 use xcomp_model::loss::{LossNorm, weighted_loss};
-use xcomp_model::schedule::CompressionPlan;
+use xcomp_model::vision::frames::{Clips, Encoding};
 use xcomp_model::vlm::{Vlm, supervised};
 use xcomp_tests::{
     Case, HostTensor, Precision, Tolerance, assert_close, assert_parity, assert_scalar,

@@ -2,22 +2,22 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use xcomp_model::config::LlmConfig;
-use xcomp_model::connector::Projector;
+use xcomp_model::base::config::LlmConfig;
+use xcomp_model::base::vision_config::{GroupOrder, ProjectorConfig, VisionConfig};
+use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, RankStage, Schedule};
+use xcomp_model::connector::projector::Projector;
+use xcomp_model::decoder::qwen2::Qwen2ForCausalLm;
 use xcomp_model::loss::{LossNorm, weighted_loss};
-use xcomp_model::qwen2::Qwen2ForCausalLm;
-use xcomp_model::schedule::{CompressionPlan, KeepRule, RankStage, Schedule};
 use xcomp_model::splice::{Prompt, splice};
-use xcomp_model::vision_config::{GroupOrder, ProjectorConfig, VisionConfig};
-use xcomp_model::vit::Vit;
+use xcomp_model::vision::umt::Vit;
 use xcomp_model::vlm::{Vlm, supervised};
 use xcomp_tests::{
     Case, HostTensor, Tolerance, assert_scalar, case_schedule, cases, host, load_case,
 };
-use xcomp_train::clip::clip_grad_norm;
-use xcomp_train::grads::NamedTensors;
-use xcomp_train::micro_step::{MicroBatch, Recompute};
-use xcomp_train::optim::{AdamW, AdamWState, Rate};
+use xcomp_train::train::optimizer::adamw::{AdamW, AdamWState, Rate};
+use xcomp_train::train::optimizer::clip::clip_grad_norm;
+use xcomp_train::train::optimizer::grads::NamedTensors;
+use xcomp_train::train::step::{MicroBatch, Recompute};
 
 /// Pins: mean of per-micro-batch means, clipping by the global norm, the first step at rate 0, AdamW with and without decay.
 #[test]

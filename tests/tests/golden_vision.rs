@@ -2,10 +2,12 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use xcomp_model::connector::Projector;
-use xcomp_model::tome::{Matching, Merged, match_tokens, merge_round, merge_tokens, rounds};
-use xcomp_model::vision_config::{GroupOrder, ProjectorConfig, VisionConfig};
-use xcomp_model::vit::Vit;
+use xcomp_model::base::vision_config::{GroupOrder, ProjectorConfig, VisionConfig};
+use xcomp_model::connector::projector::Projector;
+use xcomp_model::connector::token_merging::{
+    Matching, Merged, match_tokens, merge_round, merge_tokens, rounds,
+};
+use xcomp_model::vision::umt::Vit;
 use xcomp_tests::{
     Case, HostTensor, Tolerance, assert_close, assert_exact, assert_grad_within, cases, load_case,
 };

@@ -5,10 +5,10 @@
 use std::path::Path;
 
 use xcomp_tests::Tiny;
-use xcomp_train::device::Choice;
+use xcomp_train::machine::device::Choice;
+use xcomp_train::machine::stop::Stop;
 use xcomp_train::recipe::{KEYS, Origin, Recipe};
-use xcomp_train::run::train_recipe;
-use xcomp_train::stop::Stop;
+use xcomp_train::run::launch::train_recipe;
 
 /// A value that is not the tiny recipe's, with what it needs beside it.
 const OTHER: &[(&str, &[&str])] = &[

@@ -9,19 +9,19 @@ use std::process::Command;
 use burn::tensor::Device;
 use serde_json::Value;
 use xcomp_data::load_example;
-use xcomp_model::frames::Encoding;
+use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, Schedule};
 use xcomp_model::loss::LossNorm;
-use xcomp_model::schedule::{CompressionPlan, KeepRule, Schedule};
+use xcomp_model::vision::frames::Encoding;
 use xcomp_tests::{Ended, Tiny};
-use xcomp_train::checkpoint::tensors::{read_file, write_file};
-use xcomp_train::collate::{Seen, collate};
 use xcomp_train::data::Data;
-use xcomp_train::device::Choice;
+use xcomp_train::data::collate::{Seen, collate};
 use xcomp_train::export::{find_checkpoint, tuned_model};
+use xcomp_train::machine::device::Choice;
+use xcomp_train::machine::stop::Stop;
 use xcomp_train::plan::Plan;
-use xcomp_train::run::train_recipe;
-use xcomp_train::run_dir::RunDir;
-use xcomp_train::stop::Stop;
+use xcomp_train::run::folder::RunDir;
+use xcomp_train::run::launch::train_recipe;
+use xcomp_train::train::checkpoint::tensors::{read_file, write_file};
 
 /// Samples of the tiny task, of which the last three have 16 frames and the others are pictures.
 const SAMPLES: usize = 12;

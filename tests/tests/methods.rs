@@ -2,14 +2,14 @@
 
 use burn::tensor::{Device, Distribution, Tensor};
 use proptest::prelude::*;
-use xcomp_model::ascent::Ascent;
-use xcomp_model::config::LlmConfig;
+use xcomp_model::base::config::LlmConfig;
+use xcomp_model::compress::layout::{Layout, SequenceLayout};
+use xcomp_model::compress::lp_comp::Survivors;
+use xcomp_model::compress::pass::Ascent;
+use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, RankStage, Schedule, Stage};
+use xcomp_model::decoder::qwen2::{DecoderLayer, Qwen2, Qwen2ForCausalLm};
 use xcomp_model::generate::Decoding;
-use xcomp_model::layout::{Layout, SequenceLayout};
 use xcomp_model::loss::{IGNORE, LossNorm, SupervisedRows, weighted_loss};
-use xcomp_model::lp_comp::Survivors;
-use xcomp_model::qwen2::{DecoderLayer, Qwen2, Qwen2ForCausalLm};
-use xcomp_model::schedule::{CompressionPlan, KeepRule, RankStage, Schedule, Stage};
 use xcomp_model::splice::{Prompt, splice};
 use xcomp_tests::{Prompted, Tolerance, assert_close, cases, host};
 

@@ -6,16 +6,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use xcomp_tests::Tiny;
-use xcomp_train::checkpoint::Checkpoints;
-use xcomp_train::checkpoint::manifest::damage;
-use xcomp_train::checkpoint::tensors::read_file;
-use xcomp_train::device::Choice;
 use xcomp_train::error::{EXIT_RECIPE, Error};
-use xcomp_train::files::size_and_sha256;
-use xcomp_train::meter::Record;
-use xcomp_train::run::{Launch, launch, train_recipe};
-use xcomp_train::stop::Stop;
-use xcomp_train::trainer::Summary;
+use xcomp_train::machine::device::Choice;
+use xcomp_train::machine::files::size_and_sha256;
+use xcomp_train::machine::stop::Stop;
+use xcomp_train::run::launch::{Launch, launch, train_recipe};
+use xcomp_train::train::Summary;
+use xcomp_train::train::checkpoint::Checkpoints;
+use xcomp_train::train::checkpoint::manifest::damage;
+use xcomp_train::train::checkpoint::tensors::read_file;
+use xcomp_train::train::meter::Record;
 
 fn train(tiny: &Tiny, out: &Path, set: &[&str]) -> Result<Summary, Error> {
     train_recipe(tiny.recipe(set), out, Choice::Cpu, Stop::never())
@@ -29,7 +29,7 @@ fn fingerprint(run: &Path) -> BTreeMap<&'static str, String> {
 }
 
 fn records(run: &Path) -> Vec<Record> {
-    let records = xcomp_train::metrics::read(&run.join("metrics.jsonl")).unwrap();
+    let records = xcomp_train::run::metrics::read(&run.join("metrics.jsonl")).unwrap();
     records.into_values().collect()
 }
 
@@ -186,9 +186,10 @@ fn the_export_reloads_to_the_same_weights() {
     let tiny = Tiny::new();
     let out = tiny.path("run");
     train(&tiny, &out, &[]).unwrap();
-    let tuned = xcomp_train::checkpoint::tensors::read_file(&out.join("last/model.safetensors"));
+    let tuned =
+        xcomp_train::train::checkpoint::tensors::read_file(&out.join("last/model.safetensors"));
     let exported =
-        xcomp_train::checkpoint::tensors::read_file(&out.join("export/model.safetensors"));
+        xcomp_train::train::checkpoint::tensors::read_file(&out.join("export/model.safetensors"));
     let (tuned, exported) = (tuned.unwrap(), exported.unwrap());
     assert!(exported.len() > tuned.len(), "frozen weights are exported too");
     for (name, tensor) in &tuned {

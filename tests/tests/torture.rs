@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use xcomp_data::PythonRandom;
 use xcomp_tests::{Tiny, kills};
-use xcomp_train::checkpoint::Checkpoints;
-use xcomp_train::checkpoint::manifest::damage;
-use xcomp_train::files::size_and_sha256;
+use xcomp_train::machine::files::size_and_sha256;
+use xcomp_train::train::checkpoint::Checkpoints;
+use xcomp_train::train::checkpoint::manifest::damage;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_xcomp-under-test");
 

@@ -4,19 +4,19 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use xcomp_data::load_example;
-use xcomp_model::frames::Encoding;
 use xcomp_model::loss::LossNorm;
+use xcomp_model::vision::frames::Encoding;
 use xcomp_model::vlm::Vlm;
 use xcomp_tests::media_root;
-use xcomp_train::collate::{Seen, collate};
+use xcomp_train::data::collate::{Seen, collate};
 use xcomp_train::data::{self, Data};
-use xcomp_train::device::Choice;
 use xcomp_train::export::{find_checkpoint, tuned_model};
-use xcomp_train::meter::Record;
+use xcomp_train::machine::device::Choice;
+use xcomp_train::machine::stop::Stop;
 use xcomp_train::plan::Plan;
 use xcomp_train::recipe::Recipe;
-use xcomp_train::run::train_recipe;
-use xcomp_train::stop::Stop;
+use xcomp_train::run::launch::train_recipe;
+use xcomp_train::train::meter::Record;
 
 /// Two steps of `recipes/real-clips.toml`: 448 pixels, 8-frame clips, 28 layers, the real tokenizer, real video.
 #[test]
@@ -53,7 +53,7 @@ fn run(recipe: &Path, set: &[String]) -> Vec<Record> {
         assert!(folder.path().join(name).is_file(), "{name}");
     }
     the_export_reloads_to_the_same_loss(&plan, folder.path());
-    let records = xcomp_train::metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
+    let records = xcomp_train::run::metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
     records.into_values().collect()
 }
 

@@ -7,15 +7,15 @@ use std::path::Path;
 
 use serde_json::Value;
 use xcomp_tests::Tiny;
-use xcomp_train::checkpoint::tensors::{HostTensor, HostTensors, read_file, write_file};
 use xcomp_train::data::Data;
-use xcomp_train::device::Choice;
 use xcomp_train::error::Error;
-use xcomp_train::files::size_and_sha256;
-use xcomp_train::run::{planned, train_recipe};
-use xcomp_train::state::step_of;
-use xcomp_train::stop::Stop;
-use xcomp_train::trainer::Summary;
+use xcomp_train::machine::device::Choice;
+use xcomp_train::machine::files::size_and_sha256;
+use xcomp_train::machine::stop::Stop;
+use xcomp_train::run::launch::{planned, train_recipe};
+use xcomp_train::train::Summary;
+use xcomp_train::train::checkpoint::tensors::{HostTensor, HostTensors, read_file, write_file};
+use xcomp_train::train::state::step_of;
 
 /// A character that stands in one sample only.
 const RARE: &str = "~";
@@ -96,7 +96,7 @@ fn a_run_stops_at_the_step_however_rarely_it_is_read() {
             let set = [&FROM_BASE[..], reading].concat();
             let error = train(&tiny, &out, &set).unwrap_err();
             assert!(matches!(error, Error::NonFinite { step: 3, .. }), "{error}");
-            let records = xcomp_train::metrics::read(&out.join("metrics.jsonl")).unwrap();
+            let records = xcomp_train::run::metrics::read(&out.join("metrics.jsonl")).unwrap();
             let (step, last) = records.last_key_value().unwrap();
             assert!(*step == 3 && !last.loss.is_finite() && !last.grad_norm.is_finite());
             fingerprint(&out.join("non_finite/checkpoint-2"))

@@ -11,8 +11,8 @@ use std::time::Instant;
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use xcomp_data::decode::Video;
 use xcomp_data::frames::dynamic_fps;
+use xcomp_data::media::decode::Video;
 use xcomp_data::resize::{Resize, Resizer};
 use xcomp_data::{
     FrameOptions, Limits, LoadOptions, Mixture, MixtureOptions, Position, StreamOptions, Tokenizer,

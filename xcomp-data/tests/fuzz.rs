@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use common::folder;
-use xcomp_data::json_scan::JsonLimits;
+use xcomp_data::mixture::json_scan::JsonLimits;
 use xcomp_data::{
     FrameOptions, FrameRule, Limits, Mixture, MixtureOptions, PythonRandom, ReadType, load_media,
 };
@@ -115,8 +115,9 @@ fn picture_seeds(folder: &Path) -> Vec<(PathBuf, Option<ReadType>)> {
 fn clip_seeds(folder: &Path) -> Vec<(PathBuf, Option<ReadType>)> {
     let pixels: Vec<u8> = (0..24).flat_map(|i| drawn(64, 48, i * 4)).collect();
     let path = folder.join("seed.mp4");
-    let frames = xcomp_data::encode::RgbFrames { pixels: &pixels, width: 64, height: 48, fps: 8 };
-    xcomp_data::encode::write_mp4(&path, frames).unwrap();
+    let frames =
+        xcomp_data::media::encode::RgbFrames { pixels: &pixels, width: 64, height: 48, fps: 8 };
+    xcomp_data::media::encode::write_mp4(&path, frames).unwrap();
     let mut seeds = vec![path.clone()];
     for (name, codec) in [
         ("a.mkv", "copy"),

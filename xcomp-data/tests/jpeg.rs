@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use xcomp_data::Limits;
-use xcomp_data::picture::read_picture;
+use xcomp_data::media::picture::read_picture;
 
 /// A file of `tests/jpeg`, and the first 16 bytes of the SHA-256 of `Image.open(file).convert("RGB").tobytes()`.
 const READ_BY_PILLOW: [(&str, &str); 8] = [

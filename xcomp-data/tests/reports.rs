@@ -7,7 +7,7 @@ use std::path::Path;
 
 use common::{folder, picture_mixture, small_options, tiny_tokenizer, write_picture};
 use serde_json::json;
-use xcomp_data::cost::CostModel;
+use xcomp_data::report::cost::CostModel;
 use xcomp_data::report::{contact_sheet, write_png};
 use xcomp_data::{
     FrameOptions, LintOptions, Media, Mixture, MixtureOptions, Order, StatsOptions, lint,
@@ -140,7 +140,7 @@ fn show_renders_the_prompt_with_its_mask_and_a_sheet() {
     let path = folder.join("sheet.png");
     write_png(&path, &sheet).unwrap();
     assert_eq!(
-        xcomp_data::picture::read_picture(&path, &xcomp_data::Limits::default()).unwrap(),
+        xcomp_data::media::picture::read_picture(&path, &xcomp_data::Limits::default()).unwrap(),
         sheet
     );
     assert!(show(&mixture, 99, &small_options(&folder)).is_err());
@@ -187,8 +187,9 @@ fn stats_count_what_is_there() {
 fn scans_are_kept_and_make_predictions_exact() {
     let (_keep, folder) = folder();
     let pixels: Vec<u8> = (0..40_u32).flat_map(|i| vec![(i * 6) as u8; 3 * 64 * 48]).collect();
-    let frames = xcomp_data::encode::RgbFrames { pixels: &pixels, width: 64, height: 48, fps: 10 };
-    xcomp_data::encode::write_mp4(&folder.join("a.mp4"), frames).unwrap();
+    let frames =
+        xcomp_data::media::encode::RgbFrames { pixels: &pixels, width: 64, height: 48, fps: 10 };
+    xcomp_data::media::encode::write_mp4(&folder.join("a.mp4"), frames).unwrap();
     let record = json!([{"id": 1, "video": "a.mp4", "conversations": [{"from": "human", "value": "<image>\nq"}]}]);
     std::fs::write(folder.join("a.json"), record.to_string()).unwrap();
     std::fs::write(folder.join("m.yaml"), "datasets: [{json_path: a.json}]").unwrap();
@@ -216,13 +217,13 @@ fn scans_are_kept_and_make_predictions_exact() {
     assert_eq!(plain.frames(), cached.frames());
 
     // A file that has changed is scanned anew.
-    let frames = xcomp_data::encode::RgbFrames {
+    let frames = xcomp_data::media::encode::RgbFrames {
         pixels: &pixels[..pixels.len() / 2],
         width: 64,
         height: 48,
         fps: 10,
     };
-    xcomp_data::encode::write_mp4(&folder.join("a.mp4"), frames).unwrap();
+    xcomp_data::media::encode::write_mp4(&folder.join("a.mp4"), frames).unwrap();
     let shorter = load_example(&mixture.records()[0], 0, &load).unwrap();
     assert!((shorter.choice.duration_s - 2.0).abs() < 1e-9, "{}", shorter.choice.duration_s);
 }

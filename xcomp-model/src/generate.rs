@@ -1,13 +1,15 @@
 //! Generation: prefill with compression, then one token at a time over caches of different lengths.
 
+pub mod sample;
+
 use burn::tensor::{DType, Tensor};
 
-use crate::ascent::Ascent;
-use crate::cache::LayerCache;
-use crate::layout::Layout;
-use crate::qwen2::Qwen2ForCausalLm;
-use crate::rope::Rope;
-use crate::schedule::CompressionPlan;
+use crate::compress::layout::Layout;
+use crate::compress::pass::Ascent;
+use crate::compress::schedule::CompressionPlan;
+use crate::decoder::cache::LayerCache;
+use crate::decoder::qwen2::Qwen2ForCausalLm;
+use crate::decoder::rope::Rope;
 
 /// One sequence being continued.
 ///

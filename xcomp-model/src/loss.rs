@@ -3,8 +3,8 @@
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
-use crate::layout::Layout;
-use crate::qwen2::Qwen2ForCausalLm;
+use crate::compress::layout::Layout;
+use crate::decoder::qwen2::Qwen2ForCausalLm;
 
 /// The label of a token that carries no loss (PyTorch's `ignore_index`).
 pub const IGNORE: i32 = -100;
@@ -133,7 +133,7 @@ fn ids(values: &[i32], device: &Device) -> Tensor<1, Int> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::{SequenceLayout, VideoSpan};
+    use crate::compress::layout::{SequenceLayout, VideoSpan};
 
     #[test]
     fn a_row_predicts_the_next_token_and_the_last_visual_row_the_first_word_behind_it() {

@@ -2,9 +2,9 @@
 
 use burn::tensor::{DType, Tensor};
 
-use crate::layout::{Layout, SequenceLayout, VideoSpan};
+use crate::compress::layout::{Layout, SequenceLayout, VideoSpan};
+use crate::decoder::qwen2::Embedding;
 use crate::loss::{IGNORE, Labels};
-use crate::qwen2::Embedding;
 
 /// A tokenized prompt; the visual tokens of all frames stand at one place in it.
 #[derive(Debug, Clone, PartialEq, Eq)]

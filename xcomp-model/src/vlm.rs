@@ -3,15 +3,15 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::ModelConfig;
-use crate::connector::Projector;
-use crate::frames::{Clips, Encoding, merged_features};
-use crate::layout::Layout;
+use crate::base::config::ModelConfig;
+use crate::compress::layout::Layout;
+use crate::compress::schedule::CompressionPlan;
+use crate::connector::projector::Projector;
+use crate::decoder::qwen2::Qwen2ForCausalLm;
 use crate::loss::{LossNorm, SupervisedRows, weighted_loss};
-use crate::qwen2::Qwen2ForCausalLm;
-use crate::schedule::CompressionPlan;
 use crate::splice::{Prompt, splice};
-use crate::vit::Vit;
+use crate::vision::frames::{Clips, Encoding, merged_features};
+use crate::vision::umt::Vit;
 
 /// Vision tower, connector and language model; each is a part of the checkpoint with its own name prefix.
 #[derive(Module, Debug)]

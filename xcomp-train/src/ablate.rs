@@ -31,8 +31,8 @@ use runs::Runs;
 use sweep::Sweep;
 
 use crate::error::Error;
-use crate::files::write_atomically;
-use crate::run_dir::{RunDir, write_json};
+use crate::machine::files::write_atomically;
+use crate::run::folder::{RunDir, write_json};
 
 /// Prepares a sweep and says what is to do: makes its world, trains nothing.
 ///

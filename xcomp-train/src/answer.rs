@@ -1,9 +1,9 @@
 //! A tuned checkpoint that answers questions about videos.
 
 pub mod clips;
-pub mod ending;
-mod generation;
+mod generation_config;
 pub mod select;
+pub mod text_stream;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,21 +14,21 @@ use xcomp_data::{
     Choice, FeatureCache, Features, FrameOptions, FrameRule, Frames, Limits, Media, TimeMessage,
     Tokenizer, render_question,
 };
-use xcomp_model::config::ModelConfig;
-use xcomp_model::frames::{Clips, Encoding};
+use xcomp_model::base::config::ModelConfig;
+use xcomp_model::compress::schedule::CompressionPlan;
 use xcomp_model::generate::Decoding;
-use xcomp_model::sample::Sampling;
-use xcomp_model::schedule::CompressionPlan;
+use xcomp_model::generate::sample::Sampling;
 use xcomp_model::splice::Prompt;
+use xcomp_model::vision::frames::{Clips, Encoding};
 use xcomp_model::vlm::Vlm;
 
 use self::clips::HeldClips;
-use self::ending::GrowingText;
-use self::generation::Generation;
+use self::generation_config::Generation;
+use self::text_stream::GrowingText;
+use crate::data::features::{Stored, Tower, to_device};
 use crate::error::Error;
-use crate::features::{Stored, Tower, to_device};
+use crate::machine::random::Random;
 use crate::plan::{compression_plan, model_config};
-use crate::random::Random;
 use crate::recipe::checked_compression;
 use crate::recipe::tables::{CompressionTable, DataTable, ScheduleKind};
 

@@ -1,20 +1,23 @@
 //! The recipe's data, opened: mixture, tokenizer, and the stream of samples from a position on.
 
+pub mod collate;
+pub mod features;
+
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use xcomp_data::cost::predict_frames;
 use xcomp_data::report::Histogram;
+use xcomp_data::report::cost::predict_frames;
 use xcomp_data::{
     BadSample, BadSamplePolicy, DataError, FeatureCache, FrameOptions, IGNORE, IMAGE_TOKEN,
     LabelRule as Labels, LoadOptions, Mixture, MixtureOptions, Order as DataOrder, Position,
     Prompt, Stream, StreamOptions, Tokenizer, render_chat, stream,
 };
-use xcomp_model::config::ModelConfig;
+use xcomp_model::base::config::ModelConfig;
 
-use crate::cost::SampleSize;
 use crate::error::Error;
+use crate::plan::cost::SampleSize;
 use crate::recipe::Recipe;
 use crate::recipe::tables::{BrokenSample, LabelRule, Order};
 

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use xcomp_data::DataError;
+use xcomp_model::compress::schedule::ScheduleError;
 use xcomp_model::error::ModelError;
-use xcomp_model::schedule::ScheduleError;
 
-use crate::collate::CollateError;
+use crate::data::collate::CollateError;
 use crate::recipe::problem::RecipeError;
 
 /// Exit code: the recipe or the arguments are wrong.

@@ -3,6 +3,7 @@
 pub mod crossed;
 pub mod entries;
 pub mod model;
+pub mod niah;
 pub mod question;
 pub mod report;
 pub mod responses;

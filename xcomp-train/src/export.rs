@@ -11,13 +11,13 @@ use xcomp_model::vlm::Vlm;
 use xcomp_model::weights::{SaveOptions, WeightDtype};
 
 use crate::answer::COMPRESSION_BLOCK;
-use crate::checkpoint::tensors::write_parameters;
-use crate::checkpoint::{Checkpoints, Saved, read_tensors};
 use crate::error::Error;
-use crate::files::{at, create_folder, read_text, write_atomically};
-use crate::init::random;
+use crate::machine::files::{at, create_folder, read_text, write_atomically};
 use crate::plan::Plan;
 use crate::recipe::tables::{FloatWord, Init};
+use crate::train::checkpoint::tensors::write_parameters;
+use crate::train::checkpoint::{Checkpoints, Saved, read_tensors};
+use crate::train::optimizer::init::random;
 
 /// Bytes of tensors in one file of an export; above it, shards with an index are written.
 const MAX_FILE_BYTES: u64 = 5_000_000_000;

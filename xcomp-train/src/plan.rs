@@ -1,29 +1,32 @@
 //! Everything that is known before a run: made from the recipe and `config.json`, with no weight loaded.
 
+pub mod cost;
+pub mod groups;
+pub mod lr;
 pub mod report;
 pub mod text;
 
 use std::path::Path;
 
 use burn::tensor::Device;
-use xcomp_model::config::ModelConfig;
+use xcomp_model::base::config::ModelConfig;
+use xcomp_model::base::vision_config::GroupOrder;
+use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, RankStage, Schedule, Stage};
 use xcomp_model::ops::on_cpu;
-use xcomp_model::schedule::{CompressionPlan, KeepRule, RankStage, Schedule, Stage};
-use xcomp_model::vision_config::GroupOrder;
 
-use crate::cost::SampleSize;
-use crate::cost::flops::{Flops, Work, of_sample};
-use crate::cost::layers::{LayerCost, of_layers};
-use crate::cost::memory::{Formats, Kernels, Memory, Process, checkpoint_bytes, of_step};
-use crate::cost::parameters::{PartCount, count};
 use crate::data::Survey;
 use crate::error::Error;
-use crate::lr::LrSchedule;
+use crate::plan::cost::SampleSize;
+use crate::plan::cost::flops::{Flops, Work, of_sample};
+use crate::plan::cost::layers::{LayerCost, of_layers};
+use crate::plan::cost::memory::{Formats, Kernels, Memory, Process, checkpoint_bytes, of_step};
+use crate::plan::cost::parameters::{PartCount, count};
+use crate::plan::lr::LrSchedule;
 use crate::recipe::Recipe;
 use crate::recipe::tables::{
     CompressionTable, FloatWord, GroupOrderWord, Keep, RecomputeWord, ScheduleKind,
 };
-use crate::tune::Part;
+use crate::recipe::tune::Part;
 
 /// A checked recipe with all that follows from it.
 #[derive(Debug, Clone)]

@@ -4,6 +4,7 @@ pub mod check;
 pub mod lock;
 pub mod problem;
 pub mod tables;
+pub mod tune;
 mod words;
 
 use std::collections::BTreeMap;

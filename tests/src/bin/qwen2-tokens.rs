@@ -10,11 +10,11 @@ use std::time::Instant;
 use burn::tensor::Device;
 use serde_json::{Value, json};
 use xcomp_data::Tokenizer;
-use xcomp_model::config::LlmConfig;
+use xcomp_model::base::config::LlmConfig;
+use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, Schedule};
+use xcomp_model::decoder::qwen2::Qwen2ForCausalLm;
 use xcomp_model::generate::Decoding;
-use xcomp_model::qwen2::Qwen2ForCausalLm;
-use xcomp_model::sample::Sampling;
-use xcomp_model::schedule::{CompressionPlan, KeepRule, Schedule};
+use xcomp_model::generate::sample::Sampling;
 use xcomp_model::splice::{Prompt, splice};
 use xcomp_model::weights::{LLM_PREFIX, Part, load};
 

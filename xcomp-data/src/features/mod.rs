@@ -3,7 +3,6 @@
 //! A key is a hash over the encoder (weights, code, settings), the bytes of the media and the choice of frames:
 //! whatever changes one of them asks for another record, so there is nothing to invalidate.
 
-mod code;
 mod content;
 mod key;
 mod payload;
@@ -16,7 +15,7 @@ use rayon::prelude::*;
 
 use crate::DataError;
 use crate::frames::{Choice, FrameOptions};
-use crate::read::Source;
+use crate::media::read::Source;
 use content::content_of;
 pub use key::{Encoder, Key};
 pub use payload::{FeatureValues, Features};

@@ -9,9 +9,9 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::frames::FrameOptions;
-use crate::index_cache::IndexCache;
-use crate::limits::Limits;
-use crate::load::probe;
+use crate::media::index_cache::IndexCache;
+use crate::media::limits::Limits;
+use crate::sample::load::probe;
 use crate::{DataError, Mixture};
 
 /// How media are looked at.
@@ -135,7 +135,8 @@ fn check_group(mixture: &Mixture, samples: &[usize], options: &LintOptions) -> V
     let media = probe(&records[samples[0]], options, &Arc::new(AtomicBool::new(false)));
     let media = media.err().map(|error| error.to_string());
     let reason = |index: usize| {
-        let tags = crate::load::check_tags(&records[index]).err().map(|error| error.to_string());
+        let tags =
+            crate::sample::load::check_tags(&records[index]).err().map(|error| error.to_string());
         tags.or_else(|| media.clone())
     };
     let finding = |&index: &usize| {

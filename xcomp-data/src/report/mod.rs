@@ -1,5 +1,6 @@
 //! What a mixture holds, whether it can be read, and what one sample looks like: the reports behind `xcomp data`.
 
+pub mod cost;
 mod histogram;
 mod lint;
 mod show;

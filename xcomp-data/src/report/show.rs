@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::chat::{IGNORE, IMAGE_TAG, IMAGE_TOKEN};
-use crate::example::{Example, Frames};
-use crate::load::{LoadOptions, load_example};
-use crate::picture::Rgb;
+use crate::media::picture::Rgb;
+use crate::prompt::templates::{IGNORE, IMAGE_TAG, IMAGE_TOKEN};
 use crate::resize::{Picture, Resize, resize_into};
+use crate::sample::example::{Example, Frames};
+use crate::sample::load::{LoadOptions, load_example};
 use crate::{DataError, Media, Mixture, Tokenizer};
 
 /// Pixels between two pictures of a sheet.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Histogram;
-use crate::annotation::{Media, Record};
-use crate::chat::{LabelRule, render_chat};
-use crate::cost::{CostModel, assign, imbalance, predict_frames};
-use crate::index_cache::IndexCache;
+use crate::media::index_cache::IndexCache;
+use crate::mixture::annotation::{Media, Record};
+use crate::prompt::templates::{LabelRule, render_chat};
+use crate::report::cost::{CostModel, assign, imbalance, predict_frames};
 use crate::stream::{Order, epoch_order};
 use crate::{DataError, Mixture, Tokenizer};
 

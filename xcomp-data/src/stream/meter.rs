@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::example::Example;
+use crate::sample::example::Example;
 use crate::stream::QuarantineEvent;
 
 /// Counters of a stream since it was started.

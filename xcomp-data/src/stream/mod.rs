@@ -15,8 +15,8 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::example::Example;
-use crate::load::LoadOptions;
+use crate::sample::example::Example;
+use crate::sample::load::LoadOptions;
 use crate::{DataError, Mixture};
 
 pub use meter::StreamMeter;
@@ -54,7 +54,7 @@ pub struct StreamOptions {
     pub drop_last: bool,
     /// Predicted cost of every sample of the mixture, by which the samples of a step are assigned to ranks; `None`: in turn.
     ///
-    /// It must be the same on every rank and on resume: [`CostModel::predict`](crate::cost::CostModel::predict).
+    /// It must be the same on every rank and on resume: [`CostModel::predict`](crate::report::cost::CostModel::predict).
     pub balance: Option<Arc<[f64]>>,
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::order::{Ticket, Tickets};
 use super::policy::QuarantineEvent;
 use crate::DataError;
-use crate::example::Example;
+use crate::sample::example::Example;
 
 /// Samples that may wait for each worker, whatever their size.
 pub const WAITING_PER_WORKER: usize = 16;

@@ -7,9 +7,9 @@ use super::StreamOptions;
 use super::order::Ticket;
 use super::policy::{BadSamplePolicy, NEIGHBOUR_STEPS, QuarantineEvent};
 use super::queue::{Outcome, Queue};
-use crate::example::Example;
-use crate::limits::Watch;
-use crate::load::load_gated;
+use crate::media::limits::Watch;
+use crate::sample::example::Example;
+use crate::sample::load::load_gated;
 use crate::{DataError, Mixture};
 
 /// Works until the queue has nothing more.

@@ -42,7 +42,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::ModelConfig;
+    use crate::base::config::ModelConfig;
     use crate::weights::{WeightDtype, parameters};
 
     fn model(device: &Device) -> Vlm {

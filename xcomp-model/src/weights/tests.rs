@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::error::ModelError;
-use crate::linear::Linear;
+use crate::layers::linear::Linear;
 
 /// A language model of two tensors: what the loader knows of a head depends on these names.
 #[derive(Module, Debug)]

@@ -12,13 +12,13 @@ use super::material::Material;
 use super::outcome::seed_scores;
 use super::runs::{Exam, Training, exam, training};
 use super::sweep::Sweep;
-use crate::checkpoint::Checkpoints;
 use crate::error::Error;
 use crate::eval::crossed::{SeedEstimate, estimate_seeds};
 use crate::eval::responses::Record;
 use crate::eval::results::{RESULTS, read_results};
-use crate::metrics::{self, METRICS};
-use crate::run::EXPORT;
+use crate::run::launch::EXPORT;
+use crate::run::metrics::{self, METRICS};
+use crate::train::checkpoint::Checkpoints;
 
 /// What the base knows.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::error::{EXIT_STOPPED, Error};
-use crate::files::{at, create_folder};
-use crate::stop::Stop;
+use crate::machine::files::{at, create_folder};
+use crate::machine::stop::Stop;
 
 /// How often a running child and the wish to stop are looked at.
 const LOOK: Duration = Duration::from_millis(50);

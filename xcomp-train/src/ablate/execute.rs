@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::child::{self, Ended};
 use super::runs::{Exam, Training};
-use crate::device::Choice;
 use crate::error::Error;
 use crate::eval::results::RESULTS;
-use crate::files::read_text;
-use crate::progress::duration;
-use crate::run_dir::{wait_for, write_json};
-use crate::stop::Stop;
+use crate::machine::device::Choice;
+use crate::machine::files::read_text;
+use crate::machine::stop::Stop;
+use crate::run::folder::{wait_for, write_json};
+use crate::run::progress::duration;
 
 /// File of a finished training, written last.
 pub const FINISHED: &str = "finished.json";
@@ -65,7 +65,7 @@ pub fn finished(folder: &Path) -> Result<Option<Finished>, Error> {
         return Ok(None);
     }
     let parsed = serde_json::from_str(&read_text(&path)?);
-    parsed.map(Some).map_err(|error| crate::files::at("cannot read", &path)(error.into()))
+    parsed.map(Some).map_err(|error| crate::machine::files::at("cannot read", &path)(error.into()))
 }
 
 /// Does every training that is not finished, and its examinations; `tell` gets a line for each.

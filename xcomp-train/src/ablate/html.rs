@@ -3,7 +3,7 @@
 use super::plots::Plot;
 use super::report::SweepReport;
 use super::text::{arms, base_tasks, claim_line, tokens_line};
-use crate::page::Page;
+use crate::show::page::Page;
 
 /// The page.
 pub fn page(report: &SweepReport, plots: &[Plot], recipe: &str) -> String {

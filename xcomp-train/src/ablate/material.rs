@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::setting::path_setting;
 use super::sweep::Sweep;
 use crate::error::Error;
-use crate::files::{create_folder, read_text, write_atomically};
+use crate::machine::files::{create_folder, read_text, write_atomically};
 
 /// File that says which world lies in a folder; written last.
 const MADE: &str = "world.toml";

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::eval::crossed::{Scores, SeedScores};
 use crate::eval::responses::Record;
 use crate::eval::results::{RESULTS, read_results};
-use crate::metrics::{self, METRICS};
+use crate::run::metrics::{self, METRICS};
 
 /// What is known of one arm.
 #[derive(Debug, Clone, PartialEq, Default)]

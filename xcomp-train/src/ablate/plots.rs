@@ -3,7 +3,7 @@
 use super::base::BaseReport;
 use super::outcome::Outcome;
 use crate::eval::crossed::{Scores, estimate_seeds};
-use crate::svg::chart::{Chart, Point, Series};
+use crate::show::charts::chart::{Chart, Point, Series};
 
 /// Name of a file and the picture in it.
 pub type Plot = (&'static str, String);

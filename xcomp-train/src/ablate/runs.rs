@@ -2,17 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use xcomp_model::config::ModelConfig;
-use xcomp_model::schedule::CompressionPlan;
+use xcomp_model::base::config::ModelConfig;
+use xcomp_model::compress::schedule::CompressionPlan;
 
 use super::material::Material;
 use super::sweep::{Arm, Sweep};
 use crate::data::{Data, count};
 use crate::error::Error;
-use crate::files::{at, read_text, sha256};
-use crate::identity::of_run;
+use crate::machine::files::{at, read_text, sha256};
 use crate::plan::{Plan, compression_plan};
 use crate::recipe::{Recipe, answer_compression};
+use crate::train::checkpoint::identity::of_run;
 
 /// Frames of an examination that states none, for the estimate.
 const USUAL_FRAMES: usize = 128;

@@ -9,7 +9,7 @@ use toml::Value;
 
 use super::setting::{Setting, grid, of_answers_alone, settings};
 use crate::error::Error;
-use crate::files::read_text;
+use crate::machine::files::read_text;
 
 /// The table of a recipe whose keys change the examination alone, not the training.
 const EVAL: &str = "eval";

@@ -6,7 +6,7 @@ use super::base::BaseReport;
 use super::report::{Claimed, Row, SweepReport, Table};
 use crate::eval::crossed::SeedEstimate;
 use crate::eval::statistics::Verdict;
-use crate::table::Table as Cells;
+use crate::show::table::Table as Cells;
 
 /// The report in Markdown: facts, base, tables, claims.
 pub fn markdown(report: &SweepReport) -> String {

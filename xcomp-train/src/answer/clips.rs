@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use burn::tensor::Tensor;
 use xcomp_data::Frames;
-use xcomp_model::frames::Clips;
+use xcomp_model::vision::frames::Clips;
 
 use super::Answerer;
 use crate::error::Error;

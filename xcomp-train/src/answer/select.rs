@@ -1,8 +1,8 @@
 //! QC-Comp at work: the frames of a long video that a question looks at.
 
 use xcomp_data::{IMAGE_TOKEN, render_question};
-use xcomp_model::frame_select::{SelectRule, scored_layers};
-use xcomp_model::qc_comp::{Scope, ScoreRule, clip_scores};
+use xcomp_model::question::frame_select::{SelectRule, scored_layers};
+use xcomp_model::question::qc_comp::{Scope, ScoreRule, clip_scores};
 use xcomp_model::splice::Prompt;
 
 use super::Answerer;

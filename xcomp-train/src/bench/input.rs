@@ -2,14 +2,14 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use xcomp_data::Features;
-use xcomp_model::frames::Clips;
 use xcomp_model::loss::IGNORE;
 use xcomp_model::splice::Prompt;
+use xcomp_model::vision::frames::Clips;
 
-use crate::collate::Seen;
-use crate::cost::SampleSize;
-use crate::features::{Stored, to_host};
+use crate::data::collate::Seen;
+use crate::data::features::{Stored, to_host};
 use crate::plan::Plan;
+use crate::plan::cost::SampleSize;
 
 /// Text tokens before the video, where there are so many: a system turn.
 const BEFORE_VIDEO: usize = 16;

@@ -4,19 +4,19 @@ use std::time::Instant;
 
 use burn::tensor::Tensor;
 use serde::Serialize;
-use xcomp_model::frames::Clips;
 use xcomp_model::loss::weighted_loss;
+use xcomp_model::vision::frames::Clips;
 use xcomp_model::vlm::supervised;
 
 use super::Bench;
 use super::input::Sample;
-use crate::collate::Seen;
+use crate::data::collate::Seen;
+use crate::data::features::merged;
 use crate::error::Error;
-use crate::features::merged;
-use crate::grads::NamedTensors;
-use crate::micro_step::{MicroBatch, MicroStep};
-use crate::state::TrainState;
-use crate::trainer::micro::{backward, encoding, loss_norm, sum_gradients};
+use crate::train::batch::{backward, encoding, loss_norm, sum_gradients};
+use crate::train::optimizer::grads::NamedTensors;
+use crate::train::state::TrainState;
+use crate::train::step::{MicroBatch, MicroStep};
 
 /// Seconds of the parts of one optimizer step.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]

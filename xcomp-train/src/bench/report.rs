@@ -5,8 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{Bench, Parts};
-use crate::device::Choice;
-use crate::memory::{peak_rss_bytes, reserved_bytes};
+use crate::machine::device::Choice;
+use crate::machine::memory::{peak_rss_bytes, reserved_bytes};
 use crate::plan::{GIB, Plan};
 
 /// A measurement.

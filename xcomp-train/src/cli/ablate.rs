@@ -11,9 +11,9 @@ use crate::ablate::execute::Workers;
 use crate::ablate::sweep::Sweep;
 use crate::ablate::text::markdown;
 use crate::ablate::{ablate, estimate};
-use crate::device::Choice;
 use crate::error::Error;
-use crate::stop::{Stop, parse_duration};
+use crate::machine::device::Choice;
+use crate::machine::stop::{Stop, parse_duration};
 
 /// Arguments of `xcomp ablate`.
 #[derive(Debug, Args)]
@@ -51,7 +51,7 @@ pub(super) fn run(args: &AblateArgs) -> Result<(), Error> {
         None => sweep,
     };
     let out = args.out.clone().unwrap_or_else(|| super::train::default_out(&args.sweep));
-    let out = std::path::absolute(&out).map_err(crate::files::at("cannot find", &out))?;
+    let out = std::path::absolute(&out).map_err(crate::machine::files::at("cannot find", &out))?;
     let jobs = usize::from(args.jobs);
     if args.dry_run {
         return print(&estimate(&sweep, &out, jobs)?.to_string());

@@ -12,11 +12,11 @@ use super::{Format, print};
 use crate::answer::clips::EncodedClips;
 use crate::answer::select::{ScoreMode, Selection};
 use crate::answer::{Answerer, Seen, patient_limits};
-use crate::device::{Choice, open};
 use crate::error::Error;
-use crate::files::write_atomically;
-use crate::memory::peak_rss_bytes;
-use crate::svg::Curve;
+use crate::machine::device::{Choice, open};
+use crate::machine::files::write_atomically;
+use crate::machine::memory::peak_rss_bytes;
+use crate::show::charts::Curve;
 
 /// What holds where nothing is said; the frames are those of the reference's evaluation.
 const USUAL: Usual = Usual {

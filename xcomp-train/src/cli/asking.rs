@@ -5,8 +5,8 @@ use std::path::Path;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use xcomp_model::qc_comp::Scope;
-use xcomp_model::sample::Sampling;
+use xcomp_model::generate::sample::Sampling;
+use xcomp_model::question::qc_comp::Scope;
 
 use crate::answer::select::{ScoreMode, SelectOptions};
 use crate::answer::{AnswerOptions, Answerer};

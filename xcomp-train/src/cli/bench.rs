@@ -6,8 +6,8 @@ use clap::Args;
 
 use super::{Format, RecipeArgs, print, print_as};
 use crate::bench::{BenchOptions, bench};
-use crate::device::Choice;
 use crate::error::Error;
+use crate::machine::device::Choice;
 use crate::recipe::Recipe;
 
 /// Arguments of `xcomp bench`.

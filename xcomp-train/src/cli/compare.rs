@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::eval::responses::Record;
 use crate::eval::results::read_results;
 use crate::eval::statistics::{Comparison, Verdict, compare};
-use crate::metrics::{self, METRICS};
+use crate::run::metrics::{self, METRICS};
 
 /// The word for the released run's log, which travels with the program.
 const REFERENCE: &str = "reference";
@@ -43,7 +43,7 @@ struct Report {
 pub(super) fn run(args: &CompareArgs) -> Result<(), Error> {
     if args.second == Path::new(REFERENCE) {
         let records = metrics::read(&args.first.join(METRICS))?;
-        return print_as(args.format, &crate::compare::compare(records.values()));
+        return print_as(args.format, &crate::run::released::compare(records.values()));
     }
     let (first, second) = (read_results(&args.first)?, read_results(&args.second)?);
     let pairs = pairs(args, &first, &second)?;

@@ -10,16 +10,16 @@ use xcomp_data::report::{
     LintReport, Span, StatsReport, contact_sheet, lint, show, stats, write_png,
 };
 use xcomp_data::{LintOptions, StatsOptions};
-use xcomp_model::config::ModelConfig;
+use xcomp_model::base::config::ModelConfig;
 
 use super::{Format, RecipeArgs, print};
-use crate::cost::SampleSize;
 use crate::data::{Data, frame_options};
-use crate::device::{self, Choice};
 use crate::error::Error;
-use crate::features::fill::{Task, fill};
+use crate::machine::device::{self, Choice};
 use crate::plan::Plan;
+use crate::plan::cost::SampleSize;
 use crate::recipe::Recipe;
+use crate::run::cache_fill::{Task, fill};
 
 /// Samples of each dataset that `stats` tokenizes.
 const MAX_TOKENIZED: usize = 200;
@@ -157,7 +157,7 @@ fn run_stats(common: &Common) -> Result<(), Error> {
 }
 
 /// The plan's FLOPs as a formula over frames and tokens, with a constant mean of tokens per frame over the layers.
-fn cost_model(plan: &Plan) -> xcomp_data::cost::CostModel {
+fn cost_model(plan: &Plan) -> xcomp_data::report::cost::CostModel {
     let flops = |frames: usize, text_tokens: usize| {
         plan.flops(SampleSize { frames, text_tokens, supervised_tokens: 0 })
     };
@@ -165,7 +165,7 @@ fn cost_model(plan: &Plan) -> xcomp_data::cost::CostModel {
     let (frame, token) = (flops(clip, 0), flops(0, 1));
     let per_token = token.llm_forward_matmul + token.llm_backward_matmul;
     let pairs = flops(0, 1000);
-    xcomp_data::cost::CostModel {
+    xcomp_data::report::cost::CostModel {
         per_frame: (frame.vision + frame.merge + frame.projector) / clip as f64,
         per_token,
         per_token_pair: (pairs.llm_forward_attention + pairs.llm_backward_attention) / 1e6,

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{Format, print_as};
-use crate::device::Choice;
 use crate::error::Error;
+use crate::machine::device::Choice;
 
 /// Arguments of `xcomp demo`.
 #[derive(Debug, Args)]

@@ -4,8 +4,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Format, print_as};
-use crate::device::{Choice, compiled, probe};
 use crate::error::Error;
+use crate::machine::device::{Choice, compiled, probe};
 
 /// Arguments of `xcomp doctor`.
 #[derive(Debug, Args)]

@@ -4,14 +4,13 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use xcomp_model::sample::Sampling;
+use xcomp_model::generate::sample::Sampling;
 
 use super::asking::{AskingArgs, Usual};
 use super::export::plan_of_run;
 use super::{Format, print_as};
 use crate::answer::Answerer;
 use crate::answer::select::ScoreMode;
-use crate::device::{Choice, open};
 use crate::error::{EXIT_STOPPED, Error};
 use crate::eval::model::{AskSettings, ModelResponder};
 use crate::eval::question::{max_new_tokens, read_questions};
@@ -19,10 +18,11 @@ use crate::eval::report::EvalReport;
 use crate::eval::responses::{Record, answer_all};
 use crate::eval::results::RESULTS;
 use crate::export::{export, find_checkpoint};
-use crate::files::write_atomically;
+use crate::machine::device::{Choice, open};
+use crate::machine::files::write_atomically;
+use crate::machine::stop::on_end_of_input;
 use crate::recipe::Recipe;
 use crate::recipe::tables::{AnswerBy, Benchmark, EvalTable};
-use crate::stop::on_end_of_input;
 
 /// The resolved recipe in the folder of a run.
 const LOCK: &str = "recipe.lock.toml";

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::print;
-use crate::device::{Choice, open};
 use crate::error::Error;
 use crate::export::llm_only::export_llm;
 use crate::export::{export, find_checkpoint};
-use crate::files::at;
+use crate::machine::device::{Choice, open};
+use crate::machine::files::at;
 use crate::plan::Plan;
 use crate::recipe::Recipe;
 

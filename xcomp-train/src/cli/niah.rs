@@ -7,10 +7,10 @@ use clap::Args;
 
 use super::{Format, print};
 use crate::answer::Answerer;
-use crate::device::{Choice, open};
 use crate::error::Error;
-use crate::files::{create_folder, write_atomically};
-use crate::niah::run::{Cell, Grid, Material, heat_map, run as run_grid};
+use crate::eval::niah::run::{Cell, Grid, Material, heat_map, run as run_grid};
+use crate::machine::device::{Choice, open};
+use crate::machine::files::{create_folder, write_atomically};
 
 /// Arguments of `xcomp niah`.
 #[derive(Debug, Args)]

@@ -6,10 +6,10 @@ use clap::Args;
 
 use super::{Format, RecipeArgs, print_as};
 use crate::error::Error;
-use crate::metrics::METRICS;
 use crate::plan::report::Measured;
 use crate::recipe::Recipe;
-use crate::run::planned;
+use crate::run::launch::planned;
+use crate::run::metrics::METRICS;
 
 /// Arguments of `xcomp plan`.
 #[derive(Debug, Args)]
@@ -31,7 +31,7 @@ impl PlanArgs {
     /// Samples of a second, given or read from a run.
     fn rate(&self) -> Result<Option<f64>, Error> {
         let Some(run) = &self.measured else { return Ok(self.samples_per_sec) };
-        let records = crate::metrics::read(&run.join(METRICS))?;
+        let records = crate::run::metrics::read(&run.join(METRICS))?;
         let samples: u64 = records.values().map(|record| record.samples).sum();
         let seconds: f64 =
             records.values().map(|record| record.samples as f64 / record.samples_per_sec).sum();

@@ -7,10 +7,10 @@ use clap::Args;
 use super::export::plan_of_run;
 use super::{Format, print_as};
 use crate::data::Data;
-use crate::device::{Choice, open};
 use crate::error::Error;
-use crate::identity::of_run;
-use crate::replay::replay;
+use crate::machine::device::{Choice, open};
+use crate::run::replay::replay;
+use crate::train::checkpoint::identity::of_run;
 
 /// Arguments of `xcomp replay`.
 #[derive(Debug, Args)]

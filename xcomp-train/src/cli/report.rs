@@ -7,10 +7,10 @@ use clap::Args;
 
 use super::export::plan_of_run;
 use super::{Format, print_as};
-use crate::device::{Choice, open};
 use crate::error::Error;
-use crate::learnability::{Subject, newest_weights, write};
-use crate::room::Room;
+use crate::machine::device::{Choice, open};
+use crate::report::{Subject, newest_weights, write};
+use crate::train::memory_guard::Room;
 
 /// Arguments of `xcomp report`.
 #[derive(Debug, Args)]

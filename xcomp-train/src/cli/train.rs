@@ -6,13 +6,13 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{RecipeArgs, print};
-use crate::device::Choice;
 use crate::error::Error;
-use crate::progress::duration;
+use crate::machine::device::Choice;
+use crate::machine::stop::{Stop, parse_duration};
 use crate::recipe::Recipe;
-use crate::run::{Launch, launch};
-use crate::stop::{Stop, parse_duration};
-use crate::trainer::Summary;
+use crate::run::launch::{Launch, launch};
+use crate::run::progress::duration;
+use crate::train::Summary;
 
 /// Arguments of `xcomp train`.
 #[derive(Debug, Args)]

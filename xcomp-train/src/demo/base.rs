@@ -131,7 +131,7 @@ fn config(options: &BaseOptions, endoftext: usize, im_end: usize) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use xcomp_model::config::ModelConfig;
+    use xcomp_model::base::config::ModelConfig;
 
     use super::*;
     use crate::demo::film::Film;

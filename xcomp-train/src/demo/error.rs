@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use xcomp_data::encode::EncodeError;
+use xcomp_data::media::encode::EncodeError;
 
 /// An error of the demo; each message says which step and which file.
 #[derive(Debug, thiserror::Error)]

@@ -106,7 +106,7 @@ mod tests {
         let mini = Mini { train_clips: 12, validation_clips: 6, test_clips: 6, ..Mini::default() };
         let folder = tempfile::tempdir().unwrap();
         mini.write(folder.path()).unwrap();
-        let clips = crate::files::entries(&folder.path().join("world/clips")).unwrap();
+        let clips = crate::machine::files::entries(&folder.path().join("world/clips")).unwrap();
         let bytes: HashSet<Vec<u8>> = clips.iter().map(|p| std::fs::read(p).unwrap()).collect();
         assert_eq!((clips.len(), bytes.len()), (24, 24));
     }

@@ -85,7 +85,7 @@ impl Film for Scene {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Random;
+    use crate::machine::random::Random;
 
     #[test]
     fn every_answer_is_a_candidate_and_all_candidates_occur() {

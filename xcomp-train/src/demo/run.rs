@@ -16,15 +16,15 @@ use super::quiz::{Score, ask, questions};
 use super::scene::Scene;
 use super::world::World;
 use crate::answer::Answerer;
-use crate::device::{self, Choice};
 use crate::error::Error;
-use crate::memory::peak_rss_bytes;
-use crate::meter::Record;
+use crate::machine::device::{self, Choice};
+use crate::machine::memory::peak_rss_bytes;
+use crate::machine::stop::Stop;
 use crate::plan::text::decimal;
 use crate::plan::{GIB, Plan};
 use crate::recipe::Recipe;
-use crate::run::{EXPORT, train_recipe};
-use crate::stop::Stop;
+use crate::run::launch::{EXPORT, train_recipe};
+use crate::train::meter::Record;
 
 /// The recipe that the demo trains, in the repository as `recipes/demo.toml`.
 const RECIPE: &str = include_str!("../../../recipes/demo.toml");
@@ -104,7 +104,7 @@ pub fn run(folder: &Path, device: Choice) -> Result<Report, Error> {
     let after = ask(&tuned, &world_folder, &asked)?;
 
     let records: Vec<Record> =
-        crate::metrics::read(&run.join("metrics.jsonl"))?.into_values().collect();
+        crate::run::metrics::read(&run.join("metrics.jsonl"))?.into_values().collect();
     let losses: Vec<f64> = records.iter().map(|record| record.loss).collect();
     let report = Report {
         rows: rows(&before, &after),

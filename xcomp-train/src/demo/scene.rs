@@ -3,7 +3,7 @@
 //! A shape of one colour crosses a dark room and may grow or shrink; somewhere in the middle another colour takes over and goes on.
 
 use super::things::{Colour, Direction, Growth, Outline};
-use crate::random::Random;
+use crate::machine::random::Random;
 
 /// Pixels per side of a frame.
 pub const SIDE: usize = 64;

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 
 use super::scene::SIDE;
 use super::things::{Colour, Light, Ordinal, Outline, Pattern};
-use crate::random::Random;
+use crate::machine::random::Random;
 
 /// Pixels per side of a light.
 const LIGHT_SIDE: usize = 16;

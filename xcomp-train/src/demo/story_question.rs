@@ -3,7 +3,7 @@
 use super::film::{Asked, Film};
 use super::story::{Difficulty, EVENTS, Story};
 use super::things::{Colour, Light, Ordinal, Pattern};
-use crate::random::Random;
+use crate::machine::random::Random;
 
 /// A kind of question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -11,7 +11,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::base::BaseOptions;
 use super::error::DemoError;
-use crate::random::Random;
+use crate::machine::random::Random;
 
 /// Deviation of the token embeddings.
 const EMBEDDING: f32 = 0.2;

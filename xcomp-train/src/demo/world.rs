@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use xcomp_data::encode::{RgbFrames, write_mp4};
+use xcomp_data::media::encode::{RgbFrames, write_mp4};
 
 use super::error::DemoError;
 use super::film::{Asked, Film};
 use super::scene::{FPS, SIDE};
-use crate::random::Random;
+use crate::machine::random::Random;
 
 /// Films of one purpose.
 #[derive(Clone, Debug)]

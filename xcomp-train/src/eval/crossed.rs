@@ -142,7 +142,7 @@ fn student(freedom: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Random;
+    use crate::machine::random::Random;
 
     /// `scores[seed][video]`, one question a video.
     fn scores(table: &[&[f64]]) -> Scores {

@@ -14,7 +14,7 @@ use parquet::schema::types::{Type, TypePtr};
 use serde_json::Value;
 
 use crate::error::Error;
-use crate::files::at;
+use crate::machine::files::at;
 
 /// What a parquet file begins with.
 const MAGIC: [u8; 4] = *b"PAR1";

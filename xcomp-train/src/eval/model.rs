@@ -15,9 +15,9 @@ use super::responses::{Responder, Response};
 use crate::answer::clips::{EncodedClips, HeldClips};
 use crate::answer::select::{SelectOptions, Selection};
 use crate::answer::{AnswerOptions, Answerer, Seen, patient_limits};
+use crate::data::features::{Stored, to_host};
 use crate::error::Error;
-use crate::features::{Stored, to_host};
-use crate::files::{entries, size_and_sha256};
+use crate::machine::files::{entries, size_and_sha256};
 use crate::recipe::tables::{AnswerBy, DataTable};
 
 /// Endings that are tried where a benchmark names a video without one.

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::question::Question;
 use super::rules::{chosen, counts};
 use crate::error::Error;
-use crate::files::{at, create_folder, read_text, sha256};
-use crate::random::Random;
+use crate::machine::files::{at, create_folder, read_text, sha256};
+use crate::machine::random::Random;
 use crate::recipe::tables::Benchmark;
 
 /// One answered question; the words are those of lmms-eval's sample logs.

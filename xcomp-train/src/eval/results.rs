@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::responses::Record;
 use crate::error::Error;
-use crate::files::{at, read_text};
+use crate::machine::files::{at, read_text};
 
 /// Its name in the folder of an evaluation; it is written last.
 pub const RESULTS: &str = "results.json";

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::random::Random;
+use crate::machine::random::Random;
 
 /// Times that the videos are drawn again.
 const DRAWS: usize = 2000;

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::error::Error;
-use crate::files::{at, read_text};
+use crate::machine::files::{at, read_text};
 
 /// Times at which a subtitle must be seen to be quoted.
 const TIMES: usize = 512;

@@ -10,7 +10,7 @@ use xcomp_model::weights::{INDEX_FILE, SINGLE_FILE};
 
 use super::copy_tokenizer;
 use crate::error::Error;
-use crate::files::{at, create_folder, read_text, write_atomically};
+use crate::machine::files::{at, create_folder, read_text, write_atomically};
 
 /// What the names of the language model's tensors begin with (section 9.2 of the facts).
 const LLM_NAMES: [&str; 4] = ["model.embed_tokens.", "model.layers.", "model.norm.", "lm_head."];

@@ -3,12 +3,12 @@
 use serde::Serialize;
 
 use super::Plan;
-use crate::cost::SampleSize;
-use crate::cost::flops::Flops;
-use crate::cost::layers::LayerCost;
-use crate::cost::memory::{Memory, checkpoint_bytes, export_bytes};
-use crate::cost::parameters::PartCount;
-use crate::groups::Groups;
+use crate::plan::cost::SampleSize;
+use crate::plan::cost::flops::Flops;
+use crate::plan::cost::layers::LayerCost;
+use crate::plan::cost::memory::{Memory, checkpoint_bytes, export_bytes};
+use crate::plan::cost::parameters::PartCount;
+use crate::plan::groups::Groups;
 use crate::recipe::tables::{CompressionTable, FloatWord, ScheduleKind};
 
 /// A plan, every number in base units: values, tokens, FLOPs, bytes, seconds.

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::report::{PlanReport, SampleCost};
-use crate::cost::layers::LayerCost;
-use crate::cost::memory::Moment;
+use crate::plan::cost::layers::LayerCost;
+use crate::plan::cost::memory::Moment;
 
 impl fmt::Display for PlanReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,7 +3,7 @@
 use super::Recipe;
 use super::problem::{Problem, Problems};
 use super::tables::{CompressionTable, FeatureWord, FloatWord, Init, RecomputeWord, ScheduleKind};
-use crate::tune::Part;
+use crate::recipe::tune::Part;
 
 /// Notes every value that is out of range or contradicts another.
 pub(super) fn cross_fields(recipe: &Recipe, problems: &mut Problems) {

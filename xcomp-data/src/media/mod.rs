@@ -1,0 +1,13 @@
+//! Media files: opened safely, decoded by readers behind one trait, and what one file may cost.
+
+#[cfg(feature = "video")]
+pub mod decode;
+#[cfg(feature = "video")]
+pub mod encode;
+pub(crate) mod ffi;
+pub(crate) mod index_cache;
+pub(crate) mod jpeg;
+pub(crate) mod limits;
+pub(crate) mod open;
+pub mod picture;
+pub(crate) mod read;

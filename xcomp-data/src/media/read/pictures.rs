@@ -1,0 +1,143 @@
+//! Single pictures, lists of pictures, and folders of frames.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::{Reader, Sink};
+use crate::DataError;
+use crate::frames::{Choice, FrameOptions, folder};
+use crate::media::limits::Watch;
+use crate::media::open::read_regular;
+use crate::media::picture::read_picture;
+
+/// Largest note beside a folder, in bytes.
+const MAX_NOTE_BYTES: u64 = 1 << 20;
+
+/// One picture: one frame, whatever the options say.
+pub(super) struct Single {
+    path: PathBuf,
+    watch: Watch,
+}
+
+impl Single {
+    pub(super) fn new(path: &Path, watch: Watch) -> Self {
+        Self { path: path.to_owned(), watch }
+    }
+}
+
+impl Reader for Single {
+    fn choose(&self, _: Option<(f64, f64)>, _: &FrameOptions) -> Result<Choice, DataError> {
+        Ok(Choice { indices: vec![0], first: 0, fps: 1.0, duration_s: 0.0 })
+    }
+
+    fn read(&mut self, numbers: &[usize], sink: &mut Sink<'_>) -> Result<(), DataError> {
+        let picture = read_picture(&self.path, self.watch.limits())?;
+        numbers.iter().try_for_each(|_| sink(picture.view()))
+    }
+}
+
+/// Pictures in order, taken as the frames of a video.
+pub(super) struct Pictures {
+    files: Vec<PathBuf>,
+    fps: f64,
+    duration_s: Option<f64>,
+    watch: Watch,
+}
+
+/// `<folder>.json`, which tells how long the video was (only in the `XComp` fork).
+#[derive(Deserialize)]
+struct FolderNote {
+    duration: f64,
+}
+
+impl Pictures {
+    pub(super) fn list(files: Vec<PathBuf>, watch: Watch) -> Self {
+        Self { files, fps: 1.0, duration_s: None, watch }
+    }
+
+    /// Files in the order of the number before their suffix (`video_utils.py:319-342`).
+    ///
+    /// Files without a number come first, by name; the reference leaves their order to the file system.
+    pub(super) fn folder(path: &Path, watch: Watch) -> Result<Self, DataError> {
+        let read_error = |source| DataError::read(path, source);
+        let mut numbered = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(read_error)? {
+            let file = entry.map_err(read_error)?.path();
+            numbered.push((frame_number(&file)?, file));
+        }
+        numbered.sort_unstable();
+        let files = numbered.into_iter().map(|(_, file)| file).collect();
+        // TVQA's folders hold three frames a second; any other is taken for one a second.
+        let is_tvqa = path.to_string_lossy().to_lowercase().contains("tvqa");
+        let fps = if is_tvqa { 3.0 } else { 1.0 };
+        Ok(Self { files, fps, duration_s: noted_duration(path)?, watch })
+    }
+}
+
+fn noted_duration(folder: &Path) -> Result<Option<f64>, DataError> {
+    let mut name = folder.components().as_path().as_os_str().to_owned();
+    name.push(".json");
+    let note = PathBuf::from(name);
+    if !note.exists() {
+        return Ok(None);
+    }
+    let text = read_regular(&note, MAX_NOTE_BYTES)?;
+    let wrong = |message| DataError::Json { path: note.clone(), offset: 0, message };
+    let parsed: FolderNote =
+        serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
+    if parsed.duration.is_finite() && parsed.duration > 0.0 {
+        return Ok(Some(parsed.duration));
+    }
+    Err(wrong(format!("duration {} is not a number of seconds", parsed.duration)))
+}
+
+/// The number in `name_12.jpg`, or -1.
+fn frame_number(file: &Path) -> Result<i64, DataError> {
+    let name = file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let stem = [".jpg", ".jpeg", ".png"].iter().find_map(|suffix| name.strip_suffix(suffix));
+    let stem = stem.ok_or_else(|| DataError::Unsupported {
+        path: file.to_owned(),
+        message: "a frame folder holds only .jpg, .jpeg and .png files".into(),
+    })?;
+    let digits = stem.rsplit_once('_').map_or("", |(_, digits)| digits);
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    Ok(if is_number { digits.parse().unwrap_or(-1) } else { -1 })
+}
+
+impl Reader for Pictures {
+    fn choose(
+        &self,
+        part: Option<(f64, f64)>,
+        options: &FrameOptions,
+    ) -> Result<Choice, DataError> {
+        Ok(folder(self.files.len(), self.fps, self.duration_s, part, options))
+    }
+
+    fn read(&mut self, numbers: &[usize], sink: &mut Sink<'_>) -> Result<(), DataError> {
+        for &number in numbers {
+            let file = &self.files[number];
+            self.watch.tick(file)?;
+            sink(read_picture(file, self.watch.limits())?.view())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_numbered_by_the_end_of_their_name() {
+        let check = |name: &str, expect| {
+            assert_eq!(frame_number(Path::new(name)).unwrap(), expect);
+        };
+        check("a/frame_00012.jpg", 12);
+        check("img_3.jpeg", 3);
+        check("x_y_7.png", 7);
+        check("00012.jpg", -1);
+        check("frame_.jpg", -1);
+        assert!(frame_number(Path::new("frame_1.bmp")).is_err());
+    }
+}

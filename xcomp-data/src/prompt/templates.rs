@@ -1,0 +1,215 @@
+//! The Qwen chat template, its tokens and its labels, as the reference renders them (`train.py:399-440`, `597-681`).
+
+use serde::{Deserialize, Serialize};
+
+use crate::mixture::annotation::Turn;
+use crate::python::is_space;
+use crate::{DataError, Tokenizer};
+
+/// Stands in `input_ids` for the visual tokens, which replace it.
+pub const IMAGE_TOKEN: i32 = -200;
+/// Label of a position that carries no loss.
+pub const IGNORE: i32 = -100;
+/// How annotations write the place of the picture.
+pub const IMAGE_TAG: &str = "<image>";
+
+const SYSTEM: &str = "You are a helpful assistant.";
+/// A mark of noisy annotations that the reference deletes (`train.py:436`).
+const NOISE_MARK: &str = "QA_GT_caption_based_noisy";
+
+/// Which positions are trained on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LabelRule {
+    /// As the reference: assistant turns with their header, and every line break, `<|im_start|>` and `<|im_end|>` anywhere.
+    #[default]
+    Reference,
+    /// Only what the assistant says, and the `<|im_end|>` that ends it.
+    Answers,
+}
+
+/// A rendered conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// Token ids, with [`IMAGE_TOKEN`] at the place of the picture.
+    pub input_ids: Vec<i32>,
+    /// The target of each position (not shifted), or [`IGNORE`].
+    pub labels: Vec<i32>,
+    /// Tokens of the system turn and the first human turn.
+    pub first_turn: usize,
+}
+
+/// Renders a conversation for training.
+///
+/// `time_message` is put after each `<image>`; an empty one (pictures) changes nothing.
+///
+/// # Errors
+/// When the tokenizer fails.
+pub fn render_chat(
+    tokenizer: &Tokenizer,
+    turns: &[Turn],
+    time_message: &str,
+    rule: LabelRule,
+) -> Result<Prompt, DataError> {
+    let mut prompt = Prompt { input_ids: Vec::new(), labels: Vec::new(), first_turn: 0 };
+    prompt.push(tokenizer, "system", SYSTEM, rule)?;
+    // An assistant that speaks first is not heard (train.py:617).
+    let skipped = usize::from(turns.first().is_some_and(|turn| role(&turn.from) != "user"));
+    for (index, turn) in turns.iter().skip(skipped).enumerate() {
+        prompt.push(
+            tokenizer,
+            role(&turn.from),
+            &place_message(&turn.value, time_message),
+            rule,
+        )?;
+        if index == 0 {
+            prompt.first_turn = prompt.input_ids.len();
+        }
+    }
+    Ok(prompt)
+}
+
+/// Renders a question about one video or picture, ready for an answer to be generated.
+///
+/// The evaluation joins the time message and the question with one space, where training has a space and a line break.
+///
+/// # Errors
+/// When the tokenizer fails.
+pub fn render_question(
+    tokenizer: &Tokenizer,
+    question: &str,
+    time_message: &str,
+) -> Result<Vec<i32>, DataError> {
+    let about = match trim(time_message) {
+        "" => format!("{IMAGE_TAG}\n{question}"),
+        message => format!("{IMAGE_TAG}\n{message} {question}"),
+    };
+    let mut ids = tokenizer.encode(&turn_text("system", SYSTEM))?;
+    ids.extend(encode_tagged(tokenizer, &turn_text("user", &about))?);
+    ids.extend(tokenizer.encode("<|im_start|>assistant\n")?);
+    Ok(ids)
+}
+
+/// Number of `<image>` tags in a conversation.
+pub fn count_image_tags(turns: &[Turn]) -> usize {
+    turns.iter().map(|turn| turn.value.matches(IMAGE_TAG).count()).sum()
+}
+
+impl Prompt {
+    fn push(
+        &mut self,
+        tokenizer: &Tokenizer,
+        role: &str,
+        value: &str,
+        rule: LabelRule,
+    ) -> Result<(), DataError> {
+        let ids = encode_tagged(tokenizer, &turn_text(role, value))?;
+        let target = !matches!(role, "user" | "system");
+        match rule {
+            LabelRule::Reference => self.labels.extend(reference_labels(tokenizer, &ids, target)),
+            LabelRule::Answers => {
+                let header = tokenizer.encode(&format!("<|im_start|>{role}\n"))?.len();
+                let tail = tokenizer.encode("\n")?.len();
+                self.labels.extend(answer_labels(&ids, target, header, tail));
+            }
+        }
+        self.input_ids.extend(ids);
+        Ok(())
+    }
+}
+
+/// Everything of a target turn; line breaks and turn marks of every turn; never the picture.
+fn reference_labels(tokenizer: &Tokenizer, ids: &[i32], target: bool) -> impl Iterator<Item = i32> {
+    let special = tokenizer.special();
+    let marks = [special.newline, special.im_start, special.im_end];
+    ids.iter().map(move |&id| {
+        let supervised = id != IMAGE_TOKEN && (target || marks.contains(&id));
+        if supervised { id } else { IGNORE }
+    })
+}
+
+/// The turn without its header and without the line break after `<|im_end|>`.
+fn answer_labels(
+    ids: &[i32],
+    target: bool,
+    header: usize,
+    tail: usize,
+) -> impl Iterator<Item = i32> {
+    let said = header..ids.len() - tail;
+    ids.iter().enumerate().map(move |(index, &id)| {
+        let supervised = target && id != IMAGE_TOKEN && said.contains(&index);
+        if supervised { id } else { IGNORE }
+    })
+}
+
+fn turn_text(role: &str, value: &str) -> String {
+    format!("<|im_start|>{role}\n{value}<|im_end|>\n")
+}
+
+/// Tokens of a text, [`IMAGE_TOKEN`] for each tag, which is cut out before tokenizing.
+fn encode_tagged(tokenizer: &Tokenizer, text: &str) -> Result<Vec<i32>, DataError> {
+    let mut ids = Vec::new();
+    for (index, piece) in text.split(IMAGE_TAG).enumerate() {
+        if index > 0 {
+            ids.push(IMAGE_TOKEN);
+        }
+        if !piece.is_empty() {
+            ids.extend(tokenizer.encode(piece)?);
+        }
+    }
+    Ok(ids)
+}
+
+fn role(from: &str) -> &str {
+    match from {
+        "human" => "user",
+        "gpt" => "assistant",
+        other => other,
+    }
+}
+
+/// Moves a single tag to the front, puts the time message after each tag, deletes the noise mark (`train.py:399-440`).
+fn place_message(value: &str, time_message: &str) -> String {
+    let single = value.matches(IMAGE_TAG).count() == 1;
+    let mut text = if single && !value.starts_with(IMAGE_TAG) {
+        let without = value.replace(IMAGE_TAG, "");
+        trim(&format!("{IMAGE_TAG}\n{}", trim(&without))).to_owned()
+    } else {
+        value.to_owned()
+    };
+    let message = time_message.trim_end_matches(is_space);
+    if !message.is_empty() {
+        text = text.replace(IMAGE_TAG, &format!("{IMAGE_TAG}{message} "));
+    }
+    text.replace(NOISE_MARK, "")
+}
+
+fn trim(text: &str) -> &str {
+    text.trim_matches(is_space)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(value: &str, message: &str, expect: &str) {
+        assert_eq!(place_message(value, message), expect);
+    }
+
+    #[test]
+    fn the_message_follows_the_tag() {
+        check("<image>\nWhat?", "\nIt lasts. ", "<image>\nIt lasts. \nWhat?");
+        check("Describe it. <image>", "\nIt lasts. ", "<image>\nIt lasts. \nDescribe it.");
+        check("<image>", "\nIt lasts. ", "<image>\nIt lasts. ");
+        check("What is it?\n<image>", "", "<image>\nWhat is it?");
+        check("Look at <image> and <image>.", "", "Look at <image> and <image>.");
+        check("<image>\nQA_GT_caption_based_noisy What?", "", "<image>\n What?");
+        check("no picture", "\nIt lasts. ", "no picture");
+    }
+
+    #[test]
+    fn answers_are_labelled_without_header_and_tail() {
+        let labels: Vec<i32> = answer_labels(&[1, 77, 198, 32, 2, 198], true, 3, 1).collect();
+        assert_eq!(labels, [IGNORE, IGNORE, IGNORE, 32, 2, IGNORE]);
+    }
+}

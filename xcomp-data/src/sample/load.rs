@@ -1,0 +1,283 @@
+//! One sample from its record: media read, frames chosen and resized, prompt rendered and labelled.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::features::{FeatureCache, Found};
+use crate::frames::{Choice, FrameOptions};
+use crate::media::index_cache::IndexCache;
+use crate::media::limits::{Limits, Watch};
+use crate::media::read::Source;
+use crate::mixture::ReadType;
+use crate::mixture::annotation::{Media, Record};
+use crate::prompt::templates::{LabelRule, count_image_tags, render_chat};
+use crate::report::LintOptions;
+use crate::resize::Resizer;
+use crate::sample::example::{Example, Frames, Visual};
+use crate::{DataError, Tokenizer};
+
+/// How records become samples.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// The language model's tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    /// Which frames, and how large.
+    pub frames: FrameOptions,
+    /// Which positions are trained on.
+    pub labels: LabelRule,
+    /// What one media file may cost.
+    pub limits: Limits,
+    /// Packet scans of earlier runs.
+    pub index_cache: Option<IndexCache>,
+    /// What the tower made of frames before.
+    pub features: Option<Arc<FeatureCache>>,
+}
+
+impl LoadOptions {
+    /// The released script's settings with this tokenizer.
+    pub fn new(tokenizer: Arc<Tokenizer>) -> Self {
+        Self {
+            tokenizer,
+            frames: FrameOptions::default(),
+            labels: LabelRule::default(),
+            limits: Limits::default(),
+            index_cache: None,
+            features: None,
+        }
+    }
+}
+
+/// Reads one record of a mixture; `index` is its place there, and only noted.
+///
+/// # Errors
+/// When its media cannot be read or its conversation does not show exactly one `<image>`.
+pub fn load_example(
+    record: &Record,
+    index: usize,
+    options: &LoadOptions,
+) -> Result<Example, DataError> {
+    let watch = Watch::start(&options.limits, &Arc::new(AtomicBool::new(false)));
+    load_gated(record, index, options, watch, &mut |_| ())
+}
+
+/// Reads the frames of one file or folder, for asking about it.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn load_media(
+    path: &Path,
+    read_type: Option<ReadType>,
+    options: &FrameOptions,
+    limits: &Limits,
+) -> Result<(Frames, Choice, Media), DataError> {
+    let media = media_of(path, read_type);
+    let source = Source { media, paths: vec![path.to_owned()], read_type, part: None };
+    let watch = Watch::start(limits, &Arc::new(AtomicBool::new(false)));
+    let (frames, choice) = read_frames(&source, options, None, watch, &mut |_| ())?;
+    Ok((frames, choice, media))
+}
+
+/// As [`load_media`], or the features of its frames where they are kept.
+///
+/// # Errors
+/// As [`load_media`].
+pub fn load_kept_media(
+    path: &Path,
+    read_type: Option<ReadType>,
+    options: &FrameOptions,
+    limits: &Limits,
+    features: &Arc<FeatureCache>,
+) -> Result<(Visual, Choice, Media), DataError> {
+    let media = media_of(path, read_type);
+    let source = Source { media, paths: vec![path.to_owned()], read_type, part: None };
+    let watch = Watch::start(limits, &Arc::new(AtomicBool::new(false)));
+    let kept = Kept { features: Some(features), scans: None };
+    let (visual, choice) = read_visual(&source, options, kept, watch, &mut |_| ())?;
+    Ok((visual, choice, media))
+}
+
+fn media_of(path: &Path, read_type: Option<ReadType>) -> Media {
+    if read_type.is_none() && is_picture(path) { Media::Image } else { Media::Video }
+}
+
+/// Whether a file's suffix is that of a still picture.
+fn is_picture(path: &Path) -> bool {
+    let suffix = path.extension().map(|suffix| suffix.to_string_lossy().to_lowercase());
+    suffix.is_some_and(|suffix| ["jpg", "jpeg", "png", "webp", "bmp"].contains(&suffix.as_str()))
+}
+
+/// As [`load_example`]; `gate` hears the bytes of the pictures before they are read, and may wait.
+pub(crate) fn load_gated(
+    record: &Record,
+    index: usize,
+    options: &LoadOptions,
+    watch: Watch,
+    gate: &mut dyn FnMut(usize),
+) -> Result<Example, DataError> {
+    check_tags(record)?;
+    let source = Source::of(record);
+    let kept = Kept { features: options.features.as_ref(), scans: options.index_cache.as_ref() };
+    let (visual, choice) = read_visual(&source, &options.frames, kept, watch, gate)?;
+    let message = match record.media {
+        Media::Image => String::new(),
+        Media::Video => choice.message(options.frames.time_message),
+    };
+    let prompt = render_chat(&options.tokenizer, &record.turns, &message, options.labels)?;
+    Ok(Example {
+        visual,
+        media: record.media,
+        input_ids: prompt.input_ids,
+        labels: prompt.labels,
+        first_turn: prompt.first_turn,
+        source: Arc::clone(record.source()),
+        id: record.id.clone(),
+        record: index,
+        words: record.words,
+        choice,
+    })
+}
+
+/// What is kept of media.
+#[derive(Clone, Copy)]
+struct Kept<'a> {
+    features: Option<&'a Arc<FeatureCache>>,
+    scans: Option<&'a IndexCache>,
+}
+
+/// The features of a source where they are kept, else its pictures.
+fn read_visual(
+    source: &Source,
+    options: &FrameOptions,
+    kept: Kept,
+    watch: Watch,
+    gate: &mut dyn FnMut(usize),
+) -> Result<(Visual, Choice), DataError> {
+    let key = match kept.features {
+        Some(cache) => match cache.find(source, options, gate) {
+            Found::Features(features, choice) => return Ok((Visual::Features(features), choice)),
+            Found::Nothing(key) => key,
+        },
+        None => None,
+    };
+    let (frames, choice) = read_frames(source, options, kept.scans, watch, gate)?;
+    let slot = kept.features.zip(key).map(|(cache, key)| cache.slot(key, &choice));
+    Ok((Visual::Frames(frames, slot), choice))
+}
+
+/// Opens the media of a record as [`load_example`] does, and reads its first wanted frame where that is asked for.
+pub(crate) fn probe(
+    record: &Record,
+    options: &LintOptions,
+    cancel: &Arc<AtomicBool>,
+) -> Result<(), DataError> {
+    check_options(&options.frames)?;
+    let source = Source::of(record);
+    let watch = Watch::start(&options.limits, cancel);
+    let mut reader = source.open(options.frames.rotate, options.index_cache.as_ref(), watch)?;
+    let choice = reader.choose(source.part, &options.frames)?;
+    if source.media == Media::Video {
+        check_clips(source.path(), &choice, &options.frames)?;
+    }
+    let mut seen = false;
+    let wanted =
+        choice.indices.first().filter(|_| options.decode).map(|index| index + choice.first);
+    let Some(wanted) = wanted else { return Ok(()) };
+    reader.read(&[wanted], &mut |_| {
+        seen = true;
+        Ok(())
+    })?;
+    if seen {
+        return Ok(());
+    }
+    let message = format!("frame {wanted} cannot be decoded");
+    Err(DataError::Decode { path: source.path().to_owned(), message })
+}
+
+/// The model takes exactly one picture or video (`llava_arch.py:708`).
+pub(crate) fn check_tags(record: &Record) -> Result<(), DataError> {
+    let tags = count_image_tags(&record.turns);
+    if tags == 1 {
+        return Ok(());
+    }
+    let message = format!("its conversation has {tags} `<image>` tags; it needs exactly one");
+    Err(DataError::Prompt { id: record.id.clone(), message })
+}
+
+fn read_frames(
+    source: &Source,
+    options: &FrameOptions,
+    cache: Option<&IndexCache>,
+    watch: Watch,
+    gate: &mut dyn FnMut(usize),
+) -> Result<(Frames, Choice), DataError> {
+    check_options(options)?;
+    let mut reader = source.open(options.rotate, cache, watch)?;
+    let choice = reader.choose(source.part, options)?;
+    if source.media == Media::Video {
+        check_clips(source.path(), &choice, options)?;
+    }
+    let size = options.image_size;
+    let mut frames = Frames { pixels: Vec::new(), count: choice.indices.len(), size };
+    gate(frames.count * frames.frame_bytes());
+
+    let mut numbers: Vec<usize> = choice.indices.iter().map(|index| index + choice.first).collect();
+    numbers.dedup();
+    let mut pixels = Vec::with_capacity(frames.count * frames.frame_bytes());
+    let mut resizer = Resizer::new(size, size, options.resize);
+    reader.read(&numbers, &mut |picture| {
+        resizer.resize_into(picture, &mut pixels);
+        Ok(())
+    })?;
+    let got = pixels.len() / frames.frame_bytes();
+    if got != numbers.len() {
+        let message = format!("{got} of {} wanted frames came", numbers.len());
+        return Err(DataError::Decode { path: source.path().to_owned(), message });
+    }
+    frames.pixels = repeat_padded(pixels, &choice, frames.frame_bytes());
+    Ok((frames, choice))
+}
+
+/// Repeats the frames that the choice names more than once.
+fn repeat_padded(pixels: Vec<u8>, choice: &Choice, frame_bytes: usize) -> Vec<u8> {
+    if pixels.len() == choice.indices.len() * frame_bytes {
+        return pixels;
+    }
+    let mut padded = Vec::with_capacity(choice.indices.len() * frame_bytes);
+    let mut at = 0;
+    for (place, index) in choice.indices.iter().enumerate() {
+        at += usize::from(place > 0 && *index != choice.indices[place - 1]);
+        padded.extend_from_slice(&pixels[at * frame_bytes..][..frame_bytes]);
+    }
+    padded
+}
+
+fn check_options(options: &FrameOptions) -> Result<(), DataError> {
+    let wrong = |message: &str| Err(DataError::Options(message.into()));
+    if options.clip_frames == 0 || options.image_size == 0 {
+        return wrong("clip_frames and image_size must be at least 1");
+    }
+    if !(options.fps.is_finite() && options.fps > 0.0) {
+        return wrong("fps must be a positive number");
+    }
+    if options.max_frames > 0 && options.max_frames < options.min_frames {
+        return wrong("max_frames is below min_frames");
+    }
+    Ok(())
+}
+
+/// Frames come in whole clips, at least one (`train.py:1452`).
+fn check_clips(path: &Path, choice: &Choice, options: &FrameOptions) -> Result<(), DataError> {
+    let (frames, clip_frames) = (choice.indices.len(), options.clip_frames);
+    if frames == 0 {
+        let frames = (choice.duration_s * choice.fps).round() as usize;
+        return Err(DataError::TooShort { path: path.to_owned(), frames, clip_frames });
+    }
+    if frames.is_multiple_of(clip_frames) {
+        return Ok(());
+    }
+    let message = format!(
+        "{frames} frames are not whole clips of {clip_frames}; set min_frames and max_frames to multiples of it"
+    );
+    Err(DataError::Unsupported { path: path.to_owned(), message })
+}

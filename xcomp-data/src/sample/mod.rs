@@ -1,0 +1,4 @@
+//! One sample: loaded, and as the trainer takes it.
+
+pub mod example;
+pub(crate) mod load;

@@ -1,0 +1,156 @@
+//! Where the visual tokens of a batch stand, on the host.
+
+use std::iter::repeat_n;
+use std::ops::Range;
+
+use crate::compress::reduce::{FrameDrop, Reduce};
+
+/// The visual tokens of one sequence: `frames` groups of `tokens_per_frame`, one after another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VideoSpan {
+    /// Position of the first visual token.
+    pub start: usize,
+    /// Number of frames (groups; an image is one).
+    pub frames: usize,
+    /// Tokens of every frame, as long as frames are whole.
+    pub tokens_per_frame: usize,
+    /// Tokens left of the whole video once they were ranked: then frames are no longer whole.
+    pub ranked: Option<usize>,
+}
+
+impl VideoSpan {
+    /// A video of whole frames.
+    pub fn new(start: usize, frames: usize, tokens_per_frame: usize) -> Self {
+        Self { start, frames, tokens_per_frame, ranked: None }
+    }
+
+    /// Number of visual tokens.
+    pub fn len(&self) -> usize {
+        self.ranked.unwrap_or(self.frames * self.tokens_per_frame)
+    }
+
+    /// Whether there is no visual token.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Position after the last visual token.
+    pub fn end(&self) -> usize {
+        self.start + self.len()
+    }
+
+    /// The tokens that `reduce` leaves.
+    #[must_use]
+    pub fn after(self, reduce: &Reduce) -> Self {
+        match reduce {
+            Reduce::Keep => self,
+            Reduce::Frames(drop) => {
+                Self { tokens_per_frame: drop.tokens_after(self.tokens_per_frame), ..self }
+            }
+            Reduce::Video(ranking) => {
+                let first = self.frames * self.tokens_per_frame;
+                Self { ranked: Some(ranking.kept(first)), ..self }
+            }
+        }
+    }
+}
+
+/// One sequence of a right-padded batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SequenceLayout {
+    /// Tokens, padding not counted.
+    pub len: usize,
+    /// The visual tokens; a text-only sequence has none.
+    pub span: Option<VideoSpan>,
+    /// The tokens that an answer follows, counted back from the end (1 is the last), where no drop moves them: they rank visual tokens.
+    pub asking: Vec<usize>,
+}
+
+impl SequenceLayout {
+    /// A sequence that is to be answered: its last token asks.
+    pub fn new(len: usize, span: Option<VideoSpan>) -> Self {
+        Self { len, span, asking: vec![1] }
+    }
+
+    /// The layout after `reduce` has acted on the video.
+    #[must_use]
+    pub fn after(&self, reduce: &Reduce) -> Self {
+        let Some(span) = self.span else { return self.clone() };
+        let after = span.after(reduce);
+        let len = self.len - span.len() + after.len();
+        Self { len, span: Some(after), asking: self.asking.clone() }
+    }
+
+    /// Positions that make up the sequence after `drop`, in order; with [`FrameDrop::Pool`] every
+    /// resulting token has as many sources as the stride, a text token its own position repeated.
+    pub fn sources(&self, drop: &FrameDrop) -> Vec<usize> {
+        let Some(span) = self.span else { return self.with_visual(vec![], drop.run()) };
+        let kept = match drop {
+            FrameDrop::Slots(slots) => slots.clone(),
+            FrameDrop::Pool(_) => (0..span.tokens_per_frame).collect(),
+        };
+        let frame_starts = (0..span.frames).map(|frame| span.start + frame * span.tokens_per_frame);
+        let visual = frame_starts.flat_map(|start| kept.iter().map(move |slot| start + slot));
+        self.with_visual(visual.collect(), drop.run())
+    }
+
+    /// Every text position `run` times, with these visual positions between.
+    pub fn with_visual(&self, visual: Vec<usize>, run: usize) -> Vec<usize> {
+        let text = |range: Range<usize>| range.flat_map(move |position| repeat_n(position, run));
+        let (start, end) = self.span.map_or((self.len, self.len), |span| (span.start, span.end()));
+        text(0..start).chain(visual).chain(text(end..self.len)).collect()
+    }
+}
+
+/// The sequences of a right-padded batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// One entry per sequence.
+    pub sequences: Vec<SequenceLayout>,
+}
+
+impl Layout {
+    /// Length of the longest sequence, to which all are padded.
+    pub fn longest(&self) -> usize {
+        self.sequences.iter().map(|sequence| sequence.len).max().unwrap_or(0)
+    }
+
+    /// The layout after `reduce` has acted on every sequence.
+    #[must_use]
+    pub fn after(&self, reduce: &Reduce) -> Self {
+        Self { sequences: self.sequences.iter().map(|sequence| sequence.after(reduce)).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compress::reduce::{Positions, Ranking};
+
+    fn sequence() -> SequenceLayout {
+        SequenceLayout::new(9, Some(VideoSpan::new(2, 2, 2)))
+    }
+
+    fn check(drop: FrameDrop, sources: &[usize], len: usize) {
+        assert_eq!(sequence().sources(&drop), sources);
+        assert_eq!(sequence().after(&Reduce::Frames(drop)).len, len);
+    }
+
+    #[test]
+    fn text_stays_and_frames_shrink() {
+        check(FrameDrop::Slots(vec![0, 1]), &[0, 1, 2, 3, 4, 5, 6, 7, 8], 9);
+        check(FrameDrop::Slots(vec![1]), &[0, 1, 3, 5, 6, 7, 8], 7);
+        check(FrameDrop::Pool(2), &[0, 0, 1, 1, 2, 3, 4, 5, 6, 6, 7, 7, 8, 8], 7);
+    }
+
+    #[test]
+    fn ranked_shares_are_of_the_tokens_at_first() {
+        let share = |share, positions| Reduce::Video(Ranking { share, positions });
+        let half = sequence().after(&share(0.5, Positions::Packed));
+        assert_eq!((half.len, half.span.unwrap().end()), (7, 4));
+        let quarter = half.after(&share(0.25, Positions::Packed));
+        assert_eq!((quarter.len, quarter.span.unwrap().len()), (6, 1));
+        let len = |share| sequence().after(&share).span.unwrap().len();
+        assert_eq!((len(share(0.7, Positions::Packed)), len(share(0.7, Positions::Kept))), (2, 3));
+    }
+}

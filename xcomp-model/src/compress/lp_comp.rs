@@ -1,0 +1,104 @@
+//! LP-Comp: every frame loses tokens on its way up the decoder (paper Section 3.2).
+//!
+//! A token that is dropped has been attended to, in the layers below, by the tokens that stand after it.
+//! So the *last* tokens of a frame are kept: by supervised tuning the layers learn to move what matters into them, 16 -> 1.
+//! Text is never touched. Positions are re-packed: after a drop each layer sees a dense sequence `0..len`
+//! (`modeling_qwen2.py:1258`); as RoPE is applied per layer, nothing is rotated anew.
+
+use burn::tensor::{Int, Tensor, TensorData};
+
+use crate::compress::layout::Layout;
+use crate::compress::reduce::{FrameDrop, Reduce};
+
+/// The tokens of a batch that go on into a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Survivors {
+    /// Of every sequence the rows that it keeps, in order; `run` of them make one token.
+    pub rows: Vec<Vec<usize>>,
+    /// More than one where tokens are replaced by their mean.
+    pub run: usize,
+    /// Where they stand.
+    pub layout: Layout,
+}
+
+/// What is left of every frame of every sequence: known on the host before the forward.
+pub fn survivors(layout: &Layout, drop: &FrameDrop) -> Survivors {
+    Survivors {
+        rows: layout.sequences.iter().map(|sequence| sequence.sources(drop)).collect(),
+        run: drop.run(),
+        layout: layout.after(&Reduce::Frames(drop.clone())),
+    }
+}
+
+impl Survivors {
+    /// Drops all other tokens: a pure gather.
+    ///
+    /// Its gradient scatters into the rows that stayed; the dropped rows still learn through the layers below.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, longest before, dim]`, padded on the right
+    /// - output: `[batch, layout.longest(), dim]`; padded rows repeat row 0 and are never read
+    pub fn gather(&self, x: Tensor<3>) -> Tensor<3> {
+        let [batch, seq, dim] = x.dims();
+        let (len, run) = (self.layout.longest(), self.run);
+        let padded = |rows: &Vec<usize>| {
+            let mut rows = rows.clone();
+            rows.resize(len * run, 0);
+            rows
+        };
+        let sequences = self.rows.iter().map(padded).enumerate();
+        let rows: Vec<i32> = sequences
+            .flat_map(|(b, rows)| rows.into_iter().map(move |row| (b * seq + row) as i32))
+            .collect();
+        let rows = TensorData::new(rows, [batch * len * run]);
+        let rows = Tensor::<1, Int>::from_data(rows, &x.device());
+
+        let kept = x.reshape([batch * seq, dim]).select(0, rows); // [b * len * run, d]
+        match run {
+            1 => kept.reshape([batch, len, dim]),
+            _ => kept.reshape([batch, len, run, dim]).mean_dim(2).reshape([batch, len, dim]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::compress::layout::{SequenceLayout, VideoSpan};
+
+    /// Rows `0..n` as one-dimensional tokens.
+    fn tokens(batch: usize, seq: usize) -> Tensor<3> {
+        let values: Vec<f32> = (0..batch * seq).map(|v| v as f32).collect();
+        Tensor::from_data(TensorData::new(values, [batch, seq, 1]), &Device::flex())
+    }
+
+    fn check(layout: &Layout, drop: &FrameDrop, want: &[f32]) {
+        let x = tokens(layout.sequences.len(), layout.longest());
+        let kept = survivors(layout, drop);
+        assert_eq!(kept.gather(x).into_data().try_to_vec::<f32>().unwrap(), want);
+    }
+
+    fn sequence(len: usize, start: usize, frames: usize) -> SequenceLayout {
+        SequenceLayout::new(len, Some(VideoSpan::new(start, frames, 3)))
+    }
+
+    #[test]
+    fn frames_shrink_and_text_stays() {
+        let one = Layout { sequences: vec![sequence(8, 1, 2)] };
+        check(&one, &FrameDrop::Slots(vec![1, 2]), &[0.0, 2.0, 3.0, 5.0, 6.0, 7.0]);
+        check(&one, &FrameDrop::Pool(3), &[0.0, 2.0, 5.0, 7.0]);
+        let text = Layout { sequences: vec![SequenceLayout::new(2, None)] };
+        check(&text, &FrameDrop::Slots(vec![2]), &[0.0, 1.0]);
+    }
+
+    #[test]
+    fn each_sequence_of_a_batch_is_compacted_by_itself_and_padded_again() {
+        let two = Layout { sequences: vec![sequence(7, 0, 2), sequence(5, 1, 1)] };
+        // Second sequence: rows 7..12 are text, three visual, text; row 7 pads.
+        check(&two, &FrameDrop::Slots(vec![2]), &[2.0, 5.0, 6.0, 7.0, 10.0, 11.0]);
+        let uneven = Layout { sequences: vec![sequence(7, 0, 2), sequence(4, 1, 1)] };
+        check(&uneven, &FrameDrop::Slots(vec![2]), &[2.0, 5.0, 6.0, 7.0, 10.0, 7.0]);
+    }
+}

@@ -1,0 +1,96 @@
+//! The way of a batch up the decoder: what is dropped before and behind each layer, which knows nothing of it.
+
+use burn::tensor::Tensor;
+
+use crate::compress::layout::Layout;
+use crate::compress::lp_comp::{Survivors, survivors};
+use crate::compress::rank::ranked;
+use crate::compress::reduce::{Positions, Reduce};
+use crate::compress::schedule::CompressionPlan;
+use crate::decoder::qwen2::{DecoderLayer, Qwen2};
+use crate::decoder::rope::Rope;
+
+/// A batch between two decoder layers.
+#[derive(Debug, Clone)]
+pub struct Ascent {
+    /// Hidden states, `[batch, layout.longest(), hidden]`.
+    pub x: Tensor<3>,
+    /// Where its tokens stand.
+    pub layout: Layout,
+    /// Rotations: what stands at `i` is rotated as row `i`; behind the sequence stand those of tokens to come.
+    pub rope: Rope,
+}
+
+impl Ascent {
+    /// Before the first layer, with room for tokens to come.
+    pub fn start(llm: &Qwen2, x: Tensor<3>, layout: Layout, to_come: usize) -> Self {
+        let rope = llm.rope(layout.longest() + to_come, &x.device());
+        Self { x, layout, rope }
+    }
+
+    /// The tokens that go on into `layer`; `None` if all of them do.
+    pub fn survivors(
+        &self,
+        llm: &Qwen2,
+        layer: usize,
+        plan: &CompressionPlan,
+    ) -> Option<Survivors> {
+        match plan.reduce(layer) {
+            Reduce::Frames(drop) => Some(survivors(&self.layout, drop)),
+            Reduce::Video(ranking) if ranking.positions == Positions::Packed => {
+                Some(ranked(&llm.layers[layer], &self.x, &self.layout, *ranking, &self.rope))
+            }
+            Reduce::Keep | Reduce::Video(_) => None,
+        }
+    }
+
+    /// Drops on entry to `layer`; positions are re-packed.
+    #[must_use]
+    pub fn enter(self, llm: &Qwen2, layer: usize, plan: &CompressionPlan) -> Self {
+        match self.survivors(llm, layer, plan) {
+            None => self,
+            Some(kept) => Self { x: kept.gather(self.x), layout: kept.layout, ..self },
+        }
+    }
+
+    /// Through one layer, which `run` runs, with what is dropped before and behind it.
+    #[must_use]
+    pub fn through(
+        self,
+        llm: &Qwen2,
+        layer: usize,
+        plan: &CompressionPlan,
+        run: impl FnOnce(&DecoderLayer, Tensor<3>, &Rope) -> Tensor<3>,
+    ) -> Self {
+        let entered = self.enter(llm, layer, plan);
+        let leaving = entered.survivors_behind(llm, layer, plan);
+        let x = run(&llm.layers[layer], entered.x, &entered.rope);
+        match leaving {
+            None => Self { x, ..entered },
+            Some(kept) => {
+                let rope = entered.rope.without_dropped(&kept.rows[0], entered.layout.longest());
+                Self { x: kept.gather(x), layout: kept.layout, rope }
+            }
+        }
+    }
+
+    /// The tokens that go on behind `layer`, which has been entered but not run, by its own attention; `None` if all of them do.
+    /// They keep their positions (`FastV`).
+    ///
+    /// # Panics
+    /// If the batch is not one sequence.
+    pub fn survivors_behind(
+        &self,
+        llm: &Qwen2,
+        layer: usize,
+        plan: &CompressionPlan,
+    ) -> Option<Survivors> {
+        let next = (layer + 1 < plan.layers()).then(|| plan.reduce(layer + 1))?;
+        let Reduce::Video(ranking) = next else { return None };
+        if ranking.positions == Positions::Packed {
+            return None;
+        }
+        assert_eq!(self.layout.sequences.len(), 1, "one sequence keeps its positions");
+        Some(ranked(&llm.layers[layer], &self.x, &self.layout, *ranking, &self.rope))
+    }
+}

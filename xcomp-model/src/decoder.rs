@@ -1,0 +1,6 @@
+//! The language model.
+
+pub mod attention_map;
+pub mod cache;
+pub mod qwen2;
+pub mod rope;

@@ -1,0 +1,5 @@
+//! Layers that towers, connectors and decoders share.
+
+pub mod layer_norm;
+pub mod linear;
+pub mod rms_norm;

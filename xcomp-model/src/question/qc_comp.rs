@@ -1,0 +1,150 @@
+//! QC-Comp, the scores: how much the question attends to every clip, per layer (paper Section 3.3).
+
+use burn::tensor::Tensor;
+
+use crate::compress::layout::{Layout, SequenceLayout};
+use crate::compress::pass::Ascent;
+use crate::compress::schedule::CompressionPlan;
+use crate::decoder::attention_map::{MapRule, attention_map};
+use crate::decoder::qwen2::{DecoderLayer, Qwen2};
+use crate::decoder::rope::Rope;
+
+/// Which part of the video the question looks at in one softmax.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// All clips at once (paper Table 4, "global").
+    Global,
+    /// Windows of `clips` clips, one every `stride` clips; only clips seen by the full number of windows are scored.
+    Segments {
+        /// Clips in a window.
+        clips: usize,
+        /// Clips between the starts of two windows.
+        stride: usize,
+    },
+}
+
+impl Scope {
+    /// The released `segments_8_4`: windows of 8 clips, one every 4.
+    pub const WINDOWS: Self = Self::Segments { clips: 8, stride: 4 };
+}
+
+/// How clips are scored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScoreRule {
+    /// What a softmax spans.
+    pub scope: Scope,
+    /// Frames of a clip (8 in the reference, whatever the encoder's clip length).
+    pub clip_frames: usize,
+    /// Text tokens behind the video that ask nothing (the time message): 27 in the reference.
+    pub query_skip: usize,
+    /// Whether a query row sees only what stands before it; the reference's scoring does not (section 10.3 of the facts).
+    pub causal: bool,
+    /// Whether probabilities and means are rounded to half precision, as the released evaluation does.
+    pub half_precision: bool,
+    /// First 0-based layer that is scored; layers before it get no scores.
+    pub first_layer: usize,
+    /// Last 0-based layer that is scored; the stack is not run behind its attention.
+    pub last_layer: usize,
+}
+
+/// Scores of every clip in one layer; `None` where a clip lies in too few windows.
+pub type ClipScores = Vec<Option<f32>>;
+
+/// Runs the prefill up to the last scored layer and scores every clip from the hidden states that enter each layer.
+///
+/// The result has an entry for every layer up to the last scored one, empty before the first scored one.
+///
+/// # Shapes
+/// - `x`: `[1, layout.longest(), hidden]`
+/// - `user_end`: position behind the user's turn in the prompt before compression, where the assistant's header begins
+///
+/// # Panics
+/// If the batch is not one sequence with a video whose frames make whole clips in every layer.
+pub fn clip_scores(
+    model: &Qwen2,
+    x: Tensor<3>,
+    layout: Layout,
+    user_end: usize,
+    plan: &CompressionPlan,
+    rule: ScoreRule,
+) -> Vec<ClipScores> {
+    assert_eq!(layout.sequences.len(), 1, "one video is scored at a time");
+    let text_behind = layout.sequences[0].len - user_end;
+    let mut scores = Vec::with_capacity(model.layers.len());
+    let mut ascent = Ascent::start(model, x, layout, 0);
+    let last = rule.last_layer.min(model.layers.len() - 1);
+    for (index, layer) in model.layers.iter().enumerate().take(last + 1) {
+        ascent = ascent.enter(model, index, plan);
+        let Ascent { x, layout, rope } = &mut ascent;
+        let sequence = layout.sequences[0].clone();
+        let user_end = sequence.len - text_behind;
+        let scored = Scored { layer, rope, sequence, user_end, rule };
+        scores.push(if index >= rule.first_layer { scored.clips(x) } else { vec![] });
+        if index < last {
+            *x = layer.forward(x.clone(), rope);
+        }
+    }
+    scores
+}
+
+/// One layer's view of the sequence.
+struct Scored<'a> {
+    layer: &'a DecoderLayer,
+    rope: &'a Rope,
+    sequence: SequenceLayout,
+    user_end: usize,
+    rule: ScoreRule,
+}
+
+impl Scored<'_> {
+    fn clips(&self, x: &Tensor<3>) -> ClipScores {
+        let span = self.sequence.span.expect("a video is scored");
+        assert!(span.frames.is_multiple_of(self.rule.clip_frames), "frames make whole clips");
+        let clips = span.frames / self.rule.clip_frames;
+        let (window, stride, end) = match self.rule.scope {
+            Scope::Global => (clips, clips.max(1), self.sequence.len),
+            Scope::Segments { clips, stride } => (clips, stride, self.user_end),
+        };
+
+        let (mut sums, mut counts) = (vec![0.0; clips], vec![0; clips]);
+        for first in (0..).step_by(stride).take_while(|first| first + window <= clips) {
+            for (clip, score) in (first..).zip(self.window(x, first, window, end)) {
+                sums[clip] += score;
+                counts[clip] += 1;
+            }
+        }
+        let most = counts.iter().copied().max().unwrap_or(0).max(1);
+        sums.iter()
+            .zip(counts)
+            .map(|(sum, count)| (count == most).then(|| sum / most as f32))
+            .collect()
+    }
+
+    /// Mean attention of the question to each clip of a window, over heads, question rows and the clip's tokens.
+    fn window(&self, x: &Tensor<3>, first: usize, clips: usize, end: usize) -> Vec<f32> {
+        let span = self.sequence.span.expect("a video is scored");
+        let per_clip = self.rule.clip_frames * span.tokens_per_frame;
+        let video = span.start + first * per_clip..span.start + (first + clips) * per_clip;
+        let part = Tensor::cat(
+            vec![
+                x.clone().slice_dim(1, 0..span.start),
+                x.clone().slice_dim(1, video),
+                x.clone().slice_dim(1, span.end()..end),
+            ],
+            1,
+        );
+        let video_end = span.start + clips * per_clip;
+        let asked = video_end + self.rule.query_skip;
+        let rows = asked..part.dims()[1] - (end - self.user_end);
+        let rows: Vec<usize> = rows.collect();
+        let form = MapRule { causal: self.rule.causal, half_precision: self.rule.half_precision };
+        let attention = attention_map(self.layer, part, self.rope, &rows, form); // [rows, len]
+        let seen = attention.mean_dim(0).slice_dim(1, span.start..video_end);
+        let means = seen.reshape([clips, per_clip]).mean_dim(1);
+        means.into_data().iter::<f32>().map(|mean| self.rounded(mean)).collect()
+    }
+
+    fn rounded(&self, x: f32) -> f32 {
+        if self.rule.half_precision { half::f16::from_f32(x).to_f32() } else { x }
+    }
+}

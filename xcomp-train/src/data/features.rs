@@ -1,0 +1,124 @@
+//! Between tower and connector: features in the recipe's format, made anew or taken from the cache.
+//!
+//! The format alone decides the numbers. With `feature_format = "exact"` they are the tower's own to the bit; any other
+//! format rounds them on their way from the tower too, so a run is the same with a cache, without one, or with half of one.
+
+mod format;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::module::Param;
+use burn::tensor::{Device, Tensor};
+use sha2::{Digest, Sha256};
+use xcomp_data::features::store::StoreOptions;
+use xcomp_data::{Encoder, FeatureCache};
+use xcomp_model::base::config::ModelConfig;
+use xcomp_model::vision::frames::{ENCODER, Encoding, PIXEL_MEAN, PIXEL_STD};
+use xcomp_model::vlm::Vlm;
+
+use crate::data::collate::Seen;
+use crate::error::Error;
+use crate::plan::{GIB, Plan};
+use crate::recipe::tables::DataTable;
+use crate::recipe::tune::Part;
+use crate::train::batch::encoding;
+use crate::train::named::{Look, Named};
+pub(crate) use format::{Stored, to_device, to_host};
+
+/// The merged features of a sample, on the device, without a tape while the tower is frozen.
+pub(crate) fn merged(plan: &Plan, model: &Vlm, seen: Seen, device: &Device) -> Tensor<3> {
+    let dtype = encoding(plan).dtype;
+    let (clips, slot) = match seen {
+        Seen::Features(features) => return to_device(features, dtype, device),
+        Seen::Clips(clips, slot) => (clips, slot),
+    };
+    let merged = model.encode(&clips, device, encoding(plan));
+    let stored = Stored::of(plan);
+    if slot.is_none() && stored.holds(dtype) {
+        return merged;
+    }
+    let features = to_host(&merged, stored);
+    if let Some(slot) = slot {
+        slot.fill(&features);
+    }
+    if stored.holds(dtype) { merged } else { to_device(features, dtype, device) }
+}
+
+/// The recipe's cache for the tower of `model`, if it names one.
+///
+/// # Errors
+/// If its folder cannot be used.
+pub fn open_cache(
+    plan: &Plan,
+    model: &Vlm,
+    device: &Device,
+) -> Result<Option<Arc<FeatureCache>>, Error> {
+    let (encoding, stored) = (encoding(plan), Stored::of(plan));
+    let tower = Tower { model, config: &plan.config, encoding, stored, device };
+    tower.open_cache(&plan.recipe.data)
+}
+
+/// A tower, and how it is run.
+pub(crate) struct Tower<'a> {
+    pub(crate) model: &'a Vlm,
+    pub(crate) config: &'a ModelConfig,
+    pub(crate) encoding: Encoding,
+    pub(crate) stored: Stored,
+    pub(crate) device: &'a Device,
+}
+
+impl Tower<'_> {
+    /// The cache that the table names, if it names one.
+    pub(crate) fn open_cache(&self, data: &DataTable) -> Result<Option<Arc<FeatureCache>>, Error> {
+        if data.feature_cache.is_empty() {
+            return Ok(None);
+        }
+        let max_bytes = (data.feature_cache_gib * GIB) as u64;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "which files were used last decides what is evicted, no number"
+        )]
+        let options = StoreOptions { max_bytes, now: std::time::SystemTime::now() };
+        let cache = FeatureCache::open(Path::new(&data.feature_cache), options, &self.encoder())?;
+        Ok(Some(Arc::new(cache)))
+    }
+
+    /// All that decides the features of given frames.
+    fn encoder(&self) -> Encoder {
+        let (vision, projector) = (&self.config.vision, &self.config.projector);
+        let merge = (projector.tokens_per_frame, projector.merge_heads, projector.group_order);
+        let settings = format!(
+            "{vision:?} {merge:?} {PIXEL_MEAN:?} {PIXEL_STD:?} {:?} {:?} {}",
+            self.encoding,
+            self.stored,
+            kind(self.device)
+        );
+        Encoder::default()
+            .with("version", &ENCODER.to_le_bytes())
+            .with("settings", settings.as_bytes())
+            .with("weights", &vision_hash(self.model))
+    }
+}
+
+/// The kind of a device: another one rounds in another way.
+fn kind(device: &Device) -> String {
+    format!("{:?}", device.clone().inner()).replace(|c: char| c.is_ascii_digit(), "")
+}
+
+/// A hash over all weights of the tower, as they are computed with.
+fn vision_hash(model: &Vlm) -> Vec<u8> {
+    struct Hasher(Sha256);
+    impl Look for Hasher {
+        fn look<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
+            if Part::Vision.contains(name) {
+                let data = param.val().inner().into_data();
+                self.0.update(format!("{name} {:?} {:?} ", data.shape(), data.dtype()));
+                self.0.update(data.as_bytes());
+            }
+        }
+    }
+    let mut hasher = Hasher(Sha256::new());
+    model.look_at_each(&mut hasher);
+    hasher.0.finalize().to_vec()
+}

@@ -1,0 +1,216 @@
+//! The needle test of a model: depth by length, with the visual tokens of the haystack held instead of its frames.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Tensor;
+use serde::Serialize;
+use xcomp_data::{Frames, Media, ReadType, load_media};
+use xcomp_model::vision::frames::Clips;
+
+use super::world::{Drawn, draw_chain, draw_hay};
+use super::{Chain, Piece, is_letter, place, read_chains};
+use crate::answer::{Answerer, patient_limits};
+use crate::error::Error;
+use crate::show::charts::HeatMap;
+
+/// Frames of one haystack video that are held at a time.
+const HELD_FRAMES: usize = 512;
+
+/// Where chains and hay come from.
+#[derive(Debug, Clone)]
+pub enum Material {
+    /// A published file, the folder of its pictures, and haystack videos.
+    Files {
+        /// The JSON file of chains.
+        chains: PathBuf,
+        /// Folder that its picture paths start from.
+        pictures: PathBuf,
+        /// Videos or folders of pictures.
+        haystack: Vec<PathBuf>,
+    },
+    /// Drawn by code.
+    Drawn {
+        /// Pictures of each chain.
+        links: usize,
+        /// Fixes the chains.
+        seed: u64,
+    },
+}
+
+/// Which cells of the grid are tried.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Grid {
+    /// Haystack lengths, in frames.
+    pub lengths: Vec<usize>,
+    /// Shares of the haystack that a chain is spread over.
+    pub depths: Vec<f64>,
+    /// Chains asked in each cell.
+    pub chains: usize,
+}
+
+/// Right answers in one cell.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Cell {
+    /// Haystack frames.
+    pub frames: usize,
+    /// Share of the haystack that the chain is spread over.
+    pub depth: f64,
+    /// Share of right answers to the first question.
+    pub caption: f64,
+    /// Share of right answers to the second question.
+    pub qa: f64,
+    /// Their mean.
+    pub score: f64,
+}
+
+/// Runs the grid; `on_cell` hears each result.
+///
+/// # Errors
+/// If material cannot be read or does not fit the model.
+pub fn run(
+    answerer: &Answerer,
+    material: &Material,
+    grid: &Grid,
+    on_cell: &mut dyn FnMut(&Cell),
+) -> Result<Vec<Cell>, Error> {
+    let clip = answerer.config().vision.clip_frames;
+    let longest = grid.lengths.iter().max().copied().unwrap_or(0).div_ceil(clip);
+    let hay = haystack(answerer, material, longest)?;
+    let chains = chains(answerer, material, grid.chains)?;
+    let mut cells = vec![];
+    for &frames in &grid.lengths {
+        for &depth in &grid.depths {
+            let (mut caption, mut qa) = (0, 0);
+            for (chain, needles) in &chains {
+                let video = planted(needles, &hay, frames.div_ceil(clip), depth);
+                let ask = |question: &str, answer: &str| -> Result<u32, Error> {
+                    let said = answerer.first_token(&video, question)?;
+                    Ok(u32::from(is_letter(&said, answer)))
+                };
+                caption += ask(&chain.question1, &chain.answer1)?;
+                qa += ask(&chain.question2, &chain.answer2)?;
+            }
+            let share = |right: u32| f64::from(right) / chains.len().max(1) as f64;
+            let (caption, qa) = (share(caption), share(qa));
+            let cell = Cell { frames, depth, caption, qa, score: f64::midpoint(caption, qa) };
+            on_cell(&cell);
+            cells.push(cell);
+        }
+    }
+    Ok(cells)
+}
+
+/// The second question's share over the grid, as the paper shows it.
+pub fn heat_map(grid: &Grid, cells: &[Cell]) -> String {
+    let qa = |frames: usize, depth: f64| {
+        let here = |cell: &&Cell| cell.frames == frames && cell.depth.total_cmp(&depth).is_eq();
+        cells.iter().find(here).map(|cell| cell.qa)
+    };
+    let row = |depth: &f64| {
+        let cells = grid.lengths.iter().map(|frames| qa(*frames, *depth)).collect();
+        (format!("depth {depth:.2}"), cells)
+    };
+    let title = "multi-hop needles: share of right answers by haystack frames and depth";
+    let columns = grid.lengths.iter().map(usize::to_string).collect();
+    HeatMap { title, columns, rows: grid.depths.iter().map(row).collect() }.svg()
+}
+
+/// Visual tokens of a chain in a haystack: `[clips, clip_frames * tokens_per_frame, mm_hidden]`.
+fn planted(needles: &[Tensor<3>], hay: &Tensor<3>, clips: usize, depth: f64) -> Tensor<3> {
+    let parts = place(needles.len(), clips, depth).into_iter().map(|piece| match piece {
+        Piece::Needle(at) => needles[at].clone(),
+        Piece::Hay(from, to) => hay.clone().slice_dim(0, from..to),
+    });
+    Tensor::cat(parts.collect(), 0)
+}
+
+/// So many encoded clips of hay; short hay is repeated, as in the published test.
+fn haystack(answerer: &Answerer, material: &Material, clips: usize) -> Result<Tensor<3>, Error> {
+    let config = &answerer.config().vision;
+    let (clip, size) = (config.clip_frames, config.image_size);
+    let mut held: Vec<Tensor<3>> = vec![];
+    let mut have = 0;
+    let mut add = |pixels: Vec<u8>| -> Result<usize, Error> {
+        let count = pixels.len() / (size * size * 3);
+        let part = Clips::video(pixels, count / clip * clip, size, clip);
+        let part = part.ok_or_else(|| Error::Argument("hay does not make whole clips".into()))?;
+        have += part.count;
+        held.push(answerer.encode(&part));
+        Ok(have)
+    };
+    match material {
+        Material::Drawn { .. } => {
+            for first in (0..clips * clip).step_by(HELD_FRAMES) {
+                let frames = first..(first + HELD_FRAMES).min(clips * clip);
+                add(frames.flat_map(|frame| draw_hay(frame, size)).collect())?;
+            }
+        }
+        Material::Files { haystack, .. } => {
+            for path in haystack {
+                if add(hay_frames(answerer, path)?.pixels)? >= clips {
+                    break;
+                }
+            }
+        }
+    }
+    if held.is_empty() {
+        return Err(Error::Argument("there is no haystack video".into()));
+    }
+    let once = Tensor::cat(held, 0);
+    let times = clips.div_ceil(once.dims()[0]);
+    Ok(Tensor::cat(vec![once; times], 0).slice_dim(0, 0..clips))
+}
+
+/// At most [`HELD_FRAMES`] frames of one haystack video.
+fn hay_frames(answerer: &Answerer, path: &Path) -> Result<Frames, Error> {
+    let clip = answerer.config().vision.clip_frames;
+    let mut options = answerer.frame_options(clip..=HELD_FRAMES / clip * clip);
+    options.fps = 1.0;
+    let read_type = path.is_dir().then_some(ReadType::Img);
+    Ok(load_media(path, read_type, &options, &patient_limits())?.0)
+}
+
+type Encoded = (Chain, Vec<Tensor<3>>);
+
+/// Chains with a clip for each picture.
+fn chains(answerer: &Answerer, material: &Material, count: usize) -> Result<Vec<Encoded>, Error> {
+    let size = answerer.config().vision.image_size;
+    match material {
+        Material::Drawn { links, seed } => (0..count as u64)
+            .map(|index| {
+                let Drawn { chain, pictures } = draw_chain(seed + index, *links, size);
+                let needles = pictures.into_iter().map(|picture| needle(answerer, &picture));
+                Ok((chain, needles.collect::<Result<_, _>>()?))
+            })
+            .collect(),
+        Material::Files { chains, pictures, .. } => read_chains(chains)?
+            .into_iter()
+            .take(count)
+            .map(|chain| {
+                let load = |name: &String| {
+                    let options = answerer.frame_options(1..=1);
+                    let path = pictures.join(name);
+                    let (frames, _, media) = load_media(&path, None, &options, &patient_limits())?;
+                    match media {
+                        Media::Image => needle(answerer, &frames.pixels),
+                        Media::Video => {
+                            Err(Error::Argument(format!("{} is no picture", path.display())))
+                        }
+                    }
+                };
+                let needles = chain.images.iter().map(load).collect::<Result<_, _>>()?;
+                Ok((chain, needles))
+            })
+            .collect(),
+    }
+}
+
+/// A picture as one clip: the same frame over and over.
+fn needle(answerer: &Answerer, picture: &[u8]) -> Result<Tensor<3>, Error> {
+    let config = &answerer.config().vision;
+    let (clip, size) = (config.clip_frames, config.image_size);
+    let still = Clips::video(picture.repeat(clip), clip, size, clip);
+    let still =
+        still.ok_or_else(|| Error::Argument("a picture is not of the tower's size".into()))?;
+    Ok(answerer.encode(&still))
+}

@@ -1,0 +1,364 @@
+//! Bytes on the device at the peak of a step, by part, and bytes on disk.
+//!
+//! A step is walked through moment by moment, because not everything is there at once:
+//! activations go as gradients come, and a decoder with LP-Comp keeps most of them in its first layers.
+
+use serde::Serialize;
+use xcomp_model::base::config::LlmConfig;
+
+use super::SampleSize;
+use super::blocks::Blocks;
+use super::flops::Work;
+use super::layer_memory::{Tokens, decoder_layer};
+use super::parameters::{PartCount, TensorShape, tensors};
+use crate::recipe::tune::{Part, tuned};
+
+/// Gradients of the logits while the loss goes back: of log-softmax, of its shift and of its sum.
+const LOGIT_GRADIENTS: u64 = 3;
+/// New tensors while AdamW moves one, unless it does so in place: its mean, its mean square, and its weight.
+const UPDATE_COPIES: u64 = 3;
+/// Copies of the embeddings' gradient while those of its two uses, lookup and head, become one.
+const COLLECT_COPIES: u64 = 2;
+/// Copies of a clip's pixels in f32: before and after they are laid out in patches.
+const PIXEL_COPIES: u64 = 2;
+/// Matrices of even by odd tokens while token merging averages them: which join, and how much each weighs.
+const JOIN_MATRICES: u64 = 2;
+/// Pages of the program that its first training step touches (measured: 14 to 16 MiB).
+const PROGRAM: u64 = 16 << 20;
+/// Heap of a thread of matrix products: packed tiles (measured: 2.5 MiB each).
+const COMPUTING_THREAD: u64 = 5 << 19;
+/// Heap of a decoding thread beside its frames, at the least (measured on clips of 64 pixels).
+const DECODING_THREAD: u64 = 3 << 20;
+
+/// How tensors are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Formats {
+    /// Bytes of an activation.
+    pub activation: u64,
+    /// How the device does its layers.
+    pub kernels: Kernels,
+    /// The process on whose heap tensors lie; none on a GPU.
+    pub process: Option<Process>,
+    /// Whether gradients of several micro-steps are summed, so that two sets exist together.
+    pub accumulates: bool,
+}
+
+/// How a device does what a decoder layer consists of (`xcomp_model::ops`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernels {
+    /// In loops that keep nothing but their inputs: f32 on a CPU.
+    Loops,
+    /// In tensor operations, attention with all its scores: below f32 on a CPU.
+    Scores,
+    /// In tensor operations, attention fused: a GPU.
+    Fused,
+}
+
+/// A process that trains on a CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Process {
+    /// Threads of matrix products.
+    pub computing_threads: usize,
+    /// Threads that read samples.
+    pub decoding_threads: usize,
+}
+
+impl Process {
+    /// Bytes that it takes whatever it trains.
+    fn own_bytes(self) -> u64 {
+        PROGRAM
+            + COMPUTING_THREAD * self.computing_threads as u64
+            + DECODING_THREAD * self.decoding_threads as u64
+    }
+}
+
+/// Where in a step the peak is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Moment {
+    /// The pixels of a clip are laid out.
+    #[default]
+    Pixels,
+    /// The tokens of a clip are merged.
+    Merge,
+    /// The loss goes back to the last layer.
+    Loss,
+    /// The backward of this 0-based decoder layer.
+    Backward(usize),
+    /// Gradients become one set.
+    Collect,
+    /// The optimizer moves the largest tensor.
+    Update,
+}
+
+/// Bytes of each part at the peak of a step; they sum to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Memory {
+    /// When that is.
+    pub moment: Moment,
+    /// Tuned weights, f32 masters.
+    pub tuned_weights: u64,
+    /// Frozen weights.
+    pub frozen_weights: u64,
+    /// Gradients, f32: those summed so far and those of this micro-step.
+    pub gradients: u64,
+    /// First and second moments, f32.
+    pub moments: u64,
+    /// Activations that the backward needs.
+    pub activations: u64,
+    /// Rows of logits.
+    pub logits: u64,
+    /// What comes and goes within the moment.
+    pub work: u64,
+    /// Raw frames, merged tokens, and the tower's working set for one clip.
+    pub frames: u64,
+    /// The process's own pages and threads, and what its allocator keeps of other moments; 0 on a GPU.
+    pub process: u64,
+}
+
+impl Memory {
+    /// All of it.
+    pub fn peak(&self) -> u64 {
+        let weights = self.tuned_weights + self.frozen_weights + self.gradients + self.moments;
+        weights + self.of_samples() + self.process
+    }
+
+    /// What the samples take, not the weights.
+    pub fn of_samples(&self) -> u64 {
+        self.activations + self.logits + self.work + self.frames
+    }
+}
+
+/// The peak of a step whose micro-batches hold samples of these sizes.
+pub fn of_step(work: &Work, batch: &[SampleSize], formats: Formats) -> Memory {
+    let moments = Step::new(work, batch, formats).moments();
+    let peak = moments.iter().max_by_key(|parts| parts.all().bytes());
+    let peak = peak.expect("a step has moments");
+    // What small blocks took in one moment stays with the process when large ones come in another.
+    let most = moments.iter().map(Parts::all).reduce(Blocks::max).unwrap_or_default();
+    let kept = most.bytes() - peak.all().bytes();
+    let process = formats.process.map_or(0, |process| process.own_bytes() + kept);
+    peak.memory(process)
+}
+
+/// A moment of a step, by part.
+#[derive(Debug, Clone, Copy, Default)]
+struct Parts {
+    moment: Moment,
+    tuned_weights: Blocks,
+    frozen_weights: Blocks,
+    gradients: Blocks,
+    moments: Blocks,
+    activations: Blocks,
+    logits: Blocks,
+    work: Blocks,
+    frames: Blocks,
+}
+
+impl Parts {
+    fn all(&self) -> Blocks {
+        let weights = self.tuned_weights + self.frozen_weights + self.gradients + self.moments;
+        weights + self.activations + self.logits + self.work + self.frames
+    }
+
+    fn memory(&self, process: u64) -> Memory {
+        Memory {
+            moment: self.moment,
+            tuned_weights: self.tuned_weights.bytes(),
+            frozen_weights: self.frozen_weights.bytes(),
+            gradients: self.gradients.bytes(),
+            moments: self.moments.bytes(),
+            activations: self.activations.bytes(),
+            logits: self.logits.bytes(),
+            work: self.work.bytes(),
+            frames: self.frames.bytes(),
+            process,
+        }
+    }
+}
+
+/// One step, as its moments need it.
+struct Step<'a> {
+    work: &'a Work<'a>,
+    batch: &'a [SampleSize],
+    formats: Formats,
+    /// Tuned tensors, f32.
+    tuned: Vec<TensorShape>,
+    /// What is there in every moment.
+    held: Parts,
+}
+
+impl<'a> Step<'a> {
+    fn new(work: &'a Work<'a>, batch: &'a [SampleSize], formats: Formats) -> Self {
+        let (moving, still): (Vec<_>, Vec<_>) =
+            tensors(work.config).into_iter().partition(|tensor| tuned(work.parts, &tensor.name));
+        let weights: Blocks = moving.iter().map(block).sum();
+        let held = Parts {
+            tuned_weights: weights,
+            frozen_weights: still.iter().map(block).sum(),
+            moments: weights * 2,
+            gradients: weights * u64::from(formats.accumulates),
+            ..Parts::default()
+        };
+        Self { work, batch, formats, tuned: moving, held }
+    }
+
+    fn moments(&self) -> Vec<Parts> {
+        let mut moments = vec![self.pixels(), self.merge(), self.loss()];
+        moments.extend((0..self.llm().num_hidden_layers).rev().map(|layer| self.backward(layer)));
+        moments.extend([self.collect(), self.update()]);
+        moments
+    }
+
+    fn llm(&self) -> &LlmConfig {
+        &self.work.config.llm
+    }
+
+    /// Raw frames of all samples, one clip's on their way into the tower, its first block, and the merged tokens of all.
+    fn pixels(&self) -> Parts {
+        let vision = &self.work.config.vision;
+        let pixels = self.clip_frames() * self.frame_bytes();
+        let block = (2 * vision.hidden_size + 2 * vision.intermediate_size) as u64;
+        let tokens = self.clip_frames() * vision.patches() as u64;
+        let clip = Blocks::one(pixels) + Blocks::one(4 * pixels) * PIXEL_COPIES;
+        let block = Blocks::one(tokens * block * self.formats.activation);
+        Parts { moment: Moment::Pixels, frames: self.frames() + clip.max(block), ..self.held }
+    }
+
+    /// The same frames, and a clip's tokens in the first round of merging.
+    fn merge(&self) -> Parts {
+        let half = self.clip_frames() * self.work.config.vision.patches() as u64 / 2;
+        let joins = Blocks::one(4 * half * half) * JOIN_MATRICES + Blocks::one(half * half);
+        Parts { moment: Moment::Merge, frames: self.frames() + joins, ..self.held }
+    }
+
+    fn loss(&self) -> Parts {
+        Parts {
+            moment: Moment::Loss,
+            frames: self.merged(),
+            activations: self.kept_below(self.llm().num_hidden_layers),
+            logits: self.logits(),
+            gradients: self.held.gradients + self.gradients(is_head),
+            ..self.held
+        }
+    }
+
+    /// The layer's own activations are still there, and what its backward needs besides.
+    fn backward(&self, layer: usize) -> Parts {
+        let own = decoder_layer(self.llm(), self.tokens(layer), self.formats);
+        let again = if self.work.recompute { own.kept } else { Blocks::default() };
+        let found = |tensor: &str| layer_of(tensor).map_or(is_head(tensor), |other| other >= layer);
+        Parts {
+            moment: Moment::Backward(layer),
+            frames: self.merged(),
+            activations: self.kept_below(layer + 1) + again,
+            gradients: self.held.gradients + self.gradients(found),
+            work: own.backward,
+            ..self.held
+        }
+    }
+
+    fn collect(&self) -> Parts {
+        let embeddings = self.tuned.iter().filter(|tensor| Part::Embed.contains(&tensor.name));
+        Parts {
+            moment: Moment::Collect,
+            frames: self.merged(),
+            gradients: self.held.gradients + self.held.tuned_weights,
+            work: embeddings.map(block).sum::<Blocks>() * COLLECT_COPIES,
+            ..self.held
+        }
+    }
+
+    fn update(&self) -> Parts {
+        let largest = self.tuned.iter().max_by_key(|tensor| tensor.count());
+        let in_place = self.formats.kernels == Kernels::Loops;
+        let copies = if in_place { 0 } else { UPDATE_COPIES };
+        let work = largest.map(block).unwrap_or_default() * copies;
+        Parts { moment: Moment::Update, gradients: self.held.tuned_weights, work, ..self.held }
+    }
+
+    /// Gradients of the tuned tensors that `found` names.
+    fn gradients(&self, found: impl Fn(&str) -> bool) -> Blocks {
+        self.tuned.iter().filter(|tensor| found(&tensor.name)).map(block).sum()
+    }
+
+    /// What the first `layers` layers keep: everything, or their inputs.
+    fn kept_below(&self, layers: usize) -> Blocks {
+        let of_layer = |layer| {
+            let tokens = self.tokens(layer);
+            if self.work.recompute {
+                let before = if layer == 0 { tokens } else { self.tokens(layer - 1) };
+                let width = self.llm().hidden_size as u64;
+                Blocks::one(before.all() * width * self.formats.activation)
+            } else {
+                decoder_layer(self.llm(), tokens, self.formats).kept
+            }
+        };
+        (0..layers).map(of_layer).sum()
+    }
+
+    /// Sequences of a layer, padded to the longest.
+    fn tokens(&self, layer: usize) -> Tokens {
+        let compression = self.work.compression;
+        let of =
+            |size: &SampleSize| compression.visual_tokens(layer, size.frames) + size.text_tokens;
+        let longest = self.batch.iter().map(of).max().unwrap_or(0);
+        Tokens { sequences: self.batch.len() as u64, each: longest as u64 }
+    }
+
+    /// The tape keeps the shifted logits of every supervised row; their gradients come to them.
+    fn logits(&self) -> Blocks {
+        let rows: usize = self.batch.iter().map(|size| size.supervised_tokens).sum();
+        Blocks::one(4 * (rows * self.llm().vocab_size) as u64) * (1 + LOGIT_GRADIENTS)
+    }
+
+    fn clip_frames(&self) -> u64 {
+        let most = self.batch.iter().map(|size| size.frames).max().unwrap_or(0);
+        self.work.config.vision.clip_frames.min(most.max(1)) as u64
+    }
+
+    /// Of a raw frame.
+    fn frame_bytes(&self) -> u64 {
+        let side = self.work.config.vision.image_size as u64;
+        3 * side * side
+    }
+
+    /// Raw frames and merged tokens of all samples.
+    fn frames(&self) -> Blocks {
+        let raw = |size: &SampleSize| Blocks::one(size.frames as u64 * self.frame_bytes());
+        self.batch.iter().map(raw).sum::<Blocks>() + self.merged()
+    }
+
+    fn merged(&self) -> Blocks {
+        let config = self.work.config;
+        let frame = config.projector.tokens_per_frame * config.vision.hidden_size;
+        let merged =
+            |size: &SampleSize| Blocks::one((size.frames * frame) as u64 * self.formats.activation);
+        self.batch.iter().map(merged).sum()
+    }
+}
+
+/// A tensor in f32.
+fn block(tensor: &TensorShape) -> Blocks {
+    Blocks::one(4 * tensor.count())
+}
+
+/// The decoder layer that a tensor belongs to.
+fn layer_of(tensor: &str) -> Option<usize> {
+    tensor.strip_prefix("model.layers.")?.split('.').next()?.parse().ok()
+}
+
+/// Whether a tensor has its gradient before the layers': head, final norm, and embeddings, which may be tied to the head.
+fn is_head(tensor: &str) -> bool {
+    [Part::Head, Part::Norm, Part::Embed].iter().any(|part| part.contains(tensor))
+}
+
+/// Bytes on disk of one checkpoint: tuned weights and both moments in f32, behind small files.
+pub fn checkpoint_bytes(counts: &[PartCount]) -> u64 {
+    counts.iter().map(|count| 12 * count.tuned).sum()
+}
+
+/// Bytes on disk of an export: every weight.
+pub fn export_bytes(counts: &[PartCount], bytes_per_value: u64) -> u64 {
+    counts.iter().map(|count| bytes_per_value * (count.tuned + count.frozen)).sum()
+}

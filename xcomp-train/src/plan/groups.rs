@@ -1,0 +1,149 @@
+//! Tuned tensors that are stepped alike: their learning rate and decay.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::plan::Plan;
+use crate::plan::cost::parameters::tensors;
+use crate::plan::text::grouped;
+use crate::recipe::tables::{DecayRule, OptimizerTable};
+use crate::recipe::tune::{Part, tuned};
+use crate::train::optimizer::adamw::Rate;
+
+/// Tensors with one learning rate and decay.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Group {
+    /// `llm`, `projector` or `vision`.
+    pub part: &'static str,
+    /// Tensors.
+    pub tensors: usize,
+    /// Values in them.
+    pub parameters: u64,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+}
+
+/// The groups of a run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Groups(pub Vec<Group>);
+
+impl Groups {
+    /// All tuned tensors of a plan by part and decay, in the order of the model.
+    pub fn of(plan: &Plan) -> Self {
+        let mut groups: Vec<Group> = vec![];
+        for tensor in tensors(&plan.config) {
+            if !tuned(&plan.parts, &tensor.name) {
+                continue;
+            }
+            let rate = peak_rate(&plan.recipe.optimizer, &tensor.name);
+            let one = Group {
+                part: part(&tensor.name),
+                tensors: 1,
+                parameters: tensor.count(),
+                learning_rate: rate.lr,
+                weight_decay: rate.weight_decay,
+            };
+            match groups.iter_mut().find(|group| group.is_like(&one)) {
+                Some(group) => {
+                    group.tensors += one.tensors;
+                    group.parameters += one.parameters;
+                }
+                None => groups.push(one),
+            }
+        }
+        Self(groups)
+    }
+}
+
+impl Group {
+    fn is_like(&self, other: &Self) -> bool {
+        // Both come from the same table: equal rates have equal bits.
+        let rates = |group: &Self| [group.learning_rate, group.weight_decay].map(f64::to_bits);
+        self.part == other.part && rates(self) == rates(other)
+    }
+}
+
+fn part(tensor: &str) -> &'static str {
+    match tensor {
+        name if Part::Projector.contains(name) => "projector",
+        name if Part::Vision.contains(name) => "vision",
+        _ => "llm",
+    }
+}
+
+/// Peak learning rate, and decay, of a tensor.
+pub fn peak_rate(optimizer: &OptimizerTable, tensor: &str) -> Rate {
+    let own = match part(tensor) {
+        "projector" => optimizer.mm_projector_lr,
+        "vision" => optimizer.mm_vision_tower_lr,
+        _ => None,
+    };
+    let decays = match optimizer.decay_on {
+        DecayRule::All => true,
+        // The tower's norms are `LayerNorm`s, the decoder's are not: those decay there as well.
+        DecayRule::HuggingFace => {
+            !(tensor.ends_with("bias") || Part::Vision.contains(tensor) && tensor.contains("norm"))
+        }
+    };
+    Rate {
+        lr: own.unwrap_or(optimizer.learning_rate),
+        weight_decay: if decays { optimizer.weight_decay } else { 0.0 },
+    }
+}
+
+impl fmt::Display for Groups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "groups       {:<12}{:>16}{:>16}{:>10}{:>10}",
+            "part", "tensors", "parameters", "peak lr", "decay"
+        )?;
+        for group in &self.0 {
+            let (parameters, lr) = (grouped(group.parameters), group.learning_rate);
+            let (part, tensors, decay) = (group.part, group.tensors, group.weight_decay);
+            write!(
+                f,
+                "\n             {part:<12}{tensors:>16}{parameters:>16}{lr:>10.1e}{decay:>10}"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::recipe::Recipe;
+
+    fn groups(set: &[&str]) -> Vec<(&'static str, usize, f64, f64)> {
+        let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
+        let recipe = Recipe::load(Path::new("../recipes/xcomp-2b-released.toml"), &set).unwrap();
+        let groups = Groups::of(&Plan::new(recipe, None).unwrap()).0;
+        groups.iter().map(|g| (g.part, g.tensors, g.learning_rate, g.weight_decay)).collect()
+    }
+
+    #[test]
+    fn the_reference_has_one_flat_group_per_part() {
+        assert_eq!(groups(&[]), [("llm", 338, 1e-5, 0.0), ("projector", 4, 1e-5, 0.0)]);
+    }
+
+    #[test]
+    fn rates_and_decay_split_groups() {
+        let set = ["optimizer.mm_projector_lr=1e-4", "optimizer.weight_decay=0.1"];
+        assert_eq!(groups(&set), [("llm", 338, 1e-5, 0.1), ("projector", 4, 1e-4, 0.1)]);
+        let set = ["optimizer.decay_on=huggingface", "optimizer.weight_decay=0.1"];
+        let want = [
+            ("llm", 254, 1e-5, 0.1),
+            ("llm", 84, 1e-5, 0.0), // biases of queries, keys and values of 28 layers
+            ("projector", 2, 1e-5, 0.1),
+            ("projector", 2, 1e-5, 0.0),
+        ];
+        assert_eq!(groups(&set), want);
+    }
+}

@@ -1,0 +1,66 @@
+//! The samples that a report looks at.
+
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use xcomp_data::mixture::annotation::Record;
+use xcomp_data::{LoadOptions, load_example};
+use xcomp_model::loss::IGNORE;
+use xcomp_model::vlm::Vlm;
+
+use crate::data::collate::collate;
+use crate::data::features::merged;
+use crate::error::Error;
+use crate::plan::Plan;
+use crate::train::step::MicroBatch;
+
+/// One sample behind the tower.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    /// Its dataset.
+    pub(crate) source: Arc<str>,
+    /// Its id in the annotation.
+    pub(crate) id: String,
+    /// Its frames; a picture is one.
+    pub(crate) frames: usize,
+    /// Itself alone.
+    pub(crate) batch: MicroBatch,
+}
+
+/// Up to `wanted` of the numbers below `all`, evenly spread, ascending.
+pub fn evenly(wanted: usize, all: usize) -> Vec<usize> {
+    let count = wanted.min(all);
+    (0..count).map(|at| at * all / count).collect()
+}
+
+/// Reads a record, and runs the tower over it unless its features are kept.
+pub(crate) fn load(
+    plan: &Plan,
+    model: &Vlm,
+    record: &Record,
+    index: usize,
+    options: &LoadOptions,
+    device: &Device,
+) -> Result<Sample, Error> {
+    let example = load_example(record, index, options)?;
+    let (source, id) = (Arc::clone(&example.source), example.id.clone());
+    let frames = example.choice.indices.len();
+    let (prompt, seen) = collate(example, plan.recipe.data.clip_frames)?;
+    if prompt.labels.iter().skip(1).all(|label| *label == IGNORE) {
+        return Err(Error::Argument(format!("sample {id} of {source} has no token with a loss")));
+    }
+    let merged = vec![Some(merged(plan, model, seen, device))];
+    Ok(Sample { source, id, frames, batch: MicroBatch { prompts: vec![prompt], merged } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chosen_numbers_spread_over_all() {
+        assert_eq!(evenly(4, 10), [0, 2, 5, 7]);
+        assert_eq!(evenly(9, 3), [0, 1, 2]);
+        assert!(evenly(0, 3).is_empty() && evenly(3, 0).is_empty());
+    }
+}

@@ -1,0 +1,112 @@
+//! The folder of a run: one process at a time, everything that explains its numbers.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use xcomp_data::lock::LockedFile;
+
+use crate::error::Error;
+use crate::machine::files::{at, create_folder, write_atomically};
+use crate::plan::Plan;
+use crate::train::checkpoint::identity::Identity;
+
+/// The folder of a run, held by this process.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    /// Held until the process ends, however it ends.
+    _lock: LockedFile,
+}
+
+/// `env.json`: where a run ran.
+#[derive(Debug, Serialize)]
+struct Environment<'a> {
+    xcomp: &'static str,
+    command: Vec<String>,
+    device: &'a str,
+    cores: usize,
+    host: String,
+    system: String,
+}
+
+impl RunDir {
+    /// Creates or re-enters a folder; nothing in it is deleted.
+    ///
+    /// # Errors
+    /// If it cannot be created, or another process trains in it.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        create_folder(path)?;
+        let file = path.join(".lock");
+        let lock = File::create(&file).map_err(at("cannot create", &file))?;
+        match LockedFile::take(lock).map_err(at("cannot lock", &file))? {
+            Some(lock) => Ok(Self { path: path.into(), _lock: lock }),
+            None => Err(Error::Argument(format!(
+                "{} is in use by another process; give another --out or stop it",
+                path.display()
+            ))),
+        }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file in it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Writes what is known before the first step: recipe, resolved recipe, plan, environment.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn describe(&self, plan: &Plan, identity: &Identity, device: &str) -> Result<(), Error> {
+        let hashes: Vec<(String, String)> = identity
+            .iter()
+            .filter(|(name, _)| name.starts_with("sha256"))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        let environment = Environment {
+            xcomp: env!("CARGO_PKG_VERSION"),
+            command: std::env::args().collect(),
+            device,
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            host: first_line("/proc/sys/kernel/hostname"),
+            system: first_line("/proc/version"),
+        };
+        write_atomically(&self.file("recipe.toml"), plan.recipe.text.as_bytes())?;
+        write_atomically(&self.file("recipe.lock.toml"), plan.recipe.lock(&hashes).as_bytes())?;
+        write_json(&self.file("plan.json"), &plan.report())?;
+        write_json(&self.file("env.json"), &environment)
+    }
+}
+
+/// Waits until no other process holds the folder: one that was told to end may still be saving.
+///
+/// # Errors
+/// If the lock cannot be asked for.
+pub fn wait_for(path: &Path) -> Result<(), Error> {
+    create_folder(path)?;
+    let file = path.join(".lock");
+    let lock = File::create(&file).map_err(at("cannot create", &file))?;
+    lock.lock().map_err(at("cannot lock", &file))
+}
+
+/// Writes plain data as JSON.
+///
+/// # Errors
+/// If the disk refuses.
+///
+/// # Panics
+/// Never on plain data.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
+    let text = serde_json::to_vec_pretty(value).expect("plain data is JSON");
+    write_atomically(path, &text)
+}
+
+fn first_line(path: &str) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,120 @@
+//! A whole run: from a recipe to a folder with metrics, checkpoints and an export.
+
+use std::path::Path;
+
+use crate::data::Data;
+use crate::error::Error;
+use crate::export::export;
+use crate::machine::device::{Choice, open};
+use crate::machine::stop::Stop;
+use crate::plan::Plan;
+use crate::plan::groups::Groups;
+use crate::recipe::Recipe;
+use crate::run::folder::RunDir;
+use crate::run::metrics::Metrics;
+use crate::run::progress::Progress;
+use crate::train::checkpoint::Checkpoints;
+use crate::train::checkpoint::identity::of_run;
+use crate::train::checkpoint::resume::{automatic, named};
+use crate::train::memory_guard::Room;
+use crate::train::{Event, Summary, Training, train};
+
+/// Folder of a finished run with the weights as other code loads them.
+pub const EXPORT: &str = "export";
+
+/// How a recipe is run.
+#[derive(Debug, Clone)]
+pub struct Launch<'a> {
+    /// Folder of the run.
+    pub out: &'a Path,
+    /// The checkpoint folder to go on from; without one, the newest of the run.
+    pub resume: Option<&'a Path>,
+    /// Where it computes.
+    pub device: Choice,
+    /// Who may stop it.
+    pub stop: Stop,
+}
+
+/// Trains a recipe into a folder, or goes on with the run that is there; ends with an export in [`EXPORT`].
+///
+/// # Errors
+/// Whatever ends a run: each variant of [`Error`] has its exit code.
+pub fn train_recipe(
+    recipe: Recipe,
+    out: &Path,
+    device: Choice,
+    stop: Stop,
+) -> Result<Summary, Error> {
+    launch(recipe, Launch { out, resume: None, device, stop })
+}
+
+/// As [`train_recipe`], from a checkpoint that may be named.
+///
+/// # Errors
+/// As [`train_recipe`], and if the named checkpoint cannot be gone on from.
+pub fn launch(recipe: Recipe, launch: Launch) -> Result<Summary, Error> {
+    let Launch { out, resume, device, stop } = launch;
+    // Before anything is written: the plan names what is missing of the model.
+    let plan = planned(recipe)?;
+    let run = RunDir::open(out)?;
+    let data = Data::open(&plan.recipe, &plan.config, Some(run.file("data/quarantine.jsonl")))?;
+    let identity = of_run(&plan, &data)?;
+    let device_name = device.to_string();
+    let device = open(device)?;
+    let plan = plan.for_device(&device);
+    let room = Room::of(&plan, &device);
+    let tight = room.plan(&plan)?;
+    let from = resume.map_or_else(|| automatic(run.path()), |path| named(run.path(), path))?;
+    from.checkpoint.iter().try_for_each(|saved| Checkpoints::open(run.path()).mend_last(saved))?;
+    run.describe(&plan, &identity, &device_name)?;
+
+    let progress = Progress::new(plan.steps);
+    progress.line(&Groups::of(&plan).to_string());
+    if let Some(line) = tight {
+        progress.line(&line);
+    }
+    let task = Training {
+        plan: &plan,
+        data: &data,
+        identity: &identity,
+        device: &device,
+        run: run.path(),
+        from: &from,
+        room: &room,
+    };
+    let summary = recorded(&task, stop, &progress)?;
+    progress.line(&room.predicted_and_actual(&plan, &summary.largest));
+    // Also by a start that finds nothing to do: a kill may have come before the export was whole.
+    if let Some(saved) = summary.checkpoint.as_ref().or(from.checkpoint.as_ref()) {
+        export(&plan, saved, &run.file(EXPORT), &device)?;
+    }
+    Ok(summary)
+}
+
+/// The plan of a recipe, for the samples of its mixture where that is there.
+///
+/// # Errors
+/// If the recipe does not fit its model or its data, or a file cannot be used.
+pub fn planned(recipe: Recipe) -> Result<Plan, Error> {
+    let counted = crate::data::count(&recipe)?;
+    let plan = Plan::new(recipe, counted)?;
+    let survey = crate::data::survey(&plan.recipe, &plan.config)?;
+    Ok(plan.for_mixture(survey.as_ref()))
+}
+
+/// The loop, with every event shown and written down.
+fn recorded(task: &Training, mut stop: Stop, progress: &Progress) -> Result<Summary, Error> {
+    let step = task.from.checkpoint.as_ref().map_or(0, |saved| saved.step);
+    let mut metrics = Metrics::open(task.run, step, task.plan.recipe.log.tensorboard)?;
+    let mut report = |event: Event| {
+        progress.show(&event);
+        match &event {
+            Event::Step(record) => metrics.write(record),
+            Event::Saved(_) => metrics.flush(task.plan),
+            Event::Started { .. } | Event::Note(_) => Ok(()),
+        }
+    };
+    let result = task.room.guard(task.plan, || train(task, &mut stop, &mut report));
+    metrics.flush(task.plan)?;
+    result
+}

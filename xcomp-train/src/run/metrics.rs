@@ -1,0 +1,204 @@
+//! Records on disk: `metrics.jsonl` (the truth), TensorBoard events, Hugging Face's `trainer_state.json`.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use tensorboard_rs::summary_writer::SummaryWriter;
+
+use crate::error::Error;
+use crate::machine::files::at;
+use crate::plan::Plan;
+use crate::run::folder::write_json;
+use crate::train::meter::Record;
+
+/// Its name in a run folder.
+pub const METRICS: &str = "metrics.jsonl";
+const TRAINER_STATE: &str = "trainer_state.json";
+
+/// Where records go.
+pub struct Metrics {
+    folder: PathBuf,
+    lines: File,
+    events: Option<SummaryWriter>,
+    records: BTreeMap<usize, Record>,
+}
+
+impl Metrics {
+    /// Goes on with the records of a run; those after `step` belong to work that is done again.
+    ///
+    /// The file only grows: of several lines for a step the last counts.
+    ///
+    /// # Errors
+    /// If a file cannot be opened.
+    pub fn open(folder: &Path, step: usize, tensorboard: bool) -> Result<Self, Error> {
+        let path = folder.join(METRICS);
+        let mut records = if path.exists() { read(&path)? } else { BTreeMap::new() };
+        records.retain(|recorded, _| *recorded <= step);
+        let lines = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(at("cannot open", &path))?;
+        let events = tensorboard.then(|| SummaryWriter::new(folder));
+        Ok(Self { folder: folder.into(), lines, events, records })
+    }
+
+    /// Writes a record.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    ///
+    /// # Panics
+    /// Never: a record is plain data.
+    pub fn write(&mut self, record: &Record) -> Result<(), Error> {
+        // A kill can leave half a line; a new line keeps the next one readable.
+        let text = serde_json::to_string(record).expect("a record is JSON");
+        let path = self.folder.join(METRICS);
+        writeln!(self.lines, "{text}").map_err(at("cannot write", &path))?;
+        if let Some(events) = &mut self.events {
+            for (tag, value) in scalars(record) {
+                events.add_scalar(&tag, value as f32, record.step);
+            }
+        }
+        self.records.insert(record.step, record.clone());
+        Ok(())
+    }
+
+    /// Writes `trainer_state.json` and hands the events to the disk.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn flush(&mut self, plan: &Plan) -> Result<(), Error> {
+        if let Some(events) = &mut self.events {
+            events.flush();
+        }
+        let log: Vec<_> = self
+            .records
+            .values()
+            .map(|record| {
+                json!({
+                    "epoch": record.epoch, "grad_norm": record.grad_norm,
+                    "learning_rate": record.learning_rate, "loss": record.loss, "step": record.step,
+                })
+            })
+            .collect();
+        let last = self.records.values().next_back();
+        let state = json!({
+            "epoch": last.map_or(0.0, |record| record.epoch),
+            "global_step": last.map_or(0, |record| record.step),
+            "is_local_process_zero": true,
+            "is_world_process_zero": true,
+            "log_history": log,
+            "logging_steps": plan.recipe.log.logging_steps,
+            "max_steps": plan.steps,
+            "num_train_epochs": plan.recipe.train.num_train_epochs,
+            "save_steps": plan.recipe.checkpoint.save_steps,
+            "train_batch_size": plan.recipe.train.per_device_batch_size,
+        });
+        write_json(&self.folder.join(TRAINER_STATE), &state)
+    }
+}
+
+/// The records of a `metrics.jsonl` by step; half a line, left by a kill, is passed over.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn read(path: &Path) -> Result<BTreeMap<usize, Record>, Error> {
+    let text = std::fs::read_to_string(path).map_err(at("cannot read", path))?;
+    let records = text.lines().filter_map(|line| serde_json::from_str::<Record>(line).ok());
+    Ok(records.map(|record| (record.step, record)).collect())
+}
+
+/// TensorBoard's tags.
+fn scalars(record: &Record) -> Vec<(String, f64)> {
+    let mut scalars: Vec<(String, f64)> = [
+        ("train/loss", record.loss),
+        ("train/grad_norm", record.grad_norm),
+        ("train/learning_rate", record.learning_rate),
+        ("train/epoch", record.epoch),
+        ("perf/samples_per_sec", record.samples_per_sec),
+        ("perf/frames_per_sec", record.frames_per_sec),
+        ("perf/tokens_per_sec", record.tokens_per_sec),
+        ("time/data_wait_pct", record.data_wait_pct),
+        ("time/step_s", record.step_s),
+        ("memory/rss_gib", record.rss_gib),
+        ("compress/tokens_in", record.tokens_in as f64),
+        ("compress/tokens_mean", record.tokens_mean),
+    ]
+    .map(|(tag, value)| (tag.to_owned(), value))
+    .into();
+    scalars.extend(record.peak_gib.map(|gib| ("memory/peak_gib".to_owned(), gib)));
+    scalars.extend(record.mfu_pct.map(|mfu| ("perf/mfu".to_owned(), mfu)));
+    scalars.extend(record.sources.iter().map(|(name, loss)| (format!("loss/{name}"), loss.0)));
+    scalars
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(step: usize, loss: f64) -> Record {
+        let json = json!({
+            "step": step, "loss": loss, "grad_norm": 1.0, "learning_rate": 0.1, "lr_used": 0.0,
+            "epoch": 0.5, "samples": 1, "frames": 8, "tokens_in": 128, "tokens_mean": 66.0,
+            "step_s": 1.0, "data_wait_pct": 0.0, "samples_per_sec": 1.0, "frames_per_sec": 8.0,
+            "tokens_per_sec": 128.0, "mfu_pct": null, "peak_gib": 0.1, "sources": {"a": loss},
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn the_last_line_of_a_step_counts_and_half_a_line_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(METRICS);
+        let mut first = Metrics::open(folder.path(), 0, false).unwrap();
+        for step in 1..=3 {
+            first.write(&record(step, step as f64)).unwrap();
+        }
+        drop(first);
+        let text = std::fs::read_to_string(&path).unwrap() + "{\"step\": 4, \"lo\n";
+        std::fs::write(&path, text).unwrap();
+        let mut second = Metrics::open(folder.path(), 2, false).unwrap();
+        assert_eq!(second.records.keys().copied().collect::<Vec<_>>(), [1, 2]);
+        second.write(&record(3, 30.0)).unwrap();
+        assert!((read(&path).unwrap()[&3].loss - 30.0).abs() < 1e-12);
+        assert_eq!(read(&path).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_loss_that_is_not_finite_is_written_down_and_read_again() {
+        for loss in [f64::NAN, f64::INFINITY] {
+            let mut given = record(1, 1.0);
+            given.loss = loss;
+            given.sources.insert("b".into(), crate::train::meter::Raw(loss));
+            let text = serde_json::to_string(&given).unwrap();
+            let read: Record = serde_json::from_str(&text).unwrap();
+            assert_eq!(read.loss.to_bits(), loss.to_bits(), "{text}");
+        }
+    }
+
+    #[test]
+    fn tensorboard_gets_every_tag() {
+        let mut given = record(1, 1.0);
+        given.mfu_pct = Some(3.0);
+        let tags: Vec<String> = scalars(&given).into_iter().map(|(tag, _)| tag).collect();
+        assert_eq!(tags.len(), 15);
+        assert!(tags.contains(&"loss/a".into()) && tags.contains(&"perf/mfu".into()));
+    }
+
+    #[test]
+    fn events_are_written_where_tensorboard_looks() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut metrics = Metrics::open(folder.path(), 0, true).unwrap();
+        metrics.write(&record(1, 1.0)).unwrap();
+        drop(metrics);
+        let events =
+            crate::machine::files::entries(folder.path()).unwrap().into_iter().find(|path| {
+                path.file_name().unwrap().to_string_lossy().starts_with("events.out.tfevents")
+            });
+        assert!(std::fs::metadata(events.unwrap()).unwrap().len() > 100);
+    }
+}

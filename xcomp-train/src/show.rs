@@ -1,0 +1,5 @@
+//! How results are shown: charts, tables, pages.
+
+pub mod charts;
+pub mod page;
+pub mod table;

@@ -1,0 +1,76 @@
+//! A page that needs nothing else: tables and pictures inside, no script, no network.
+
+use std::fmt::Write as _;
+
+use crate::show::table::Table;
+
+const STYLE: &str = "body{font:15px/1.5 sans-serif;max-width:1200px;margin:2em auto;padding:0 1em;color:#222}\
+table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #ccc;padding:.3em .6em;text-align:left}\
+th{background:#f3f3f3}.better{background:#e2f3e2}.worse{background:#f8e0dd}\
+figure{display:inline-block;margin:.5em}svg{max-width:100%;height:auto;border:1px solid #eee}\
+pre{background:#f6f6f6;padding:1em;overflow:auto}";
+
+/// A page that is being written from top to bottom.
+#[derive(Debug, Clone)]
+pub struct Page {
+    title: String,
+    body: String,
+}
+
+impl Page {
+    /// A page that begins with its title.
+    pub fn new(title: &str) -> Self {
+        let title = escaped(title);
+        Self { body: format!("<h1>{title}</h1>\n"), title }
+    }
+
+    /// Begins a section.
+    pub fn heading(&mut self, words: &str) {
+        self.put(&format!("<h2>{}</h2>", escaped(words)));
+    }
+
+    /// A paragraph.
+    pub fn paragraph(&mut self, words: &str) {
+        self.put(&format!("<p>{}</p>", escaped(words)));
+    }
+
+    /// Lines as a list.
+    pub fn list(&mut self, lines: impl IntoIterator<Item = String>) {
+        let items = lines.into_iter().map(|line| format!("<li>{}</li>\n", escaped(&line)));
+        self.put(&format!("<ul>\n{}</ul>", items.collect::<String>()));
+    }
+
+    /// A table.
+    pub fn table(&mut self, table: &Table) {
+        self.put(table.html().trim_end());
+    }
+
+    /// Pictures as SVG, which become part of the page.
+    pub fn pictures<'a>(&mut self, svgs: impl IntoIterator<Item = &'a String>) {
+        for svg in svgs {
+            self.put(&format!("<figure>{svg}</figure>"));
+        }
+    }
+
+    /// Text as it stands in its file.
+    pub fn verbatim(&mut self, text: &str) {
+        self.put(&format!("<pre>{}</pre>", escaped(text)));
+    }
+
+    /// The whole file.
+    pub fn into_html(self) -> String {
+        let Self { title, body } = self;
+        format!(
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{title}</title><style>{STYLE}</style></head>\n<body>\n{body}</body>\n</html>\n"
+        )
+    }
+
+    fn put(&mut self, line: &str) {
+        writeln!(self.body, "{line}").expect("a string takes every line");
+    }
+}
+
+/// Words that mean themselves in HTML.
+pub fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}

@@ -1,0 +1,185 @@
+//! One micro-step: samples from the stream, through the frozen tower, to gradients.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use burn::module::Module;
+use burn::tensor::{DType, Device, FloatDType};
+use xcomp_data::{Position, Stream};
+use xcomp_model::loss::{IGNORE, LossNorm};
+use xcomp_model::splice::Prompt;
+use xcomp_model::vision::frames::Encoding;
+use xcomp_model::vlm::Vlm;
+
+use crate::data::collate::{Seen, collate};
+use crate::data::features::merged;
+use crate::error::Error;
+use crate::plan::Plan;
+use crate::plan::cost::SampleSize;
+use crate::recipe::tables::{FloatWord, LossNormWord};
+use crate::train::meter::Meter;
+use crate::train::optimizer::grads::NamedTensors;
+use crate::train::step::{MicroBatch, MicroStep, Recompute};
+
+/// The samples of one forward, on the host.
+#[derive(Debug)]
+pub(crate) struct HostBatch {
+    /// Dataset of the first sample.
+    pub(crate) source: Arc<str>,
+    /// Id of each sample.
+    pub(crate) ids: Vec<String>,
+    prompts: Vec<Prompt>,
+    seen: Vec<Seen>,
+}
+
+/// Takes the next samples off the stream and moves the position behind them.
+pub(crate) fn load_micro_batch(
+    plan: &Plan,
+    examples: &mut Stream,
+    meter: &mut Meter,
+    position: &mut Position,
+) -> Result<HostBatch, Error> {
+    let mut batch = HostBatch { source: "".into(), ids: vec![], prompts: vec![], seen: vec![] };
+    let mut sizes = vec![];
+    for _ in 0..plan.recipe.train.per_device_batch_size {
+        let asked = Instant::now();
+        let next = examples.next();
+        meter.waited(asked.elapsed().as_secs_f64());
+        let (example, after) = next.ok_or(Error::OutOfData)??;
+
+        let (source, id) = (Arc::clone(&example.source), example.id.clone());
+        let frames = example.choice.indices.len();
+        let (prompt, seen) = collate(example, plan.recipe.data.clip_frames)?;
+        let size = SampleSize {
+            frames,
+            text_tokens: prompt.ids.len() - usize::from(prompt.image_at.is_some()),
+            supervised_tokens: prompt.labels.iter().filter(|label| **label != IGNORE).count(),
+        };
+        let (tokens, limit) = (plan.tokens_in(size), plan.recipe.model.model_max_length);
+        if tokens > limit {
+            return Err(Error::TooLong { id, source_tag: source.to_string(), tokens, limit });
+        }
+        sizes.push(size);
+        if batch.ids.is_empty() {
+            batch.source = source;
+        }
+        batch.ids.push(id);
+        batch.prompts.push(prompt);
+        batch.seen.push(seen);
+        *position = after;
+    }
+    meter.count(plan, sizes);
+    Ok(batch)
+}
+
+/// Forward and backward of one micro-batch; its loss goes to the meter, unread.
+pub(crate) fn micro_step(
+    plan: &Plan,
+    model: &Vlm,
+    batch: HostBatch,
+    device: &Device,
+    meter: &mut Meter,
+) -> NamedTensors {
+    let source = Arc::clone(&batch.source);
+    let is_cached = |seen: &&Seen| matches!(seen, Seen::Features(_));
+    let (begun, cached) = (Instant::now(), batch.seen.iter().filter(is_cached).count());
+    let micro = encode(plan, model, batch, device);
+    meter.encoded(begun.elapsed().as_secs_f64(), cached);
+    let MicroStep { loss, weight, grads } = backward(plan, model, micro);
+    meter.loss(source, loss, weight);
+    grads
+}
+
+/// Forward and backward of one micro-batch.
+pub(crate) fn forward_backward(
+    plan: &Plan,
+    model: &Vlm,
+    batch: HostBatch,
+    device: &Device,
+) -> MicroStep {
+    backward(plan, model, encode(plan, model, batch, device))
+}
+
+/// Frames through the tower, or features from the cache.
+fn encode(plan: &Plan, model: &Vlm, batch: HostBatch, device: &Device) -> MicroBatch {
+    let merged = batch.seen.into_iter().map(|seen| Some(merged(plan, model, seen, device)));
+    MicroBatch { prompts: batch.prompts, merged: merged.collect() }
+}
+
+/// How the tower runs: all activations that follow take the dtype of the visual features.
+pub(crate) fn encoding(plan: &Plan) -> Encoding {
+    Encoding { dtype: activations(plan.recipe.train.dtype), ..Encoding::default() }
+}
+
+/// Forward and backward of what is trained, behind the tower.
+pub(crate) fn backward(plan: &Plan, model: &Vlm, micro: MicroBatch) -> MicroStep {
+    let recompute = if plan.recompute { Recompute::EveryLayer } else { Recompute::Never };
+    let norm = loss_norm(plan);
+    if silent_projector(plan, &micro) {
+        let mut model = model.clone();
+        model.projector = model.projector.valid();
+        return recompute.backward(&model, micro, &plan.compression, norm);
+    }
+    recompute.backward(model, micro, &plan.compression, norm)
+}
+
+/// Whether this batch gives the projector no gradient: the released code, for a video of so many frames, alone in its batch (`llava_arch.py:454-466`).
+fn silent_projector(plan: &Plan, micro: &MicroBatch) -> bool {
+    let Some(limit) = plan.recipe.tune.projector_gradient_below_frames else { return false };
+    match micro.merged.as_slice() {
+        [Some(merged)] => {
+            let [clips, tokens, _] = merged.dims();
+            clips * tokens / plan.config.projector.tokens_per_frame >= limit
+        }
+        _ => false,
+    }
+}
+
+/// How the losses of a step are averaged.
+pub(crate) fn loss_norm(plan: &Plan) -> LossNorm {
+    match plan.recipe.train.loss_norm {
+        LossNormWord::Sample => LossNorm::Sample,
+        LossNormWord::Token => LossNorm::Token,
+    }
+}
+
+fn activations(word: FloatWord) -> FloatDType {
+    match word {
+        FloatWord::F32 => FloatDType::F32,
+        FloatWord::Bf16 => FloatDType::BF16,
+        FloatWord::F16 => FloatDType::F16,
+    }
+}
+
+/// Adds the gradients of a micro-step in the recipe's format.
+pub(crate) fn sum_gradients(plan: &Plan, sum: &mut NamedTensors, micro: NamedTensors) {
+    match plan.recipe.train.accumulate_dtype {
+        FloatWord::F32 => sum.add(micro),
+        FloatWord::Bf16 | FloatWord::F16 => {
+            sum.add(rounded(micro));
+            *sum = rounded(std::mem::take(sum));
+        }
+    }
+}
+
+/// Every number as the nearest bf16.
+fn rounded(tensors: NamedTensors) -> NamedTensors {
+    tensors.map(|tensor| tensor.cast(DType::BF16).cast(DType::F32))
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Tensor, TensorData};
+
+    use super::*;
+
+    #[test]
+    fn bf16_sums_are_rounded() {
+        let mut given = NamedTensors::default();
+        let data = TensorData::new(vec![1.0_f32, 1.001, 257.0], [3]);
+        given.insert("a".into(), Tensor::from_data(data, &Device::flex()));
+        let got: Vec<f32> =
+            rounded(given).get("a").unwrap().clone().into_data().iter::<f32>().collect();
+        assert_eq!(got, [1.0, 1.0, 256.0]);
+    }
+}

@@ -1,0 +1,98 @@
+//! When checkpoints are written, and which stay.
+
+use super::{Event, Report, Training};
+use crate::error::Error;
+use crate::machine::stop::Stop;
+use crate::train::checkpoint::{Checkpoints, Keep, Saved};
+use crate::train::saver::Saver;
+use crate::train::state::{Best, TrainState};
+
+/// The saves of one start of a run.
+pub(super) struct Saves<'a> {
+    task: &'a Training<'a>,
+    saver: Saver,
+    /// The newest step on disk or on its way there.
+    newest: usize,
+    last: Option<Saved>,
+}
+
+impl<'a> Saves<'a> {
+    /// Nothing to save yet: step `step` is on disk, or 0.
+    pub(super) fn new(task: &'a Training<'a>, step: usize) -> Self {
+        let saver = Saver::new(Checkpoints::open(task.run));
+        Self { task, saver, newest: step, last: None }
+    }
+
+    /// Whether a checkpoint follows 1-based `step`.
+    pub(super) fn due(&self, step: usize) -> bool {
+        let every = self.task.plan.recipe.checkpoint.save_steps;
+        step == self.task.plan.steps || (every > 0 && step.is_multiple_of(every))
+    }
+
+    /// Copies the state to the host and begins to write it.
+    pub(super) fn start(
+        &mut self,
+        state: &mut TrainState,
+        stop: &mut Stop,
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        let loss = std::mem::take(&mut state.interval).mean();
+        if state.best.is_none_or(|best| loss < best.loss) {
+            state.best = Some(Best { step: state.step, loss });
+        }
+        self.write(state, stop, report)
+    }
+
+    fn write(
+        &mut self,
+        state: &TrainState,
+        stop: &mut Stop,
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        let table = &self.task.plan.recipe.checkpoint;
+        let best = state.best.filter(|_| table.keep_best).map(|best| best.step);
+        let keep = Keep { newest: table.save_total_limit, best };
+        let earlier = self.saver.start(state.snapshot(self.task.plan), keep)?;
+        self.newest = state.step;
+        self.tell(earlier, stop, report)
+    }
+
+    /// Saves what is not saved yet; gives the error that says why the run ends here.
+    pub(super) fn leave(
+        &mut self,
+        state: &TrainState,
+        why: &'static str,
+        stop: &mut Stop,
+        report: &mut Report,
+    ) -> Result<Error, Error> {
+        if state.step > self.newest {
+            self.write(state, stop, report)?;
+        }
+        self.finish(stop, report)?;
+        let steps = self.task.plan.steps;
+        Ok(Error::Stopped { step: state.step, steps, why, run: self.task.run.into() })
+    }
+
+    /// Waits for the save that is under way; gives the newest of this start.
+    pub(super) fn finish(
+        &mut self,
+        stop: &mut Stop,
+        report: &mut Report,
+    ) -> Result<Option<Saved>, Error> {
+        let published = self.saver.finish()?;
+        self.tell(published, stop, report)?;
+        Ok(self.last.clone())
+    }
+
+    fn tell(
+        &mut self,
+        published: Option<crate::train::saver::Published>,
+        stop: &mut Stop,
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        let Some(published) = published else { return Ok(()) };
+        stop.save_took(published.seconds);
+        self.last = Some(published.saved.clone());
+        report(Event::Saved(published))
+    }
+}

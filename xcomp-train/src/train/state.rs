@@ -1,0 +1,234 @@
+//! Everything that a resume needs, in one place.
+
+use std::path::{Path, PathBuf};
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+use xcomp_data::Position;
+use xcomp_model::vlm::Vlm;
+
+use crate::error::Error;
+use crate::machine::files::read_text;
+use crate::plan::Plan;
+use crate::recipe::tables::Init;
+use crate::recipe::tune::tuned;
+use crate::train::checkpoint::identity::{Identity, differences};
+use crate::train::checkpoint::tensors::{
+    read_named, read_parameters, upload_named, write_parameters,
+};
+use crate::train::checkpoint::{Saved, Snapshot, TRAIN_STATE, read_tensors};
+use crate::train::named::{Change, Named};
+use crate::train::optimizer::adamw::AdamWState;
+use crate::train::optimizer::init::random;
+
+const EXP_AVG: &str = "exp_avg.";
+const EXP_AVG_SQ: &str = "exp_avg_sq.";
+/// Of `train_state.json`.
+const VERSION: u32 = 1;
+
+/// A run between two steps.
+#[derive(Debug)]
+pub struct TrainState {
+    /// Optimizer steps taken.
+    pub step: usize,
+    /// The model, on the tape where it is tuned.
+    pub model: Vlm,
+    /// Moments of the optimizer.
+    pub optim: AdamWState,
+    /// Where the data stands.
+    pub position: Position,
+    /// The best checkpoint so far.
+    pub best: Option<Best>,
+    /// Losses since the last regular save, for the choice of the best.
+    pub interval: Interval,
+    /// Running mean of the loss, for the spike watch.
+    pub loss_mean: Option<f64>,
+    identity: Identity,
+}
+
+/// Logged losses of a part of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    sum: f64,
+    count: usize,
+}
+
+impl Interval {
+    /// Notes a loss; one that is not finite says nothing about the rest.
+    pub fn add(&mut self, loss: f64) {
+        if loss.is_finite() {
+            self.sum += loss;
+            self.count += 1;
+        }
+    }
+
+    /// Their mean.
+    pub fn mean(self) -> f64 {
+        self.sum / self.count.max(1) as f64
+    }
+}
+
+/// A checkpoint by its mean loss since the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Its step.
+    pub step: usize,
+    /// The mean loss.
+    pub loss: f64,
+}
+
+/// `train_state.json`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Stored {
+    version: u32,
+    step: usize,
+    optimizer_step: u64,
+    position: Position,
+    best: Option<Best>,
+    interval: Interval,
+    loss_mean: Option<f64>,
+    identity: Identity,
+}
+
+/// Steps that the run of a checkpoint folder had taken.
+///
+/// # Errors
+/// If its state cannot be read.
+pub fn step_of(folder: &Path) -> Result<usize, Error> {
+    stored(&folder.join(TRAIN_STATE)).map(|stored| stored.step)
+}
+
+fn stored(path: &Path) -> Result<Stored, Error> {
+    let wrong = |message: String| Error::Checkpoint { path: path.into(), message };
+    let stored: Stored = serde_json::from_str(&read_text(path)?)
+        .map_err(|error| wrong(format!("damaged: {error}")))?;
+    if stored.version != VERSION {
+        return Err(wrong(format!("has version {}, this xcomp reads {VERSION}", stored.version)));
+    }
+    Ok(stored)
+}
+
+impl TrainState {
+    /// The run before its first step: base weights, no moments.
+    ///
+    /// # Errors
+    /// If the base weights cannot be loaded.
+    pub fn start(plan: &Plan, identity: Identity, device: &Device) -> Result<Self, Error> {
+        let mut model = Vlm::new(&plan.config, &device.clone().autodiff());
+        match plan.recipe.model.init {
+            Init::Checkpoint => {
+                model.load_weights(plan.recipe.model.checkpoint.as_ref())?;
+            }
+            Init::Random => model = random(model, plan.recipe.train.seed),
+        }
+        Ok(Self {
+            step: 0,
+            model: freeze(model, plan),
+            optim: AdamWState::default(),
+            position: Position::start(),
+            best: None,
+            interval: Interval::default(),
+            loss_mean: None,
+            identity,
+        })
+    }
+
+    /// The run as a checkpoint has it: base weights, with the tuned ones and all else from the checkpoint.
+    ///
+    /// # Errors
+    /// If the checkpoint cannot be read, or belongs to a run that differs in what decides its numbers.
+    pub fn restore(
+        plan: &Plan,
+        identity: Identity,
+        saved: &Saved,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        let stored = stored(&saved.folder.join(TRAIN_STATE))?;
+        let differences = differences(&stored.identity, &identity);
+        if !differences.is_empty() {
+            return Err(Error::OtherRun { path: saved.folder.clone(), differences });
+        }
+        Self::load(plan, identity, stored, saved, device)
+    }
+
+    /// As [`TrainState::restore`], to look at and not to go on with: the data may have changed since.
+    ///
+    /// # Errors
+    /// If the checkpoint cannot be read.
+    pub fn view(plan: &Plan, saved: &Saved, device: &Device) -> Result<Self, Error> {
+        let stored = stored(&saved.folder.join(TRAIN_STATE))?;
+        Self::load(plan, stored.identity.clone(), stored, saved, device)
+    }
+
+    fn load(
+        plan: &Plan,
+        identity: Identity,
+        stored: Stored,
+        saved: &Saved,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        let (weights, moments) = read_tensors(&saved.folder)?;
+        let state = Self::start(plan, identity, device)?;
+        Ok(Self {
+            step: stored.step,
+            model: write_parameters(state.model, &weights),
+            optim: AdamWState {
+                step: stored.optimizer_step,
+                exp_avg: upload_named(EXP_AVG, &moments, device),
+                exp_avg_sq: upload_named(EXP_AVG_SQ, &moments, device),
+            },
+            position: stored.position,
+            best: stored.best,
+            interval: stored.interval,
+            loss_mean: stored.loss_mean,
+            identity: state.identity,
+        })
+    }
+
+    /// A copy of the run on the host; waits for the device.
+    pub fn snapshot(&self, plan: &Plan) -> Snapshot {
+        let stored = Stored {
+            version: VERSION,
+            step: self.step,
+            optimizer_step: self.optim.step,
+            position: self.position.clone(),
+            best: self.best,
+            interval: self.interval,
+            loss_mean: self.loss_mean,
+            identity: self.identity.clone(),
+        };
+        let mut moments = read_named(EXP_AVG, &self.optim.exp_avg);
+        moments.extend(read_named(EXP_AVG_SQ, &self.optim.exp_avg_sq));
+        let model = &plan.recipe.model;
+        Snapshot {
+            step: self.step,
+            weights: read_parameters(&self.model, |name| tuned(&plan.parts, name)),
+            moments,
+            state: serde_json::to_value(stored).expect("the state is plain data"),
+            copies: vec![
+                (PathBuf::from(&model.config), "config.json"),
+                (PathBuf::from(&model.tokenizer), "tokenizer.json"),
+            ],
+        }
+    }
+}
+
+/// Tuned parameters ask for gradients, all others leave the tape; a frozen tower never meets one.
+fn freeze(model: Vlm, plan: &Plan) -> Vlm {
+    struct Freezer<'a>(&'a Plan);
+    impl Change for Freezer<'_> {
+        fn change<const D: usize>(
+            &mut self,
+            name: &str,
+            param: Param<Tensor<D>>,
+        ) -> Param<Tensor<D>> {
+            param.set_require_grad(tuned(&self.0.parts, name))
+        }
+    }
+    let mut model = model.change_each(&mut Freezer(plan));
+    if !plan.parts.iter().any(|part| part.contains("model.vision_tower.")) {
+        model.vision = model.vision.valid();
+    }
+    model
+}
