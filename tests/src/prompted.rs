@@ -1,7 +1,7 @@
 //! The language model of a golden case with a prompt that is continued.
 
 use burn::tensor::{Device, Tensor};
-use xcomp_model::base::config::LlmConfig;
+use xcomp_model::base::llm::LlmConfig;
 use xcomp_model::compress::layout::Layout;
 use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, Schedule};
 use xcomp_model::decoder::qwen2::Qwen2ForCausalLm;

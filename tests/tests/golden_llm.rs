@@ -3,7 +3,7 @@
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use serde_json::Value;
-use xcomp_model::base::config::LlmConfig;
+use xcomp_model::base::llm::LlmConfig;
 use xcomp_model::compress::layout::Layout;
 use xcomp_model::compress::pass::Ascent;
 use xcomp_model::compress::reduce::{FrameDrop, Reduce};

@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use xcomp_model::base::config::LlmConfig;
+use xcomp_model::base::llm::LlmConfig;
 use xcomp_model::base::vision_config::{GroupOrder, ProjectorConfig, VisionConfig};
 use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, RankStage, Schedule};
 use xcomp_model::connector::projector::Projector;

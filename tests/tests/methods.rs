@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Distribution, Tensor};
 use proptest::prelude::*;
-use xcomp_model::base::config::LlmConfig;
+use xcomp_model::base::llm::LlmConfig;
 use xcomp_model::compress::layout::{Layout, SequenceLayout};
 use xcomp_model::compress::lp_comp::Survivors;
 use xcomp_model::compress::pass::Ascent;

@@ -1,4 +1,9 @@
-//! What differs between released models: sizes, names, pixels, templates.
+//! What differs between released models, as data: sizes, names of tensors, pixels, templates.
 
 pub mod config;
-pub mod vision_config;
+pub mod connector;
+pub mod family;
+mod json;
+pub mod llm;
+pub mod videochat_flash;
+pub mod vision;

@@ -1,4 +1,102 @@
-//! Between tower and language model: token merging and the projector.
+//! The connector: a list of stages from the tower's features to the language model's tokens.
 
-pub mod projector;
+pub mod grid;
 pub mod token_merging;
+
+use burn::module::{Module, Param};
+use burn::nn::Initializer;
+use burn::tensor::{Device, Tensor};
+
+use crate::base::connector::{ConnectorConfig, Stage};
+use crate::connector::grid::{newline, pool};
+use crate::connector::token_merging::merge_tokens;
+use crate::layers::linear::Linear;
+use crate::ops::gelu;
+
+/// Standard deviation of a fresh newline token, over the root of its width (reference `llava_arch.py`).
+const NEWLINE_STD: f64 = 1.0;
+
+/// The parameters of all stages; fields carry the names of the released checkpoint.
+#[derive(Module, Debug)]
+pub struct Connector {
+    /// Two linear maps with the (parameterless) GELU between them, so that indices are the checkpoint's.
+    pub mlp: Vec<Option<Linear>>,
+    /// `[output_size]`: the token behind a row, where a stage puts one.
+    pub image_newline: Option<Param<Tensor<1>>>,
+    #[module(skip)]
+    config: ConnectorConfig,
+}
+
+impl Connector {
+    /// A connector with fresh weights, drawn lazily.
+    pub fn new(config: &ConnectorConfig, device: &Device) -> Self {
+        let (input, output) = (config.input_size, config.output_size);
+        let [first, last] = [input, output].map(|from| Linear::new(from, output, device));
+        let std = NEWLINE_STD / (output as f64).sqrt();
+        let row = || Initializer::Normal { mean: 0.0, std }.init([output], device);
+        Self {
+            mlp: vec![Some(first), None, Some(last)],
+            image_newline: config.stages.contains(&Stage::Newline).then(row),
+            config: config.clone(),
+        }
+    }
+
+    /// Its sizes.
+    pub fn config(&self) -> &ConnectorConfig {
+        &self.config
+    }
+
+    /// The stages without parameters at the front: what a cache of features may hold.
+    ///
+    /// # Shapes
+    /// - `features`: `[clips, frames * patches, input_size]`
+    /// - output: `[clips, frames * cached_tokens_per_frame, width]`
+    ///
+    /// # Panics
+    /// If a frame has fewer patches than tokens.
+    pub fn fixed(&self, features: Tensor<3>) -> Tensor<3> {
+        self.run(features, 0, self.config.fixed_stages())
+    }
+
+    /// All other stages.
+    ///
+    /// # Shapes
+    /// - `fixed`: `[clips, frames * cached_tokens_per_frame, width]`
+    /// - output: `[clips, frames * tokens_per_frame, output_size]`
+    pub fn learnt(&self, fixed: Tensor<3>) -> Tensor<3> {
+        self.run(fixed, self.config.fixed_stages(), self.config.stages.len())
+    }
+
+    fn run(&self, x: Tensor<3>, first: usize, end: usize) -> Tensor<3> {
+        (first..end).fold(x, |x, stage| self.stage(stage, x))
+    }
+
+    /// One stage over whole clips: `[clips, frames * tokens, width]`, in and out.
+    fn stage(&self, stage: usize, x: Tensor<3>) -> Tensor<3> {
+        let before = self.config.frame_tokens(stage);
+        match self.config.stages[stage] {
+            Stage::Merge { tokens, heads, order } => {
+                let [_, all, _] = x.dims();
+                merge_tokens(x, all / before.count() * tokens, heads, order)
+            }
+            Stage::Project => self.project(x),
+            Stage::Pool { stride } => pool(x, before, stride),
+            Stage::Newline => {
+                let row = self.image_newline.as_ref().expect("a newline stage has its token");
+                newline(x, before, row.val())
+            }
+        }
+    }
+
+    /// The MLP into the language model's width.
+    ///
+    /// # Shapes
+    /// - `x`: `[.., input_size]`
+    /// - output: `[.., output_size]`
+    pub fn project<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        self.mlp.iter().fold(x, |x, layer| match layer {
+            Some(linear) => linear.forward(x),
+            None => gelu(x),
+        })
+    }
+}

@@ -5,7 +5,7 @@ pub mod sample;
 use burn::tensor::{DType, Tensor};
 
 use crate::compress::layout::Layout;
-use crate::compress::pass::Ascent;
+use crate::compress::pass::Pass;
 use crate::compress::schedule::CompressionPlan;
 use crate::decoder::cache::LayerCache;
 use crate::decoder::qwen2::Qwen2ForCausalLm;
@@ -41,17 +41,17 @@ impl<'a> Decoding<'a> {
         max_new_tokens: usize,
     ) -> (Self, Tensor<1>) {
         assert_eq!(layout.sequences.len(), 1, "one sequence is decoded at a time");
-        let mut ascent = Ascent::start(&llm.model, x, layout, max_new_tokens);
+        let mut pass = Pass::start(&llm.model, x, layout, max_new_tokens);
         let mut held = Vec::with_capacity(plan.layers());
         for layer in 0..plan.layers() {
-            let (mut cache, rope) = (LayerCache::default(), ascent.rope.clone());
-            ascent = ascent.through(&llm.model, layer, plan, |layer, x, rope| {
+            let (mut cache, rope) = (LayerCache::default(), pass.rope.clone());
+            pass = pass.through(&llm.model, layer, plan, |layer, x, rope| {
                 layer.forward_cached(x, rope, &mut cache)
             });
             held.push((cache, rope));
         }
-        let decoding = Self { llm, held, dtype: ascent.x.dtype() };
-        let scores = decoding.scores(ascent.x);
+        let decoding = Self { llm, held, dtype: pass.x.dtype() };
+        let scores = decoding.scores(pass.x);
         (decoding, scores)
     }
 

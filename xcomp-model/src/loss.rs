@@ -3,7 +3,7 @@
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
-use crate::compress::layout::Layout;
+use crate::compress::layout::{Layout, VisualSpan};
 use crate::decoder::qwen2::Qwen2ForCausalLm;
 
 /// The label of a token that carries no loss (PyTorch's `ignore_index`).
@@ -32,13 +32,13 @@ pub struct SupervisedRows {
     counts: Vec<usize>,
 }
 
-/// Labels of one sequence as the prompt has them: one entry per text token, one for all visual tokens together.
+/// Labels of one sequence as the prompt has them: one entry per text token, one for all tokens of an image or video.
 #[derive(Debug, Clone, Copy)]
 pub struct Labels<'a> {
     /// Token ids or [`IGNORE`].
     pub labels: &'a [i32],
-    /// Index in `labels` that stands for the visual tokens.
-    pub image_at: Option<usize>,
+    /// Indices in `labels` that stand for the tokens of an image or video, ascending.
+    pub visual_at: &'a [usize],
 }
 
 impl SupervisedRows {
@@ -47,14 +47,14 @@ impl SupervisedRows {
         let mut found = Self { rows: vec![], targets: vec![], counts: vec![] };
         let seq = layout.longest();
         for (b, (labels, sequence)) in labels.iter().zip(&layout.sequences).enumerate() {
-            let visual = sequence.span.map_or(0, |span| span.len());
             let before = found.rows.len();
             for (index, &label) in labels.labels.iter().enumerate() {
-                // Tokens behind the video stand `visual - 1` further on than in the prompt.
-                let position = match labels.image_at {
-                    Some(at) if index > at => index + visual - 1,
-                    _ => index,
-                };
+                // A span of `n` tokens moves what stands behind its placeholder by `n - 1`.
+                let spans = labels.visual_at.iter().zip(&sequence.spans);
+                let shift = |(at, span): (&usize, &VisualSpan)| (index > *at).then(|| span.len());
+                let (spans, tokens) =
+                    spans.filter_map(shift).fold((0, 0), |(spans, all), n| (spans + 1, all + n));
+                let position = index + tokens - spans;
                 if label != IGNORE && position > 0 {
                     found.rows.push((b * seq + position - 1) as i32);
                     found.targets.push(label);
@@ -133,14 +133,14 @@ fn ids(values: &[i32], device: &Device) -> Tensor<1, Int> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compress::layout::{SequenceLayout, VideoSpan};
+    use crate::compress::layout::SequenceLayout;
 
     #[test]
     fn a_row_predicts_the_next_token_and_the_last_visual_row_the_first_word_behind_it() {
-        let span = VideoSpan::new(2, 3, 1);
+        let span = VisualSpan::new(2, 3, 1);
         let layout = Layout { sequences: vec![SequenceLayout::new(7, Some(span))] };
         let labels = [5, IGNORE, IGNORE, 8, 9]; // the third entry is the image
-        let rows = SupervisedRows::new(&[Labels { labels: &labels, image_at: Some(2) }], &layout);
+        let rows = SupervisedRows::new(&[Labels { labels: &labels, visual_at: &[2] }], &layout);
         // Position 0 has no row before it; 8 stands at 5 and 9 at 6.
         assert_eq!((rows.rows, rows.targets, rows.counts), (vec![4, 5], vec![8, 9], vec![2]));
     }
@@ -150,7 +150,7 @@ mod tests {
         let text = |len| SequenceLayout::new(len, None);
         let layout = Layout { sequences: vec![text(3), text(2), text(1)] };
         let all = [1, 2, 3];
-        let labels = |n: usize| Labels { labels: &all[..n], image_at: None };
+        let labels = |n: usize| Labels { labels: &all[..n], visual_at: &[] };
         let rows = SupervisedRows::new(&[labels(3), labels(2), labels(1)], &layout);
         assert_eq!(rows.weights(LossNorm::Sample), [0.5, 0.5, 1.0]);
         assert_eq!(rows.weights(LossNorm::Token), [1.0, 1.0, 1.0]);

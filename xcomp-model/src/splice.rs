@@ -2,43 +2,52 @@
 
 use burn::tensor::{DType, Tensor};
 
-use crate::compress::layout::{Layout, SequenceLayout, VideoSpan};
+use crate::compress::layout::{Layout, SequenceLayout, VisualSpan};
 use crate::decoder::qwen2::Embedding;
 use crate::loss::{IGNORE, Labels};
 
-/// A tokenized prompt; the visual tokens of all frames stand at one place in it.
+/// A tokenized prompt with places for images and videos.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompt {
-    /// Token ids; the entry at `image_at` is a marker and never looked up.
+    /// Token ids; the entries at `visual_at` are placeholders and never looked up.
     pub ids: Vec<i32>,
     /// Targets, one per id, [`crate::loss::IGNORE`] where nothing is learnt.
     pub labels: Vec<i32>,
-    /// Where the visual tokens go; `None` for text only.
-    pub image_at: Option<usize>,
+    /// Where each image or video goes, ascending; empty for text only.
+    pub visual_at: Vec<usize>,
 }
 
 impl Prompt {
     /// The labels as the loss takes them.
     pub fn supervision(&self) -> Labels<'_> {
-        Labels { labels: &self.labels, image_at: self.image_at }
+        Labels { labels: &self.labels, visual_at: &self.visual_at }
     }
 
-    /// Length of the sequence once `frames` frames of `tokens_per_frame` tokens stand in it.
-    pub fn layout(&self, frames: usize, tokens_per_frame: usize) -> SequenceLayout {
-        let span = self.image_at.map(|start| VideoSpan::new(start, frames, tokens_per_frame));
-        let visual = span.map_or(0, |span| span.len());
-        let len = self.ids.len() - usize::from(span.is_some()) + visual;
-        SequenceLayout { len, span, asking: self.asking() }
+    /// Text tokens: all but the placeholders.
+    pub fn text_tokens(&self) -> usize {
+        self.ids.len() - self.visual_at.len()
     }
 
-    /// The tokens from the video on that an answer follows, counted back from the end; the last one where no answer is known.
+    /// The sequence once each image or video stands in it with its frames of `tokens_per_frame` tokens.
+    pub fn layout(&self, frames: &[usize], tokens_per_frame: usize) -> SequenceLayout {
+        let mut visual = 0;
+        let span = |(before, (at, frames)): (usize, (&usize, &usize))| {
+            let span = VisualSpan::new(at - before + visual, *frames, tokens_per_frame);
+            visual += span.len();
+            span
+        };
+        let spans = self.visual_at.iter().zip(frames).enumerate().map(span).collect();
+        SequenceLayout { len: self.text_tokens() + visual, spans, asking: self.asking() }
+    }
+
+    /// The tokens from the first visual on that an answer follows, counted back from the end; the last one where no answer is known.
     ///
-    /// A token before the video sees nothing of it. As in the reference, a supervised token behind an unsupervised one begins
+    /// A token before it sees nothing of it. As in the reference, a supervised token behind an unsupervised one begins
     /// an answer (`flash_rank_drop`).
     fn asking(&self) -> Vec<usize> {
         let supervised = |at: usize| self.labels[at] != IGNORE;
         let begins = |at: &usize| supervised(*at) && !supervised(*at - 1);
-        let first = self.image_at.unwrap_or(0) + 1;
+        let first = self.visual_at.first().map_or(1, |at| at + 1);
         let found: Vec<usize> = (first..self.labels.len())
             .filter(begins)
             .map(|at| self.labels.len() - (at - 1))
@@ -52,15 +61,15 @@ impl Prompt {
 /// The dtype of the features is that of all activations that follow; without any, it is that of the embeddings.
 ///
 /// # Shapes
-/// - `visual`: per prompt `[frames * tokens_per_frame, hidden]`
+/// - `visual`: per prompt and per image or video of it `[frames * tokens_per_frame, hidden]`
 /// - output: `[batch, longest, hidden]`
 ///
 /// # Panics
-/// If a prompt with an image marker has no features, or a text-only prompt has some.
+/// If a prompt does not have features for each of its placeholders.
 pub fn splice(
     embed: &Embedding,
     prompts: &[Prompt],
-    visual: Vec<Option<Tensor<2>>>,
+    visual: Vec<Vec<Tensor<2>>>,
     tokens_per_frame: usize,
 ) -> (Tensor<3>, Layout) {
     assert_eq!(prompts.len(), visual.len(), "one entry of visual features per prompt");
@@ -69,8 +78,9 @@ pub fn splice(
         .iter()
         .zip(visual)
         .map(|(prompt, visual)| {
-            let frames = visual.as_ref().map_or(0, |visual| visual.dims()[0] / tokens_per_frame);
-            (embed_one(embed, prompt, visual, dtype), prompt.layout(frames, tokens_per_frame))
+            let frames: Vec<usize> =
+                visual.iter().map(|visual| visual.dims()[0] / tokens_per_frame).collect();
+            (embed_one(embed, prompt, visual, dtype), prompt.layout(&frames, tokens_per_frame))
         })
         .unzip();
     let layout = Layout { sequences };
@@ -79,32 +89,30 @@ pub fn splice(
     (Tensor::cat(rows, 0), layout)
 }
 
-/// `[text before] ++ [visual] ++ [text after]`.
+/// `[text] ++ [visual] ++ [text]`, and so on.
 fn embed_one(
     embed: &Embedding,
     prompt: &Prompt,
-    visual: Option<Tensor<2>>,
+    visual: Vec<Tensor<2>>,
     dtype: DType,
 ) -> Tensor<2> {
-    match (prompt.image_at, visual) {
-        (Some(at), Some(visual)) => {
-            let text: Vec<i32> = prompt
-                .ids
-                .iter()
-                .enumerate()
-                .filter(|(i, _)| *i != at)
-                .map(|(_, id)| *id)
-                .collect();
-            let text = embed.forward(&text).cast(dtype);
-            let visual = visual.cast(dtype);
-            let (len, before) = (text.dims()[0], text.clone().slice_dim(0, 0..at));
-            Tensor::cat(vec![before, visual, text.slice_dim(0, at..len)], 0)
-        }
-        (None, None) => embed.forward(&prompt.ids).cast(dtype),
-        (marker, visual) => {
-            panic!("a prompt with image marker {marker:?} came with features: {}", visual.is_some())
-        }
+    let at = &prompt.visual_at;
+    assert_eq!(at.len(), visual.len(), "features for every placeholder of a prompt");
+    if at.is_empty() {
+        return embed.forward(&prompt.ids).cast(dtype);
     }
+    let is_text = |(i, id): (usize, &i32)| (!at.contains(&i)).then_some(*id);
+    let text: Vec<i32> = prompt.ids.iter().enumerate().filter_map(is_text).collect();
+    let text = embed.forward(&text).cast(dtype);
+    let (mut pieces, mut behind) = (vec![], 0);
+    for (placeholder, (at, visual)) in at.iter().zip(visual).enumerate() {
+        pieces.push(text.clone().slice_dim(0, behind..at - placeholder));
+        pieces.push(visual.cast(dtype));
+        behind = at - placeholder;
+    }
+    let len = text.dims()[0];
+    pieces.push(text.slice_dim(0, behind..len));
+    Tensor::cat(pieces, 0)
 }
 
 fn pad(row: Tensor<2>, longest: usize) -> Tensor<2> {
@@ -120,9 +128,22 @@ fn pad(row: Tensor<2>, longest: usize) -> Tensor<2> {
 mod tests {
     use super::*;
 
-    fn check(labels: &[i32], image_at: Option<usize>, asking: &[usize]) {
-        let prompt = Prompt { ids: vec![0; labels.len()], labels: labels.to_vec(), image_at };
-        assert_eq!(prompt.layout(2, 4).asking, asking, "{labels:?}");
+    fn prompt(labels: &[i32], visual_at: &[usize]) -> Prompt {
+        let ids = vec![0; labels.len()];
+        Prompt { ids, labels: labels.to_vec(), visual_at: visual_at.to_vec() }
+    }
+
+    fn check(labels: &[i32], visual_at: Option<usize>, asking: &[usize]) {
+        let visual_at: Vec<usize> = visual_at.into_iter().collect();
+        let layout = prompt(labels, &visual_at).layout(&[2], 4);
+        assert_eq!(layout.asking, asking, "{labels:?}");
+    }
+
+    #[test]
+    fn every_placeholder_becomes_a_span() {
+        let layout = prompt(&[IGNORE; 6], &[1, 3]).layout(&[2, 1], 4);
+        assert_eq!(layout.len, 4 + 8 + 4);
+        assert_eq!(layout.spans, [VisualSpan::new(1, 2, 4), VisualSpan::new(10, 1, 4)]);
     }
 
     #[test]

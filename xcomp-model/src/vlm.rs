@@ -4,24 +4,29 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use crate::base::config::ModelConfig;
+use crate::base::family::Family;
 use crate::compress::layout::Layout;
+use crate::compress::pass::Pass;
 use crate::compress::schedule::CompressionPlan;
-use crate::connector::projector::Projector;
+use crate::connector::Connector;
 use crate::decoder::qwen2::Qwen2ForCausalLm;
 use crate::loss::{LossNorm, SupervisedRows, weighted_loss};
 use crate::splice::{Prompt, splice};
-use crate::vision::frames::{Clips, Encoding, merged_features};
-use crate::vision::umt::Vit;
+use crate::vision::Vision;
+use crate::vision::frames::{Clips, Encoding};
 
-/// Vision tower, connector and language model; each is a part of the checkpoint with its own name prefix.
+/// Vision tower, connector and language model.
 #[derive(Module, Debug)]
 pub struct Vlm {
-    /// `model.*` and `lm_head.weight`.
+    /// The language model with its head.
     pub llm: Qwen2ForCausalLm,
-    /// `model.mm_projector.*`.
-    pub projector: Projector,
-    /// `model.vision_tower.vision_tower.encoder.*`.
-    pub vision: Vit,
+    /// From features to the language model's tokens.
+    pub connector: Connector,
+    /// The tower.
+    pub vision: Vision,
+    /// Where the model comes from.
+    #[module(skip)]
+    pub family: &'static Family,
 }
 
 impl Vlm {
@@ -29,27 +34,39 @@ impl Vlm {
     pub fn new(config: &ModelConfig, device: &Device) -> Self {
         Self {
             llm: Qwen2ForCausalLm::new(&config.llm, device),
-            projector: Projector::new(&config.projector, device),
-            vision: Vit::new(&config.vision, device),
+            connector: Connector::new(&config.connector, device),
+            vision: Vision::new(&config.vision, device),
+            family: config.family,
         }
     }
 
-    /// Frames as merged tokens, before the connector's MLP: the frozen part of the model, fit to be cached.
+    /// Frames through the tower and the connector's stages without parameters: the frozen part of the model, fit to be cached.
+    ///
+    /// With a tower that carries no tape the result carries none, and only `clips_at_once` clips are ever held as features.
     ///
     /// # Shapes
-    /// - output: `[clips, frames * tokens_per_frame, mm_hidden]`
+    /// - output: `[clips, frames * cached_tokens_per_frame, width]`, in `encoding.dtype`
+    ///
+    /// # Panics
+    /// If the frames are not of the tower's size, or `clips_at_once` is zero.
     pub fn encode(&self, clips: &Clips, device: &Device, encoding: Encoding) -> Tensor<3> {
-        merged_features(&self.vision, &self.projector, clips, device, encoding)
+        let chunks = (0..clips.count).step_by(encoding.clips_at_once).map(|first| {
+            let count = encoding.clips_at_once.min(clips.count - first);
+            let pixels = clips.pixels(first, count, &self.family.pixels, device);
+            self.connector.fixed(self.vision.forward(pixels.cast(encoding.dtype)))
+        });
+        Tensor::cat(chunks.collect(), 0)
     }
 
     /// Prompts with their visual tokens, as the decoder takes them.
     ///
     /// # Shapes
-    /// - `merged`: per prompt `[clips, frames * tokens_per_frame, mm_hidden]`; `None` for text only
+    /// - `encoded`: per prompt what [`Vlm::encode`] gives of each of its images and videos, in order
     /// - output: `[batch, longest, hidden]`
-    pub fn embed(&self, prompts: &[Prompt], merged: Vec<Option<Tensor<3>>>) -> (Tensor<3>, Layout) {
-        let visual = merged.into_iter().map(|m| m.map(|m| self.projector.forward(m).flatten(0, 1)));
-        let tokens_per_frame = self.projector.config().tokens_per_frame;
+    pub fn embed(&self, prompts: &[Prompt], encoded: Vec<Vec<Tensor<3>>>) -> (Tensor<3>, Layout) {
+        let learnt = |fixed| self.connector.learnt(fixed).flatten(0, 1);
+        let visual = encoded.into_iter().map(|own| own.into_iter().map(learnt).collect());
+        let tokens_per_frame = self.connector.config().tokens_per_frame();
         splice(&self.llm.model.embed_tokens, prompts, visual.collect(), tokens_per_frame)
     }
 
@@ -57,14 +74,15 @@ impl Vlm {
     pub fn loss(
         &self,
         prompts: &[Prompt],
-        merged: Vec<Option<Tensor<3>>>,
+        encoded: Vec<Vec<Tensor<3>>>,
         plan: &CompressionPlan,
         norm: LossNorm,
     ) -> (Tensor<1>, usize) {
-        let (x, layout) = self.embed(prompts, merged);
-        let (hidden, layout) = self.llm.model.forward(x, layout, plan);
+        let (x, layout) = self.embed(prompts, encoded);
+        let stack = &self.llm.model;
+        let Pass { x, layout, .. } = Pass::start(stack, x, layout, 0).to_the_end(stack, plan);
         let rows = supervised(prompts, &layout);
-        (weighted_loss(&self.llm, hidden, &rows, norm), rows.weight(norm))
+        (weighted_loss(&self.llm, stack.norm.forward(x), &rows, norm), rows.weight(norm))
     }
 }
 

@@ -1,8 +1,7 @@
 //! Weights in the released layout: one `model.safetensors`, or shards with an index.
 //!
-//! A model is read and written in [`Part`]s, modules under a name prefix. Module fields carry the
-//! checkpoint's names and its `PyTorch` shapes, so nothing is renamed or transposed. The only
-//! module of this crate that touches files, next to `config`.
+//! A model is read and written in [`Part`]s, modules with the names that their family gives them. Tensors have
+//! `PyTorch`'s shapes, so nothing is transposed. The only folder of this crate that touches files, next to `base/config`.
 
 mod files;
 mod load;
@@ -13,15 +12,8 @@ mod save;
 mod tests;
 
 pub use load::{Loaded, Part, load};
-pub use parameters::{Parameter, Weights, parameters};
+pub use parameters::{Change, Look, Named, Parameter, Weights, parameters};
 pub use save::{SaveOptions, Saved, SavedPart, WeightDtype, save};
-
-/// The language model: its fields are named from the root.
-pub const LLM_PREFIX: &str = "";
-/// The connector.
-pub const PROJECTOR_PREFIX: &str = "model.mm_projector.";
-/// The vision tower.
-pub const VISION_PREFIX: &str = "model.vision_tower.vision_tower.encoder.";
 
 /// The file of an unsharded model.
 pub const SINGLE_FILE: &str = "model.safetensors";

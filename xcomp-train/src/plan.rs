@@ -10,7 +10,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use xcomp_model::base::config::ModelConfig;
-use xcomp_model::base::vision_config::GroupOrder;
+use xcomp_model::base::connector::GroupOrder;
 use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, RankStage, Schedule, Stage};
 use xcomp_model::ops::on_cpu;
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 use burn::tensor::Device;
 use serde_json::{Value, json};
 use xcomp_data::Tokenizer;
-use xcomp_model::base::config::LlmConfig;
+use xcomp_model::base::llm::LlmConfig;
 use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, Schedule};
 use xcomp_model::decoder::qwen2::Qwen2ForCausalLm;
 use xcomp_model::generate::Decoding;

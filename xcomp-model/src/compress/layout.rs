@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use crate::compress::reduce::{FrameDrop, Reduce};
 
-/// The visual tokens of one sequence: `frames` groups of `tokens_per_frame`, one after another.
+/// The tokens of one image or video: `frames` groups of `tokens_per_frame`, one after another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct VideoSpan {
+pub struct VisualSpan {
     /// Position of the first visual token.
     pub start: usize,
     /// Number of frames (groups; an image is one).
@@ -18,7 +18,7 @@ pub struct VideoSpan {
     pub ranked: Option<usize>,
 }
 
-impl VideoSpan {
+impl VisualSpan {
     /// A video of whole frames.
     pub fn new(start: usize, frames: usize, tokens_per_frame: usize) -> Self {
         Self { start, frames, tokens_per_frame, ranked: None }
@@ -60,45 +60,70 @@ impl VideoSpan {
 pub struct SequenceLayout {
     /// Tokens, padding not counted.
     pub len: usize,
-    /// The visual tokens; a text-only sequence has none.
-    pub span: Option<VideoSpan>,
+    /// Its images and videos, in order; a text-only sequence has none.
+    pub spans: Vec<VisualSpan>,
     /// The tokens that an answer follows, counted back from the end (1 is the last), where no drop moves them: they rank visual tokens.
     pub asking: Vec<usize>,
 }
 
 impl SequenceLayout {
     /// A sequence that is to be answered: its last token asks.
-    pub fn new(len: usize, span: Option<VideoSpan>) -> Self {
-        Self { len, span, asking: vec![1] }
+    pub fn new(len: usize, spans: impl IntoIterator<Item = VisualSpan>) -> Self {
+        Self { len, spans: spans.into_iter().collect(), asking: vec![1] }
     }
 
-    /// The layout after `reduce` has acted on the video.
+    /// Visual tokens of all spans.
+    pub fn visual_tokens(&self) -> usize {
+        self.spans.iter().map(VisualSpan::len).sum()
+    }
+
+    /// Whether the token at `position` is visual.
+    pub fn is_visual(&self, position: usize) -> bool {
+        self.spans.iter().any(|span| (span.start..span.end()).contains(&position))
+    }
+
+    /// The layout after `reduce` has acted on each span.
     #[must_use]
     pub fn after(&self, reduce: &Reduce) -> Self {
-        let Some(span) = self.span else { return self.clone() };
-        let after = span.after(reduce);
-        let len = self.len - span.len() + after.len();
-        Self { len, span: Some(after), asking: self.asking.clone() }
+        let mut dropped = 0;
+        let after = |span: &VisualSpan| {
+            let after = VisualSpan { start: span.start - dropped, ..span.after(reduce) };
+            dropped += span.len() - after.len();
+            after
+        };
+        let spans = self.spans.iter().map(after).collect();
+        Self { len: self.len - dropped, spans, asking: self.asking.clone() }
     }
 
     /// Positions that make up the sequence after `drop`, in order; with [`FrameDrop::Pool`] every
     /// resulting token has as many sources as the stride, a text token its own position repeated.
     pub fn sources(&self, drop: &FrameDrop) -> Vec<usize> {
-        let Some(span) = self.span else { return self.with_visual(vec![], drop.run()) };
-        let kept = match drop {
-            FrameDrop::Slots(slots) => slots.clone(),
-            FrameDrop::Pool(_) => (0..span.tokens_per_frame).collect(),
+        let visual = |span: &VisualSpan| {
+            let kept = match drop {
+                FrameDrop::Slots(slots) => slots.clone(),
+                FrameDrop::Pool(_) => (0..span.tokens_per_frame).collect(),
+            };
+            let starts = (0..span.frames).map(|frame| span.start + frame * span.tokens_per_frame);
+            starts.flat_map(|start| kept.iter().map(move |slot| start + slot)).collect()
         };
-        let frame_starts = (0..span.frames).map(|frame| span.start + frame * span.tokens_per_frame);
-        let visual = frame_starts.flat_map(|start| kept.iter().map(move |slot| start + slot));
-        self.with_visual(visual.collect(), drop.run())
+        self.with_visual(visual, drop.run())
     }
 
-    /// Every text position `run` times, with these visual positions between.
-    pub fn with_visual(&self, visual: Vec<usize>, run: usize) -> Vec<usize> {
+    /// Every text position `run` times, and of each span the positions that `visual` keeps.
+    pub fn with_visual(
+        &self,
+        mut visual: impl FnMut(&VisualSpan) -> Vec<usize>,
+        run: usize,
+    ) -> Vec<usize> {
         let text = |range: Range<usize>| range.flat_map(move |position| repeat_n(position, run));
-        let (start, end) = self.span.map_or((self.len, self.len), |span| (span.start, span.end()));
-        text(0..start).chain(visual).chain(text(end..self.len)).collect()
+        let (mut rows, mut behind) = (Vec::with_capacity(self.len * run), 0);
+        for span in &self.spans {
+            rows.extend(text(behind..span.start));
+            rows.extend(visual(span));
+            behind = span.end();
+        }
+        rows.extend(text(behind..self.len));
+        rows
     }
 }
 
@@ -128,7 +153,7 @@ mod tests {
     use crate::compress::reduce::{Positions, Ranking};
 
     fn sequence() -> SequenceLayout {
-        SequenceLayout::new(9, Some(VideoSpan::new(2, 2, 2)))
+        SequenceLayout::new(9, Some(VisualSpan::new(2, 2, 2)))
     }
 
     fn check(drop: FrameDrop, sources: &[usize], len: usize) {
@@ -144,13 +169,25 @@ mod tests {
     }
 
     #[test]
+    fn every_span_shrinks_by_itself() {
+        let two = SequenceLayout::new(9, [VisualSpan::new(1, 2, 2), VisualSpan::new(6, 1, 2)]);
+        let drop = FrameDrop::Slots(vec![1]);
+        assert_eq!(two.sources(&drop), [0, 2, 4, 5, 7, 8]);
+        let after = two.after(&Reduce::Frames(drop));
+        assert_eq!((after.len, after.visual_tokens()), (6, 3));
+        assert_eq!([after.spans[0].start, after.spans[1].start], [1, 4]);
+        let visual: Vec<usize> = (0..6).filter(|at| after.is_visual(*at)).collect();
+        assert_eq!(visual, [1, 2, 4]);
+    }
+
+    #[test]
     fn ranked_shares_are_of_the_tokens_at_first() {
         let share = |share, positions| Reduce::Video(Ranking { share, positions });
         let half = sequence().after(&share(0.5, Positions::Packed));
-        assert_eq!((half.len, half.span.unwrap().end()), (7, 4));
+        assert_eq!((half.len, half.spans[0].end()), (7, 4));
         let quarter = half.after(&share(0.25, Positions::Packed));
-        assert_eq!((quarter.len, quarter.span.unwrap().len()), (6, 1));
-        let len = |share| sequence().after(&share).span.unwrap().len();
+        assert_eq!((quarter.len, quarter.visual_tokens()), (6, 1));
+        let len = |share| sequence().after(&share).visual_tokens();
         assert_eq!((len(share(0.7, Positions::Packed)), len(share(0.7, Positions::Kept))), (2, 3));
     }
 }

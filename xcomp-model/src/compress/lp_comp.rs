@@ -66,7 +66,7 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
-    use crate::compress::layout::{SequenceLayout, VideoSpan};
+    use crate::compress::layout::{SequenceLayout, VisualSpan};
 
     /// Rows `0..n` as one-dimensional tokens.
     fn tokens(batch: usize, seq: usize) -> Tensor<3> {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     fn sequence(len: usize, start: usize, frames: usize) -> SequenceLayout {
-        SequenceLayout::new(len, Some(VideoSpan::new(start, frames, 3)))
+        SequenceLayout::new(len, Some(VisualSpan::new(start, frames, 3)))
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The way of a batch up the decoder: what is dropped before and behind each layer, which knows nothing of it.
+//! A pass over the decoder layers: what is dropped before and behind each of them, of which the stack knows nothing.
 
 use burn::tensor::Tensor;
 
@@ -12,7 +12,7 @@ use crate::decoder::rope::Rope;
 
 /// A batch between two decoder layers.
 #[derive(Debug, Clone)]
-pub struct Ascent {
+pub struct Pass {
     /// Hidden states, `[batch, layout.longest(), hidden]`.
     pub x: Tensor<3>,
     /// Where its tokens stand.
@@ -21,11 +21,20 @@ pub struct Ascent {
     pub rope: Rope,
 }
 
-impl Ascent {
+impl Pass {
     /// Before the first layer, with room for tokens to come.
     pub fn start(llm: &Qwen2, x: Tensor<3>, layout: Layout, to_come: usize) -> Self {
         let rope = llm.rope(layout.longest() + to_come, &x.device());
         Self { x, layout, rope }
+    }
+
+    /// Through all layers.
+    ///
+    /// Positions restart at 0 in every layer, as in the reference (`modeling_qwen2.py:1258`).
+    #[must_use]
+    pub fn to_the_end(self, llm: &Qwen2, plan: &CompressionPlan) -> Self {
+        let through = |pass: Self, layer| pass.through(llm, layer, plan, DecoderLayer::forward);
+        (0..plan.layers()).fold(self, through)
     }
 
     /// The tokens that go on into `layer`; `None` if all of them do.

@@ -8,7 +8,7 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use crate::compress::layout::{Layout, SequenceLayout, VideoSpan};
+use crate::compress::layout::{Layout, SequenceLayout, VisualSpan};
 use crate::compress::lp_comp::Survivors;
 use crate::compress::reduce::{Ranking, Reduce};
 use crate::decoder::attention_map::{MapRule, attention_map};
@@ -30,18 +30,22 @@ pub fn ranked(
     let after = layout.after(&Reduce::Video(ranking));
     let sequences = layout.sequences.iter().zip(&after.sequences).enumerate();
     let rows = sequences.map(|(b, (sequence, after))| {
-        let (Some(span), Some(kept)) = (sequence.span, after.span) else {
-            return sequence.with_visual(vec![], 1);
-        };
         let own = x.clone().slice_dim(0, b..=b).slice_dim(1, 0..sequence.len);
-        let scores = attended(&layer, own, &rope, sequence, span);
-        let best = best(&scores, kept.len()).into_iter().map(|token| span.start + token);
-        sequence.with_visual(best.collect(), 1)
+        let map = (!sequence.spans.is_empty()).then(|| attended(&layer, own, &rope, sequence));
+        let mut left = after.spans.iter();
+        let kept = |span: &VisualSpan| {
+            let (map, left) = (map.clone(), left.next());
+            let (map, left) = map.zip(left).expect("a span was looked at and has one behind it");
+            let scores: Vec<f64> =
+                map.slice_dim(1, span.start..span.end()).into_data().iter().collect();
+            best(&scores, left.len()).into_iter().map(|token| span.start + token).collect()
+        };
+        sequence.with_visual(kept, 1)
     });
     Survivors { rows: rows.collect(), run: 1, layout: after }
 }
 
-/// The attention that each visual token gets, over heads and over the tokens that an answer follows.
+/// The attention that each token gets, over heads and over the tokens that an answer follows: `[1, len]`.
 ///
 /// In training these stand right before every answer, so that no answer is looked at; of a prompt it is the last token.
 fn attended(
@@ -49,12 +53,11 @@ fn attended(
     own: Tensor<3>,
     rope: &Rope,
     sequence: &SequenceLayout,
-    span: VideoSpan,
-) -> Vec<f64> {
+) -> Tensor<2> {
     let asking: Vec<usize> = sequence.asking.iter().map(|back| sequence.len - back).collect();
     let rule = MapRule { causal: true, half_precision: false };
     let map = attention_map(layer, own, rope, &asking, rule); // [asking, len]
-    map.mean_dim(0).slice_dim(1, span.start..span.end()).into_data().iter().collect()
+    map.mean_dim(0)
 }
 
 /// Places of the `count` highest scores, in order; the first of equals.
@@ -73,7 +76,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::base::config::LlmConfig;
+    use crate::base::llm::LlmConfig;
     use crate::compress::reduce::Positions;
     use crate::decoder::qwen2::Qwen2ForCausalLm;
     use crate::layers::linear::Linear;
@@ -119,7 +122,7 @@ mod tests {
     /// The visual tokens of a video of one frame that are kept, behind one word and before others.
     fn kept(visual: &[[f32; 4]], words: &[[f32; 4]], asking: &[usize], share: f64) -> Vec<usize> {
         let tokens = [&[[0.0; 4]], visual, words].concat();
-        let span = VideoSpan::new(1, 1, visual.len());
+        let span = VisualSpan::new(1, 1, visual.len());
         let sequence = SequenceLayout {
             asking: asking.to_vec(),
             ..SequenceLayout::new(tokens.len(), Some(span))

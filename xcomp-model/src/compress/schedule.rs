@@ -4,7 +4,7 @@ mod error;
 
 use std::f64::consts::PI;
 
-use crate::compress::layout::VideoSpan;
+use crate::compress::layout::VisualSpan;
 use crate::compress::reduce::{FrameDrop, Positions, Ranking, Reduce};
 pub use error::ScheduleError;
 
@@ -131,8 +131,8 @@ impl CompressionPlan {
 
     /// Visual tokens inside 0-based `layer` of a video of `frames` frames: exactly those of the forward.
     pub fn visual_tokens(&self, layer: usize, frames: usize) -> usize {
-        let first = VideoSpan::new(0, frames, self.tokens_per_frame);
-        self.reduce[..=layer].iter().fold(first, VideoSpan::after).len()
+        let first = VisualSpan::new(0, frames, self.tokens_per_frame);
+        self.reduce[..=layer].iter().fold(first, |span, reduce| span.after(reduce)).len()
     }
 
     /// Whether every layer sees the same tokens of every frame.

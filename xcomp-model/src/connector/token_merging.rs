@@ -6,7 +6,7 @@
 
 use burn::tensor::{DType, Int, Tensor, TensorData, s};
 
-use crate::base::vision_config::GroupOrder;
+use crate::base::connector::GroupOrder;
 
 /// Merged tokens, how many raw tokens each of them averages, and where it stands.
 #[derive(Debug, Clone)]

@@ -4,10 +4,7 @@ use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::base::config::LlmConfig;
-use crate::compress::layout::Layout;
-use crate::compress::pass::Ascent;
-use crate::compress::schedule::CompressionPlan;
+use crate::base::llm::LlmConfig;
 use crate::decoder::cache::LayerCache;
 use crate::decoder::rope::Rope;
 use crate::layers::linear::Linear;
@@ -222,26 +219,6 @@ impl Qwen2 {
     /// Rotary tables for sequences of up to `positions` tokens.
     pub fn rope(&self, positions: usize, device: &Device) -> Rope {
         Rope::new(positions, self.head_dim, self.rope_theta, device)
-    }
-
-    /// Runs the stack with LP-Comp, or what the plan has in its place, between the layers.
-    ///
-    /// Positions restart at 0 in every layer, as in the reference (`modeling_qwen2.py:1258`).
-    ///
-    /// # Shapes
-    /// - `x`: `[batch, layout.longest(), hidden]`
-    /// - output: `[batch, final layout.longest(), hidden]`, normalised
-    pub fn forward(
-        &self,
-        x: Tensor<3>,
-        layout: Layout,
-        plan: &CompressionPlan,
-    ) -> (Tensor<3>, Layout) {
-        let mut ascent = Ascent::start(self, x, layout, 0);
-        for layer in 0..self.layers.len() {
-            ascent = ascent.through(self, layer, plan, DecoderLayer::forward);
-        }
-        (self.norm.forward(ascent.x), ascent.layout)
     }
 }
 

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 
 use crate::compress::layout::{Layout, SequenceLayout};
-use crate::compress::pass::Ascent;
+use crate::compress::pass::Pass;
 use crate::compress::schedule::CompressionPlan;
 use crate::decoder::attention_map::{MapRule, attention_map};
 use crate::decoder::qwen2::{DecoderLayer, Qwen2};
@@ -71,11 +71,11 @@ pub fn clip_scores(
     assert_eq!(layout.sequences.len(), 1, "one video is scored at a time");
     let text_behind = layout.sequences[0].len - user_end;
     let mut scores = Vec::with_capacity(model.layers.len());
-    let mut ascent = Ascent::start(model, x, layout, 0);
+    let mut pass = Pass::start(model, x, layout, 0);
     let last = rule.last_layer.min(model.layers.len() - 1);
     for (index, layer) in model.layers.iter().enumerate().take(last + 1) {
-        ascent = ascent.enter(model, index, plan);
-        let Ascent { x, layout, rope } = &mut ascent;
+        pass = pass.enter(model, index, plan);
+        let Pass { x, layout, rope } = &mut pass;
         let sequence = layout.sequences[0].clone();
         let user_end = sequence.len - text_behind;
         let scored = Scored { layer, rope, sequence, user_end, rule };
@@ -98,7 +98,7 @@ struct Scored<'a> {
 
 impl Scored<'_> {
     fn clips(&self, x: &Tensor<3>) -> ClipScores {
-        let span = self.sequence.span.expect("a video is scored");
+        let [span] = self.sequence.spans[..] else { panic!("one video is scored") };
         assert!(span.frames.is_multiple_of(self.rule.clip_frames), "frames make whole clips");
         let clips = span.frames / self.rule.clip_frames;
         let (window, stride, end) = match self.rule.scope {
@@ -122,7 +122,7 @@ impl Scored<'_> {
 
     /// Mean attention of the question to each clip of a window, over heads, question rows and the clip's tokens.
     fn window(&self, x: &Tensor<3>, first: usize, clips: usize, end: usize) -> Vec<f32> {
-        let span = self.sequence.span.expect("a video is scored");
+        let [span] = self.sequence.spans[..] else { panic!("one video is scored") };
         let per_clip = self.rule.clip_frames * span.tokens_per_frame;
         let video = span.start + first * per_clip..span.start + (first + clips) * per_clip;
         let part = Tensor::cat(

@@ -2,19 +2,13 @@
 
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 
-use crate::connector::projector::Projector;
-use crate::vision::umt::Vit;
+use crate::base::family::Pixels;
 
 /// Version of the numbers that frames become on their way to merged tokens.
 ///
 /// Raise it with every change of the code, or of a library beneath it, that moves one of them: features of other
 /// versions are not found. What pins the numbers: the golden cases `b_*`, `c_*` and `d_*`.
 pub const ENCODER: u32 = 1;
-
-/// Mean of the red, green and blue channel (reference `umt_encoder.py:30-66`; `ImageNet`).
-pub const PIXEL_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-/// Standard deviation of the channels.
-pub const PIXEL_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
 /// Raw frames of one video or image, cut into clips, on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,11 +51,17 @@ impl Clips {
     ///
     /// # Shapes
     /// - output: `[count, frames, 3, size, size]`, f32
-    pub fn pixels(&self, first: usize, count: usize, device: &Device) -> Tensor<5> {
+    pub fn pixels(
+        &self,
+        first: usize,
+        count: usize,
+        pixels: &Pixels,
+        device: &Device,
+    ) -> Tensor<5> {
         let clip = self.frames * self.size * self.size * 3;
         let bytes = &self.pixels[first * clip..(first + count) * clip];
-        let pixels = normalise(bytes, count * self.frames, self.size, device);
-        pixels.reshape([count, self.frames, 3, self.size, self.size])
+        let x = normalise(bytes, count * self.frames, self.size, pixels, device);
+        x.reshape([count, self.frames, 3, self.size, self.size])
     }
 }
 
@@ -70,7 +70,13 @@ impl Clips {
 /// # Shapes
 /// - `bytes`: `[frames, size, size, 3]`
 /// - output: `[frames, 3, size, size]`, f32
-pub fn normalise(bytes: &[u8], frames: usize, size: usize, device: &Device) -> Tensor<4> {
+pub fn normalise(
+    bytes: &[u8],
+    frames: usize,
+    size: usize,
+    pixels: &Pixels,
+    device: &Device,
+) -> Tensor<4> {
     let device = device.clone().inner();
     let data = TensorData::new(bytes.to_vec(), [frames, size, size, 3]);
     let raw = Tensor::<4, Int>::from_data(data, (&device, DType::U8));
@@ -78,7 +84,7 @@ pub fn normalise(bytes: &[u8], frames: usize, size: usize, device: &Device) -> T
         Tensor::<1>::from_data(TensorData::new(values.to_vec(), [3]), &device).reshape([1, 3, 1, 1])
     };
     let unit = raw.permute([0, 3, 1, 2]).float().cast(FloatDType::F32) / 255.0;
-    (unit - channel(PIXEL_MEAN)) / channel(PIXEL_STD)
+    (unit - channel(pixels.mean)) / channel(pixels.std)
 }
 
 /// How the tower runs over many clips.
@@ -96,47 +102,24 @@ impl Default for Encoding {
     }
 }
 
-/// The merged tower features of all clips, before the connector's perceptron.
-///
-/// With a tower that carries no tape the result carries none, and only `clips_at_once` clips are
-/// ever held as features: a clip leaves as `frames * tokens_per_frame` tokens.
-///
-/// # Shapes
-/// - output: `[clips, frames * tokens_per_frame, mm_hidden_size]`, in `encoding.dtype`
-///
-/// # Panics
-///
-/// If the frames are not of the tower's size, or `clips_at_once` is zero.
-pub fn merged_features(
-    vision: &Vit,
-    projector: &Projector,
-    clips: &Clips,
-    device: &Device,
-    encoding: Encoding,
-) -> Tensor<3> {
-    let chunks = (0..clips.count).step_by(encoding.clips_at_once).map(|first| {
-        let count = encoding.clips_at_once.min(clips.count - first);
-        let pixels = clips.pixels(first, count, device).cast(encoding.dtype);
-        projector.merge(vision.forward(pixels), clips.frames)
-    });
-    Tensor::cat(chunks.collect(), 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::videochat_flash::VIDEOCHAT_FLASH;
+
+    const PIXELS: Pixels = VIDEOCHAT_FLASH.pixels;
 
     /// The reference's arithmetic: `x * (1 / 255)` in f64, then f32.
     fn reference(byte: u8, channel: usize) -> f32 {
         let unit = (f64::from(byte) * (1.0 / 255.0)) as f32;
-        (unit - PIXEL_MEAN[channel]) / PIXEL_STD[channel]
+        (unit - PIXELS.mean[channel]) / PIXELS.std[channel]
     }
 
     #[test]
     fn normalises_every_byte_of_every_channel() {
         let size = 16;
         let bytes: Vec<u8> = (0..=255).flat_map(|byte: u8| [byte; 3]).collect();
-        let pixels = normalise(&bytes, 1, size, &Device::flex());
+        let pixels = normalise(&bytes, 1, size, &PIXELS, &Device::flex());
         assert_eq!(pixels.dims(), [1, 3, size, size]);
         let got: Vec<f32> = pixels.into_data().iter().collect();
         for (index, got) in got.iter().enumerate() {

@@ -6,7 +6,7 @@ use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::base::vision_config::VisionConfig;
+use crate::base::vision::VisionConfig;
 use crate::layers::layer_norm::LayerNorm;
 use crate::layers::linear::Linear;
 use crate::ops::{full_attention, gelu, linear};

@@ -8,17 +8,16 @@ use safetensors::Dtype;
 
 use super::files::{StoredTensor, stored_tensors};
 use super::parameters::{Parameter, Weights};
+use crate::base::family::{Absent, Family, Names, Place};
 use crate::error::ModelError;
 
-/// The output map of an untied language model.
+/// The path of the language-model head.
 const HEAD: &str = "lm_head.weight";
-/// The embedding table, which a tied model also uses as its output map.
-const EMBEDDING: &str = "model.embed_tokens.weight";
 
-/// A module to be filled, and the prefix of its tensors' names.
+/// A module to be filled, and how its tensors are called.
 pub struct Part<'a> {
-    /// What stands before the path of fields, with its last dot.
-    pub prefix: &'a str,
+    /// From its fields to names.
+    pub names: Names,
     /// The module.
     pub module: &'a mut dyn Weights,
 }
@@ -44,16 +43,26 @@ pub struct Loaded {
 /// If the folder has no weights or an unusable index, a file is damaged, or a tensor is missing,
 /// unused, duplicated, of another shape, or not of a floating-point dtype. Then no parameter has
 /// changed, unless a file turns unreadable on the way.
-pub fn load(folder: &Path, parts: &mut [Part<'_>]) -> Result<Loaded, ModelError> {
-    let stored = stored_tensors(folder)?;
+pub fn load(
+    folder: &Path,
+    family: &Family,
+    parts: &mut [Part<'_>],
+) -> Result<Loaded, ModelError> {
+    let mut stored = stored_tensors(folder)?;
+    stored.retain(|name, _| !(family.spare)(name));
     let expected: BTreeMap<String, Parameter> = parts
         .iter()
-        .flat_map(|part| part.module.parameters(part.prefix))
+        .flat_map(|part| part.module.parameters(part.names))
         .map(|parameter| (parameter.name.clone(), parameter))
         .collect();
+    let expected: BTreeMap<String, Parameter> = expected
+        .into_iter()
+        .filter(|(name, _)| stored.contains_key(name) || (family.absent)(name) == Absent::Refuse)
+        .collect();
     check_present(folder, &stored, &expected)?;
-    check_all_used(&stored, &expected)?;
-    check_kinds(&stored, &expected)?;
+    let tied = tied_head(family, &expected);
+    check_all_used(&stored, &expected, tied.as_ref())?;
+    check_kinds(&stored, &expected, tied.as_ref())?;
 
     let files: BTreeSet<PathBuf> = stored.values().map(|tensor| tensor.file.clone()).collect();
     let mut tensors = BTreeMap::new();
@@ -65,6 +74,20 @@ pub fn load(folder: &Path, parts: &mut [Part<'_>]) -> Result<Loaded, ModelError>
     }
     let parameters = expected.values().map(Parameter::count).sum();
     Ok(Loaded { files: files.into_iter().collect(), tensors: expected.len(), parameters })
+}
+
+/// A copy of the embedding table under the name of the head: accepted and not used.
+struct TiedHead {
+    head: String,
+    table: Parameter,
+}
+
+/// Where the head of these parameters would be, if the embedding table stands for it.
+fn tied_head(family: &Family, expected: &BTreeMap<String, Parameter>) -> Option<TiedHead> {
+    let at = |place: Place| expected.values().find(|one| family.place(&one.name) == Some(place));
+    let table = at(Place::Embed)?.clone();
+    let head = family.llm.name(HEAD);
+    at(Place::Head).is_none().then_some(TiedHead { head, table })
 }
 
 fn check_present(
@@ -85,10 +108,11 @@ fn check_present(
 fn check_all_used(
     stored: &BTreeMap<String, StoredTensor>,
     expected: &BTreeMap<String, Parameter>,
+    tied: Option<&TiedHead>,
 ) -> Result<(), ModelError> {
-    let tied_head = |name: &str| name == HEAD && expected.contains_key(EMBEDDING);
+    let is_tied_head = |name: &str| tied.is_some_and(|tied| tied.head == name);
     let mut unused =
-        stored.iter().filter(|(name, _)| !expected.contains_key(*name) && !tied_head(name));
+        stored.iter().filter(|(name, _)| !expected.contains_key(*name) && !is_tied_head(name));
     let Some((name, tensor)) = unused.next() else { return Ok(()) };
     Err(ModelError::TensorUnused {
         name: name.clone(),
@@ -102,9 +126,11 @@ fn check_all_used(
 fn check_kinds(
     stored: &BTreeMap<String, StoredTensor>,
     expected: &BTreeMap<String, Parameter>,
+    tied: Option<&TiedHead>,
 ) -> Result<(), ModelError> {
     for (name, tensor) in stored {
-        let parameter = expected.get(name).or_else(|| expected.get(EMBEDDING));
+        let table = tied.map(|tied| &tied.table);
+        let parameter = expected.get(name).or(table);
         let parameter = parameter.expect("an unused tensor was refused");
         let (name, path) = (name.clone(), tensor.file.clone());
         if tensor.shape != parameter.shape {
@@ -134,18 +160,21 @@ fn fill(
     part: &mut Part<'_>,
     tensors: &mut BTreeMap<String, StoreTensor>,
 ) -> Result<(), ModelError> {
-    let own = part.module.parameters(part.prefix).into_iter().map(|parameter| {
-        let mut tensor = tensors.remove(&parameter.name).expect("a missing tensor was refused");
-        tensor.set_name(&parameter.name[part.prefix.len()..]);
-        tensor
+    let own = part.module.parameters(part.names).into_iter().filter_map(|parameter| {
+        // What is absent here keeps its fresh values: the family said so.
+        let mut tensor = tensors.remove(&parameter.name)?;
+        tensor.set_name(&part.names.path(&parameter.name)?);
+        Some(tensor)
     });
-    let result = part.module.take(own.collect());
-    let complete = result.missing.is_empty() && result.unused.is_empty();
+    let own: Vec<_> = own.collect();
+    let wanted = own.len();
+    let result = part.module.take(own);
+    let complete = result.applied.len() == wanted && result.unused.is_empty();
     if complete && result.errors.is_empty() {
         return Ok(());
     }
     Err(ModelError::TensorUnreadable {
-        name: format!("{}*", part.prefix),
+        name: format!("{}*", part.names.prefix),
         path: folder.to_owned(),
         reason: result.to_string(),
     })

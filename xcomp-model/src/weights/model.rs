@@ -2,10 +2,7 @@
 
 use std::path::Path;
 
-use super::{
-    LLM_PREFIX, Loaded, PROJECTOR_PREFIX, Part, SaveOptions, Saved, SavedPart, VISION_PREFIX, load,
-    save,
-};
+use super::{Loaded, Part, SaveOptions, Saved, SavedPart, load, save};
 use crate::error::ModelError;
 use crate::vlm::Vlm;
 
@@ -16,10 +13,11 @@ impl Vlm {
     ///
     /// As [`load`].
     pub fn load_weights(&mut self, folder: &Path) -> Result<Loaded, ModelError> {
-        let llm = Part { prefix: LLM_PREFIX, module: &mut self.llm };
-        let projector = Part { prefix: PROJECTOR_PREFIX, module: &mut self.projector };
-        let vision = Part { prefix: VISION_PREFIX, module: &mut self.vision };
-        load(folder, &mut [llm, projector, vision])
+        let family = self.family;
+        let llm = Part { names: family.llm, module: &mut self.llm };
+        let connector = Part { names: family.connector, module: &mut self.connector };
+        let vision = Part { names: family.vision, module: &mut self.vision };
+        load(folder, family, &mut [llm, connector, vision])
     }
 
     /// Writes every parameter into a folder; see [`save`].
@@ -28,10 +26,10 @@ impl Vlm {
     ///
     /// As [`save`].
     pub fn save_weights(&self, folder: &Path, options: SaveOptions) -> Result<Saved, ModelError> {
-        let llm = SavedPart { prefix: LLM_PREFIX, module: &self.llm };
-        let projector = SavedPart { prefix: PROJECTOR_PREFIX, module: &self.projector };
-        let vision = SavedPart { prefix: VISION_PREFIX, module: &self.vision };
-        save(folder, &[llm, projector, vision], options)
+        let llm = SavedPart { names: self.family.llm, module: &self.llm };
+        let connector = SavedPart { names: self.family.connector, module: &self.connector };
+        let vision = SavedPart { names: self.family.vision, module: &self.vision };
+        save(folder, &[llm, connector, vision], options)
     }
 }
 
@@ -43,7 +41,7 @@ mod tests {
 
     use super::*;
     use crate::base::config::ModelConfig;
-    use crate::weights::{WeightDtype, parameters};
+    use crate::weights::WeightDtype;
 
     fn model(device: &Device) -> Vlm {
         let config = json!({
@@ -73,8 +71,8 @@ mod tests {
         assert_eq!(loaded.parameters, saved.num_params());
         let pixels = || Tensor::<5>::ones([1, 2, 3, 32, 32], &device);
         let tokens = |model: &Vlm| {
-            let merged = model.projector.merge(model.vision.forward(pixels()), 2);
-            model.projector.forward(merged).into_data()
+            let merged = model.connector.fixed(model.vision.forward(pixels()));
+            model.connector.learnt(merged).into_data()
         };
         assert_eq!(tokens(&read), tokens(&saved));
         let head = |model: &Vlm| model.llm.model.embed_tokens.weight.val().into_data();
@@ -85,10 +83,9 @@ mod tests {
     #[test]
     fn names_are_those_of_the_released_checkpoint() {
         let model = model(&Device::flex());
-        let mut names: Vec<String> = parameters(LLM_PREFIX, &model.llm)
+        let mut names: Vec<String> = model
+            .parameters()
             .into_iter()
-            .chain(parameters(PROJECTOR_PREFIX, &model.projector))
-            .chain(parameters(VISION_PREFIX, &model.vision))
             .map(|parameter| parameter.name)
             .filter(|name| !name.contains("layers.1"))
             .collect();

@@ -14,12 +14,13 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use super::files::{Index, IndexMetadata, LENGTH_BYTES, io};
 use super::parameters::Weights;
 use super::{INDEX_FILE, SINGLE_FILE};
+use crate::base::family::Names;
 use crate::error::ModelError;
 
-/// A module to be written, and the prefix of its tensors' names.
+/// A module to be written, and how its tensors are called.
 pub struct SavedPart<'a> {
-    /// What stands before the path of fields, with its last dot.
-    pub prefix: &'a str,
+    /// From its fields to names.
+    pub names: Names,
     /// The module.
     pub module: &'a dyn Weights,
 }
@@ -141,7 +142,7 @@ fn write_index(folder: &Path, index: &Index) -> Result<Aside, ModelError> {
 
 fn named_tensors(parts: &[SavedPart<'_>], dtype: WeightDtype) -> BTreeMap<String, PackTensor> {
     let tensors = parts.iter().flat_map(|part| {
-        let named = |tensor: PackTensor| (format!("{}{}", part.prefix, tensor.name), tensor);
+        let named = |tensor: PackTensor| (part.names.name(&tensor.name), tensor);
         part.module.give(dtype.burn()).into_iter().map(named)
     });
     tensors.collect()

@@ -12,6 +12,8 @@ use safetensors::tensor::TensorView;
 use tempfile::TempDir;
 
 use super::*;
+use crate::base::family::Names;
+use crate::base::videochat_flash::VIDEOCHAT_FLASH;
 use crate::error::ModelError;
 use crate::layers::linear::Linear;
 
@@ -44,6 +46,8 @@ struct Model {
     projector: Mlp,
 }
 
+const LLM: Names = VIDEOCHAT_FLASH.llm;
+const PROJECTOR: Names = VIDEOCHAT_FLASH.connector;
 const ROWS: usize = 3;
 const WIDTH: usize = 4;
 
@@ -76,15 +80,15 @@ impl Model {
     }
 
     fn save(&self, folder: &Path, options: SaveOptions) -> Result<Saved, ModelError> {
-        let llm = SavedPart { prefix: LLM_PREFIX, module: &self.llm };
-        let projector = SavedPart { prefix: PROJECTOR_PREFIX, module: &self.projector };
+        let llm = SavedPart { names: LLM, module: &self.llm };
+        let projector = SavedPart { names: PROJECTOR, module: &self.projector };
         save(folder, &[llm, projector], options)
     }
 
     fn load(&mut self, folder: &Path) -> Result<Loaded, ModelError> {
-        let llm = Part { prefix: LLM_PREFIX, module: &mut self.llm };
-        let projector = Part { prefix: PROJECTOR_PREFIX, module: &mut self.projector };
-        load(folder, &mut [llm, projector])
+        let llm = Part { names: LLM, module: &mut self.llm };
+        let projector = Part { names: PROJECTOR, module: &mut self.projector };
+        load(folder, &VIDEOCHAT_FLASH, &mut [llm, projector])
     }
 
     fn values(&self) -> Vec<f32> {
@@ -141,7 +145,7 @@ fn single(tensors: &[(&str, &[usize])]) -> TempDir {
 #[test]
 fn lists_parameters_by_checkpoint_name() {
     let model = Model::new(1.0, &Device::flex());
-    let listed = parameters(PROJECTOR_PREFIX, &model.projector);
+    let listed = parameters(PROJECTOR, &model.projector);
     let names: Vec<&str> = listed.iter().map(|parameter| parameter.name.as_str()).collect();
     assert_eq!(names, [WEIGHT.0, BIAS.0]);
     assert_eq!(listed[0].shape, [2, WIDTH]);

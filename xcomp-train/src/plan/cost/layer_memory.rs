@@ -4,7 +4,7 @@
 //! (`xcomp_model::ops`); of tensor operations Burn's tape (`burn-autodiff 0.23`, `ops/`) keeps the operands of a product whose
 //! partner is tracked and the inputs of roots and exponentials, and nothing of sums and views, which share their buffer.
 
-use xcomp_model::base::config::LlmConfig;
+use xcomp_model::base::llm::LlmConfig;
 
 use super::blocks::Blocks;
 use super::memory::{Formats, Kernels};

@@ -4,7 +4,7 @@
 //! activations go as gradients come, and a decoder with LP-Comp keeps most of them in its first layers.
 
 use serde::Serialize;
-use xcomp_model::base::config::LlmConfig;
+use xcomp_model::base::llm::LlmConfig;
 
 use super::SampleSize;
 use super::blocks::Blocks;

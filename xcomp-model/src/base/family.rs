@@ -1,0 +1,237 @@
+//! A family of released models as data: the only place that knows the names in a checkpoint.
+//!
+//! Module fields carry the names of the first family; where another family calls a tensor differently, [`Names`] says so.
+//! Everybody else asks for a tensor's [`Place`].
+
+use serde_json::Value;
+
+use crate::base::config::ModelConfig;
+use crate::base::videochat_flash::VIDEOCHAT_FLASH;
+use crate::error::ModelError;
+
+/// One of the three modules of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Region {
+    /// The language model with its embeddings and head.
+    Llm,
+    /// Between tower and language model.
+    Connector,
+    /// The vision tower.
+    Vision,
+}
+
+impl Region {
+    /// All of them, in the order in which parameters are listed.
+    pub const ALL: [Self; 3] = [Self::Llm, Self::Connector, Self::Vision];
+
+    /// Its word in recipes and plans.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Llm => "llm",
+            Self::Connector => "projector",
+            Self::Vision => "vision",
+        }
+    }
+}
+
+/// Where a tensor stands in the model, whatever its checkpoint calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The token embeddings.
+    Embed,
+    /// A decoder layer, 0-based.
+    Layer(usize),
+    /// The final norm of the language model.
+    Norm,
+    /// The untied language-model head.
+    Head,
+    /// The connector.
+    Connector,
+    /// The vision tower.
+    Vision,
+}
+
+impl Place {
+    /// The place of the parameter at a path of module fields; `None` if no module has it.
+    pub fn of(region: Region, path: &str) -> Option<Self> {
+        match region {
+            Region::Connector => return Some(Self::Connector),
+            Region::Vision => return Some(Self::Vision),
+            Region::Llm => {}
+        }
+        if path.starts_with("lm_head.") {
+            return Some(Self::Head);
+        }
+        let (field, rest) = path.strip_prefix("model.")?.split_once('.')?;
+        match field {
+            "embed_tokens" => Some(Self::Embed),
+            "norm" => Some(Self::Norm),
+            "layers" => Some(Self::Layer(rest.split('.').next()?.parse().ok()?)),
+            _ => None,
+        }
+    }
+
+    /// The module it belongs to.
+    pub fn region(self) -> Region {
+        match self {
+            Self::Connector => Region::Connector,
+            Self::Vision => Region::Vision,
+            _ => Region::Llm,
+        }
+    }
+}
+
+/// How a checkpoint names the parameters of one module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Names {
+    /// What stands before the path of fields, with its last dot.
+    pub prefix: &'static str,
+    /// Beginnings of paths with a name of their own: the first that fits replaces prefix and beginning.
+    pub rename: &'static [(&'static str, &'static str)],
+}
+
+impl Names {
+    /// Paths of fields behind `prefix`.
+    pub const fn prefixed(prefix: &'static str) -> Self {
+        Self { prefix, rename: &[] }
+    }
+
+    /// The name of the parameter at `path`.
+    pub fn name(&self, path: &str) -> String {
+        let renamed = self.rename.iter().find_map(|(from, to)| Some((path.strip_prefix(from)?, to)));
+        match renamed {
+            Some((rest, to)) => format!("{to}{rest}"),
+            None => format!("{}{path}", self.prefix),
+        }
+    }
+
+    /// The path of the parameter called `name`.
+    pub fn path(&self, name: &str) -> Option<String> {
+        let renamed = self.rename.iter().find_map(|(from, to)| Some((from, name.strip_prefix(to)?)));
+        match renamed {
+            Some((from, rest)) => Some(format!("{from}{rest}")),
+            None => name.strip_prefix(self.prefix).map(str::to_owned),
+        }
+    }
+}
+
+/// What becomes of a parameter that a folder of weights lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absent {
+    /// The folder is refused.
+    Refuse,
+    /// It keeps its fresh values.
+    Fresh,
+}
+
+/// How many images and videos a prompt may show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visuals {
+    /// One image or one video: all else is a broken sample.
+    ExactlyOne,
+    /// Any number of both, or none.
+    Any,
+}
+
+/// What pixels in `0..=1` are normalised with, by channel.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pixels {
+    /// Mean of red, green and blue.
+    pub mean: [f32; 3],
+    /// Their standard deviation.
+    pub std: [f32; 3],
+}
+
+/// All that differs between released layouts.
+#[derive(Debug)]
+pub struct Family {
+    /// Its name in messages.
+    pub name: &'static str,
+    /// Names of the language model's parameters.
+    pub llm: Names,
+    /// Names of the connector's parameters.
+    pub connector: Names,
+    /// Names of the tower's parameters.
+    pub vision: Names,
+    /// What becomes of a parameter of this name that a folder lacks.
+    pub absent: fn(&str) -> Absent,
+    /// Whether a tensor of this name may be in a folder though the model has no use for it.
+    pub spare: fn(&str) -> bool,
+    /// How many visuals its prompts show.
+    pub visuals: Visuals,
+    /// The chat template, by the name that the prompt renderer knows.
+    pub template: &'static str,
+    /// How pixels are normalised.
+    pub pixels: Pixels,
+    /// Whether a `config.json` describes a model of this family.
+    pub recognises: fn(&Value) -> bool,
+    /// Reads the sizes of such a model.
+    pub read: fn(&Value) -> Result<ModelConfig, ModelError>,
+}
+
+impl PartialEq for Family {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+/// The families that are known, by what their `config.json` says.
+pub const FAMILIES: &[&Family] = &[&VIDEOCHAT_FLASH];
+
+impl Family {
+    /// The family of a `config.json`; where none is recognised the first, whose reading says what is missing.
+    pub fn of(config: &Value) -> &'static Self {
+        FAMILIES.iter().find(|family| (family.recognises)(config)).unwrap_or(&FAMILIES[0])
+    }
+
+    /// How the parameters of a module are called.
+    pub fn names(&self, region: Region) -> Names {
+        match region {
+            Region::Llm => self.llm,
+            Region::Connector => self.connector,
+            Region::Vision => self.vision,
+        }
+    }
+
+    /// Where the tensor called `name` stands; `None` if the model has no such place.
+    pub fn place(&self, name: &str) -> Option<Place> {
+        // The language model may be named from the root: it is asked last.
+        [Region::Connector, Region::Vision, Region::Llm]
+            .into_iter()
+            .find_map(|region| Place::of(region, &self.names(region).path(name)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(names: Names, path: &str, name: &str) {
+        assert_eq!(names.name(path), name);
+        assert_eq!(names.path(name).as_deref(), Some(path));
+    }
+
+    #[test]
+    fn names_lead_to_paths_and_back() {
+        check(Names::prefixed("model."), "norm.weight", "model.norm.weight");
+        let rename = &[("mlp.", "m."), ("image_newline", "newline")];
+        let names = Names { prefix: "p.", rename };
+        check(names, "mlp.0.bias", "m.0.bias");
+        check(names, "image_newline", "newline");
+        check(names, "other", "p.other");
+    }
+
+    #[test]
+    fn places_are_found_by_name() {
+        let check = |name, want| assert_eq!(VIDEOCHAT_FLASH.place(name), want, "{name}");
+        check("model.embed_tokens.weight", Some(Place::Embed));
+        check("model.layers.13.mlp.up_proj.weight", Some(Place::Layer(13)));
+        check("model.norm.weight", Some(Place::Norm));
+        check("lm_head.weight", Some(Place::Head));
+        check("model.mm_projector.mlp.0.weight", Some(Place::Connector));
+        let block = "model.vision_tower.vision_tower.encoder.blocks.3.norm1.weight";
+        check(block, Some(Place::Vision));
+        check("model.other.weight", None);
+        check("optimizer.weight", None);
+    }
+}
