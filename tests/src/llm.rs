@@ -30,8 +30,8 @@ pub fn prompts(case: &Case) -> Vec<Prompt> {
             assert!(mask[..len].iter().all(|m| *m != 0), "case {}: padded on the right", case.name);
             ids.truncate(len);
             labels.truncate(len);
-            let image_at = ids.iter().position(|id| *id == IMAGE);
-            Prompt { ids, labels, image_at }
+            let visual_at = ids.iter().position(|id| *id == IMAGE).into_iter().collect();
+            Prompt { ids, labels, visual_at }
         })
         .collect()
 }

@@ -56,9 +56,9 @@ impl Prompted {
     /// The embedded prompt with `more` tokens behind it.
     pub fn embed(&self, more: &[i32]) -> (Tensor<3>, Layout) {
         let ids = [&self.ids, more].concat();
-        let image_at = ids.iter().position(|id| *id < 0);
-        let prompt = Prompt { labels: vec![IGNORE; ids.len()], ids, image_at };
-        let visual = vec![Some(self.visual.clone())];
+        let visual_at = ids.iter().position(|id| *id < 0).into_iter().collect();
+        let prompt = Prompt { labels: vec![IGNORE; ids.len()], ids, visual_at };
+        let visual = vec![vec![self.visual.clone()]];
         splice(&self.llm.model.embed_tokens, &[prompt], visual, self.tokens_per_frame)
     }
 

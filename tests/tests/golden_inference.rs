@@ -1,6 +1,7 @@
 //! Kind k: question-based frame scores and choice, and generation over compressed caches, against the official code.
 
 use burn::tensor::Tensor;
+use xcomp_model::compress::pass::forward;
 use xcomp_model::question::frame_select::SelectRule;
 use xcomp_model::question::qc_comp::{ClipScores, Scope, ScoreRule, clip_scores};
 use xcomp_tests::{Case, HostData, HostTensor, Prompted, Tolerance, assert_close, cases, host};
@@ -28,7 +29,7 @@ fn k_generate_equals_a_whole_pass() {
         let prompted = Prompted::new(&case);
         let (tokens, scores, _) = prompted.generate(case.tensor("new_tokens").i32().len());
         let (x, layout) = prompted.embed(&tokens[..tokens.len() - 1]);
-        let (hidden, layout) = prompted.llm.model.forward(x, layout, &prompted.plan);
+        let (hidden, layout) = forward(&prompted.llm.model, x, layout, &prompted.plan);
         let rows = hidden.slice_dim(1, layout.longest() - tokens.len()..layout.longest());
         let whole = prompted.llm.logits(rows.flatten(0, 1));
         let cached = Tensor::stack::<2>(scores, 0);

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor};
 use serde_json::Value;
 use xcomp_model::base::llm::LlmConfig;
 use xcomp_model::compress::layout::Layout;
-use xcomp_model::compress::pass::Ascent;
+use xcomp_model::compress::pass::{self, Pass};
 use xcomp_model::compress::reduce::{FrameDrop, Reduce};
 use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, Schedule};
 use xcomp_model::decoder::qwen2::Qwen2ForCausalLm;
@@ -121,10 +121,11 @@ fn on_device(case: &Case, precision: Precision) {
     let names = (0..prompts.len()).map(|b| format!("visual.{b}"));
     let visual = names
         .map(|name| case.has(&name).then(|| case.burn::<2>(&name, &device.clone().autodiff())))
+        .map(|visual| visual.into_iter().collect())
         .collect();
 
     let (x, layout) = splice(&llm.model.embed_tokens, &prompts, visual, tokens);
-    let (hidden, layout) = llm.model.forward(x.cast(precision.dtype()), layout, &plan);
+    let (hidden, layout) = pass::forward(&llm.model, x.cast(precision.dtype()), layout, &plan);
     let labels: Vec<_> = prompts.iter().map(Prompt::supervision).collect();
     let rows = SupervisedRows::new(&labels, &layout);
     let loss =
@@ -138,20 +139,21 @@ fn run(case: &Case, config: &LlmConfig, plan: &CompressionPlan, tokens_per_frame
     let device = Device::flex().autodiff();
     let llm = load_case(Qwen2ForCausalLm::new(config, &device), case, "w.");
     let prompts = prompts(case);
-    let visual: Vec<Option<Tensor<2>>> = (0..prompts.len())
+    let visual: Vec<Vec<Tensor<2>>> = (0..prompts.len())
         .map(|b| format!("visual.{b}"))
         .map(|name| case.has(&name).then(|| case.burn::<2>(&name, &device).require_grad()))
+        .map(|visual| visual.into_iter().collect())
         .collect();
 
     let (x, layout) = splice(&llm.model.embed_tokens, &prompts, visual.clone(), tokens_per_frame);
-    let mut ascent = Ascent::start(&llm.model, x, layout, 0);
+    let mut pass = Pass::start(&llm.model, x, layout, 0);
     for layer in 0..config.num_hidden_layers {
-        ascent = ascent.enter(&llm.model, layer, plan);
-        compare_hidden(case, &format!("hidden.{layer}"), &ascent.x, &ascent.layout);
-        compare_positions(case, layer, &ascent.layout);
-        ascent.x = llm.model.layers[layer].forward(ascent.x, &ascent.rope);
+        pass = pass.enter(&llm.model, layer, plan);
+        compare_hidden(case, &format!("hidden.{layer}"), &pass.x, &pass.layout);
+        compare_positions(case, layer, &pass.layout);
+        pass.x = llm.model.layers[layer].forward(pass.x, &pass.rope);
     }
-    let Ascent { x, layout, .. } = ascent;
+    let Pass { x, layout, .. } = pass;
     let hidden = llm.model.norm.forward(x);
     compare_hidden(case, "hidden.final_norm", &hidden, &layout);
     let [batch, seq, dim] = hidden.dims();
@@ -168,7 +170,7 @@ fn run(case: &Case, config: &LlmConfig, plan: &CompressionPlan, tokens_per_frame
     let mut grads = loss.backward();
     for (b, visual) in visual.iter().enumerate() {
         let name = format!("grad.visual.{b}");
-        if let (Some(visual), true) = (visual, case.has(&name)) {
+        if let ([visual], true) = (&visual[..], case.has(&name)) {
             let grad = visual.grad_remove(&mut grads).expect("visual features learn");
             assert_grad_close(case, &name, grad, case.tensor(&name));
         }

@@ -7,6 +7,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, FloatDType, Tensor};
 use serde_json::json;
 use xcomp_model::base::config::ModelConfig;
+use xcomp_model::compress::pass;
 use xcomp_model::compress::schedule::CompressionPlan;
 use xcomp_model::loss::{LossNorm, weighted_loss};
 use xcomp_model::vision::frames::{Clips, Encoding};
@@ -31,8 +32,9 @@ fn load(case: &Case, device: &Device) -> (Vlm, ModelConfig) {
     let vlm = Vlm::new(&config, &device.clone().autodiff());
     let vlm = Vlm {
         llm: load_case(vlm.llm, case, "w."),
-        projector: load_case(vlm.projector, case, "w.model.mm_projector."),
+        connector: load_case(vlm.connector, case, "w.model.mm_projector."),
         vision: load_case(vlm.vision, case, "w.model.vision_tower.vision_tower.encoder.").valid(),
+        family: config.family,
     };
     (vlm, config)
 }
@@ -50,7 +52,7 @@ fn clips(case: &Case, config: &ModelConfig) -> Clips {
 fn plan(case: &Case, config: &ModelConfig) -> CompressionPlan {
     let layers = config.llm.num_hidden_layers;
     let (schedule, keep) = case_schedule(case, layers);
-    CompressionPlan::new(&schedule, keep, config.projector.tokens_per_frame, layers)
+    CompressionPlan::new(&schedule, keep, config.tokens_per_frame(), layers)
         .expect("the schedule fits")
 }
 
@@ -58,7 +60,12 @@ fn whole_model(case: &Case) {
     let device = Device::flex().autodiff();
     let (vlm, config) = load(case, &device.clone().inner());
     let clips = clips(case, &config);
-    let features = vlm.vision.forward(clips.pixels(0, clips.count, &device.clone().inner()));
+    let features = vlm.vision.forward(clips.pixels(
+        0,
+        clips.count,
+        &vlm.family.pixels,
+        &device.clone().inner(),
+    ));
     assert_close(
         case,
         "act.vision_features",
@@ -69,7 +76,7 @@ fn whole_model(case: &Case) {
     let merged = vlm.encode(&clips, &device.clone().inner(), Encoding::default());
     assert!(!merged.is_autodiff(), "the frozen tower never meets a tape");
     assert_close(case, "act.merged", merged.clone(), case.tensor("act.merged"), Tolerance::FORWARD);
-    let projected = vlm.projector.forward(merged.clone()).inner();
+    let projected = vlm.connector.learnt(merged.clone()).inner();
     assert_close(
         case,
         "act.projected",
@@ -80,9 +87,9 @@ fn whole_model(case: &Case) {
 
     let plan = plan(case, &config);
     let prompts = prompts(case);
-    let (x, layout) = vlm.embed(&prompts, vec![Some(merged.clone())]);
+    let (x, layout) = vlm.embed(&prompts, vec![vec![merged.clone()]]);
     compare_hidden(case, "hidden.0", &x, &layout);
-    let (hidden, layout) = vlm.llm.model.forward(x, layout, &plan);
+    let (hidden, layout) = pass::forward(&vlm.llm.model, x, layout, &plan);
     let [batch, seq, dim] = hidden.dims();
     let logits: Tensor<2> = vlm.llm.logits(hidden.clone().reshape([batch * seq, dim]));
     compare_hidden(case, "logits", &logits.reshape([batch, seq, config.llm.vocab_size]), &layout);
@@ -92,7 +99,7 @@ fn whole_model(case: &Case) {
         / rows.weight(LossNorm::Token) as f64;
     let value = f64::from(loss.clone().into_scalar::<f32>());
     assert_scalar(case, "loss", value, case.number("/expect/loss"), Tolerance::LOSS);
-    let (sum, weight) = vlm.loss(&prompts, vec![Some(merged)], &plan, LossNorm::Sample);
+    let (sum, weight) = vlm.loss(&prompts, vec![vec![merged]], &plan, LossNorm::Sample);
     let whole = f64::from(sum.into_scalar::<f32>()) / weight as f64;
     assert_scalar(case, "loss by Vlm::loss", whole, case.number("/expect/loss"), Tolerance::LOSS);
 
@@ -110,7 +117,7 @@ fn g_bf16_activations_over_f32_weights() {
         let encoding = Encoding { dtype: FloatDType::BF16, ..Encoding::default() };
         let merged = vlm.encode(&clips(&case, &config), &device, encoding);
         let plan = plan(&case, &config);
-        let (loss, weight) = vlm.loss(&prompts(&case), vec![Some(merged)], &plan, LossNorm::Token);
+        let (loss, weight) = vlm.loss(&prompts(&case), vec![vec![merged]], &plan, LossNorm::Token);
         let value = f64::from(loss.clone().into_scalar::<f32>()) / weight as f64;
         let want = case.number("/expect/loss");
         assert_scalar(&case, "bf16 loss", value, want, Tolerance { atol: 0.0, rtol: 2e-2 });
@@ -136,7 +143,7 @@ fn g_on_the_chosen_device() {
             let merged = vlm.encode(&clips(&case, &config), &device, encoding);
             let plan = plan(&case, &config);
             let (sum, weight) =
-                vlm.loss(&prompts(&case), vec![Some(merged)], &plan, LossNorm::Token);
+                vlm.loss(&prompts(&case), vec![vec![merged]], &plan, LossNorm::Token);
             let loss = sum / weight as f64;
             let value = f64::from(loss.clone().into_scalar::<f32>());
             let grads = GradientsParams::from_grads(loss.backward(), &vlm);
@@ -149,7 +156,7 @@ fn g_on_the_chosen_device() {
 /// Gradients of the trained parts by checkpoint name.
 fn named_gradients(vlm: &Vlm, grads: &GradientsParams) -> BTreeMap<String, HostTensor> {
     let mut found = gradients(&vlm.llm, grads);
-    for (name, grad) in gradients(&vlm.projector, grads) {
+    for (name, grad) in gradients(&vlm.connector, grads) {
         found.insert(format!("model.mm_projector.{name}"), grad);
     }
     found

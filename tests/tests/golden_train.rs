@@ -2,14 +2,17 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
+use xcomp_model::base::connector::{ConnectorConfig, GroupOrder, Stage};
 use xcomp_model::base::llm::LlmConfig;
-use xcomp_model::base::vision_config::{GroupOrder, ProjectorConfig, VisionConfig};
+use xcomp_model::base::videochat_flash::VIDEOCHAT_FLASH;
+use xcomp_model::base::vision::VisionConfig;
+use xcomp_model::compress::pass;
 use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, RankStage, Schedule};
-use xcomp_model::connector::projector::Projector;
+use xcomp_model::connector::Connector;
 use xcomp_model::decoder::qwen2::Qwen2ForCausalLm;
 use xcomp_model::loss::{LossNorm, weighted_loss};
 use xcomp_model::splice::{Prompt, splice};
-use xcomp_model::vision::umt::Vit;
+use xcomp_model::vision::Vision;
 use xcomp_model::vlm::{Vlm, supervised};
 use xcomp_tests::{
     Case, HostTensor, Tolerance, assert_scalar, case_schedule, cases, host, load_case,
@@ -17,7 +20,7 @@ use xcomp_tests::{
 use xcomp_train::train::optimizer::adamw::{AdamW, AdamWState, Rate};
 use xcomp_train::train::optimizer::clip::clip_grad_norm;
 use xcomp_train::train::optimizer::grads::NamedTensors;
-use xcomp_train::train::step::{MicroBatch, Recompute};
+use xcomp_train::train::step::{Backward, EveryLayer, Keep, MicroBatch};
 
 /// Pins: mean of per-micro-batch means, clipping by the global norm, the first step at rate 0, AdamW with and without decay.
 #[test]
@@ -89,11 +92,11 @@ fn micro_step(
 ) -> (f64, NamedTensors) {
     let integers = |name: &str| case.tensor(&format!("sample.{index}.{name}")).i32().to_vec();
     let ids = integers("input_ids");
-    let image_at = ids.iter().position(|id| *id < 0);
-    let prompts = [Prompt { ids, labels: integers("labels"), image_at }];
+    let visual_at = ids.iter().position(|id| *id < 0).into_iter().collect();
+    let prompts = [Prompt { ids, labels: integers("labels"), visual_at }];
     let visual = case.burn::<2>(&format!("sample.{index}.visual"), &Device::flex());
-    let (x, layout) = splice(&model.llm.model.embed_tokens, &prompts, vec![Some(visual)], tokens);
-    let (hidden, layout) = model.llm.model.forward(x, layout, plan);
+    let (x, layout) = splice(&model.llm.model.embed_tokens, &prompts, vec![vec![visual]], tokens);
+    let (hidden, layout) = pass::forward(&model.llm.model, x, layout, plan);
     let rows = supervised(&prompts, &layout);
     let loss = weighted_loss(&model.llm, hidden, &rows, LossNorm::Sample);
     let value = f64::from(loss.clone().into_scalar::<f32>());
@@ -149,12 +152,13 @@ fn recompute_agrees(case: &Case, schedule: &Schedule, keep: KeepRule) {
         .map(|name| {
             case.has(&name).then(|| case.burn::<2>(&name, &Device::flex()).unsqueeze::<3>())
         })
+        .map(|visual| visual.into_iter().collect())
         .collect();
     let batch = MicroBatch { prompts, merged };
 
     for norm in [LossNorm::Sample, LossNorm::Token] {
-        let kept = Recompute::Never.backward(&model, batch.clone(), &plan, norm);
-        let again = Recompute::EveryLayer.backward(&model, batch.clone(), &plan, norm);
+        let kept = Keep.run(&model, batch.clone(), &plan, norm);
+        let again = EveryLayer.run(&model, batch.clone(), &plan, norm);
         assert_eq!(kept.weight, again.weight);
         let losses = [kept.loss, again.loss].map(|loss| f64::from(loss.into_scalar::<f32>()));
         assert!(
@@ -177,13 +181,10 @@ fn recompute_agrees(case: &Case, schedule: &Schedule, keep: KeepRule) {
 fn model(case: &Case, config: &LlmConfig, tokens_per_frame: usize, prefix: &str) -> Vlm {
     let device = Device::flex().autodiff();
     let width = config.hidden_size;
-    let projector = ProjectorConfig {
-        mm_hidden_size: width,
-        hidden_size: width,
-        tokens_per_frame,
-        merge_heads: 1,
-        group_order: GroupOrder::Reference,
-    };
+    let merge = Stage::Merge { tokens: tokens_per_frame, heads: 1, order: GroupOrder::Reference };
+    let stages = vec![merge, Stage::Project];
+    let config_of_connector =
+        ConnectorConfig { input_size: width, output_size: width, grid: 4, stages };
     let vision = VisionConfig {
         image_size: 64,
         patch_size: 16,
@@ -197,20 +198,21 @@ fn model(case: &Case, config: &LlmConfig, tokens_per_frame: usize, prefix: &str)
     };
     Vlm {
         llm: load_case(Qwen2ForCausalLm::new(config, &device), case, prefix),
-        projector: connector(case, &projector, prefix, &device),
-        vision: Vit::new(&vision, &device).valid(),
+        connector: connector(case, &config_of_connector, prefix, &device),
+        vision: Vision::new(&vision, &device).valid(),
+        family: &VIDEOCHAT_FLASH,
     }
 }
 
 /// A connector whose two maps are a matrix of the case, so that every run computes the same numbers.
-fn connector(case: &Case, config: &ProjectorConfig, prefix: &str, device: &Device) -> Projector {
-    let mut projector = Projector::new(config, device);
-    for linear in projector.mlp.iter_mut().flatten() {
+fn connector(case: &Case, config: &ConnectorConfig, prefix: &str, device: &Device) -> Connector {
+    let mut connector = Connector::new(config, device);
+    for linear in connector.mlp.iter_mut().flatten() {
         let weight =
             case.burn::<2>(&format!("{prefix}model.layers.0.self_attn.q_proj.weight"), device);
         linear.weight = Param::from_tensor(weight);
     }
-    projector
+    connector
 }
 
 #[test]
@@ -221,7 +223,7 @@ fn a_frozen_lower_half_learns_nothing_and_costs_no_backward() {
     let (schedule, keep) = case_schedule(case, config.num_hidden_layers);
     let plan = CompressionPlan::new(&schedule, keep, tokens, config.num_hidden_layers).unwrap();
     let mut model = model(case, &config, tokens, "w.");
-    model.projector = model.projector.freeze();
+    model.connector = model.connector.freeze();
     model.llm.model.embed_tokens = model.llm.model.embed_tokens.freeze();
     let split = config.num_hidden_layers / 2;
     let layers = model.llm.model.layers.into_iter().enumerate();
@@ -230,19 +232,18 @@ fn a_frozen_lower_half_learns_nothing_and_costs_no_backward() {
 
     let prompts = xcomp_tests::prompts(case);
     let visual: Tensor<3> = case.burn::<2>("visual.0", &Device::flex()).unsqueeze();
-    let mut merged = vec![None; prompts.len()];
-    merged[0] = Some(visual);
-    let batch = MicroBatch { prompts: prompts[..1].to_vec(), merged: merged[..1].to_vec() };
-    for recompute in [Recompute::Never, Recompute::EveryLayer] {
-        let grads = recompute.backward(&model, batch.clone(), &plan, LossNorm::Token).grads;
+    let batch = MicroBatch { prompts: prompts[..1].to_vec(), merged: vec![vec![visual]] };
+    let ways: [(&str, &dyn Backward); 2] = [("keep", &Keep), ("every layer", &EveryLayer)];
+    for (name_of_way, way) in ways {
+        let grads = way.run(&model, batch.clone(), &plan, LossNorm::Token).grads;
         for (name, _) in grads.iter() {
             let layer = name.strip_prefix("model.layers.").and_then(|rest| rest.split('.').next());
             let layer: Option<usize> = layer.and_then(|layer| layer.parse().ok());
             assert!(
                 layer.is_some_and(|layer| layer >= split) || name == "model.norm.weight",
-                "{recompute:?}: {name}"
+                "{name_of_way}: {name}"
             );
         }
-        assert_eq!(grads.len(), 1 + 12 * (config.num_hidden_layers - split), "{recompute:?}");
+        assert_eq!(grads.len(), 1 + 12 * (config.num_hidden_layers - split), "{name_of_way}");
     }
 }

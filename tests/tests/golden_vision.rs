@@ -2,8 +2,9 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use xcomp_model::base::vision_config::{GroupOrder, ProjectorConfig, VisionConfig};
-use xcomp_model::connector::projector::Projector;
+use xcomp_model::base::connector::{ConnectorConfig, GroupOrder, Stage};
+use xcomp_model::base::vision::VisionConfig;
+use xcomp_model::connector::Connector;
 use xcomp_model::connector::token_merging::{
     Matching, Merged, match_tokens, merge_round, merge_tokens, rounds,
 };
@@ -150,11 +151,11 @@ fn d_projector() {
     let device = Device::flex();
     for case in cases("d_projector") {
         let projector = projector(&case, &device);
-        let mlp = projector.forward(case.burn::<2>("mlp_only.input", &device));
+        let mlp = projector.project(case.burn::<2>("mlp_only.input", &device));
         assert_close(&case, "mlp", mlp, case.tensor("mlp_only.output"), forward(&case));
 
         let input = case.burn::<3>("input", &device);
-        let output = projector.forward(merge(&case, &projector, input));
+        let output = projector.learnt(merge(&case, &projector, input));
         assert_close(&case, "output", output, case.tensor("output"), forward(&case));
     }
 }
@@ -166,7 +167,7 @@ fn d_projector_gradient() {
     for case in cases("d_projector") {
         let projector = projector(&case, &device);
         let input = case.burn::<3>("input", &device).require_grad();
-        let output = projector.forward(merge(&case, &projector, input.clone()));
+        let output = projector.learnt(merge(&case, &projector, input.clone()));
         let mut grads = (output * case.burn::<3>("grad_seed", &device)).sum().backward();
 
         check_grad(&case, "grad.input", input.grad_remove(&mut grads).expect("of the input"));
@@ -184,22 +185,24 @@ fn d_projector_gradient() {
     }
 }
 
-fn projector(case: &Case, device: &Device) -> Projector {
-    let config = ProjectorConfig {
-        mm_hidden_size: case.count("/config/mm_hidden_size"),
-        hidden_size: case.count("/config/hidden_size"),
-        tokens_per_frame: case.tensor("output").shape[1] / case.count("/config/frames_per_clip"),
-        merge_heads: case.count("/config/heads"),
-        group_order: GroupOrder::Reference,
+fn projector(case: &Case, device: &Device) -> Connector {
+    let tokens = case.tensor("output").shape[1] / case.count("/config/frames_per_clip");
+    let heads = case.count("/config/heads");
+    let merge = Stage::Merge { tokens, heads, order: GroupOrder::Reference };
+    let config = ConnectorConfig {
+        input_size: case.count("/config/mm_hidden_size"),
+        output_size: case.count("/config/hidden_size"),
+        grid: case.tensor("input").shape[1].isqrt(),
+        stages: vec![merge, Stage::Project],
     };
-    let projector = load_case(Projector::new(&config, device), case, "w.");
+    let projector = load_case(Connector::new(&config, device), case, "w.");
     assert_eq!(projector.num_params(), case.under("w.").map(|(_, w)| w.f32().len()).sum::<usize>());
     projector
 }
 
 /// `[frames, patches, width]` as clips, merged.
-fn merge(case: &Case, projector: &Projector, input: Tensor<3>) -> Tensor<3> {
+fn merge(case: &Case, projector: &Connector, input: Tensor<3>) -> Tensor<3> {
     let frames = case.count("/config/frames_per_clip");
     let [all, patches, width] = input.dims();
-    projector.merge(input.reshape([all / frames, frames * patches, width]), frames)
+    projector.fixed(input.reshape([all / frames, frames * patches, width]))
 }

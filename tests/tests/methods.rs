@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use xcomp_model::base::llm::LlmConfig;
 use xcomp_model::compress::layout::{Layout, SequenceLayout};
 use xcomp_model::compress::lp_comp::Survivors;
-use xcomp_model::compress::pass::Ascent;
+use xcomp_model::compress::pass::{self, Pass};
 use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, RankStage, Schedule, Stage};
 use xcomp_model::decoder::qwen2::{DecoderLayer, Qwen2, Qwen2ForCausalLm};
 use xcomp_model::generate::Decoding;
@@ -38,7 +38,7 @@ fn prompt(before: usize, behind: usize, answer: usize, frames: usize) -> (Prompt
     let ids: Vec<i32> = (0..len as i32).map(|id| id % 32).collect();
     let mut labels = vec![IGNORE; len - answer];
     labels.extend(&ids[len - answer..]);
-    (Prompt { ids, labels, image_at: at }, at.map(|_| frames))
+    (Prompt { ids, labels, visual_at: at.into_iter().collect() }, at.map(|_| frames))
 }
 
 /// Prompts with features drawn at random, as the decoder takes them.
@@ -48,7 +48,8 @@ fn embed(llm: &Qwen2ForCausalLm, prompts: &[(Prompt, Option<usize>)]) -> (Tensor
         let shape = [frames * TOKENS_PER_FRAME, HIDDEN];
         Tensor::<2>::random(shape, Distribution::Normal(0.0, 1.0), &device)
     };
-    let visual = prompts.iter().map(|(_, frames)| frames.map(drawn)).collect();
+    let visual =
+        prompts.iter().map(|(_, frames)| frames.map(drawn).into_iter().collect()).collect();
     let prompts: Vec<Prompt> = prompts.iter().map(|(prompt, _)| prompt.clone()).collect();
     splice(&llm.model.embed_tokens, &prompts, visual, TOKENS_PER_FRAME)
 }
@@ -73,17 +74,17 @@ fn ascend(
     x: Tensor<3>,
     layout: Layout,
     plan: &CompressionPlan,
-) -> (Vec<Dropped>, Ascent) {
-    let mut ascent = Ascent::start(llm, x, layout, 0);
+) -> (Vec<Dropped>, Pass) {
+    let mut pass = Pass::start(llm, x, layout, 0);
     let mut all = vec![];
     for layer in 0..plan.layers() {
-        let before = ascent.layout.clone();
-        let entering = ascent.survivors(llm, layer, plan);
-        let leaving = ascent.clone().enter(llm, layer, plan).survivors_behind(llm, layer, plan);
+        let before = pass.layout.clone();
+        let entering = pass.survivors(llm, layer, plan);
+        let leaving = pass.clone().enter(llm, layer, plan).survivors_behind(llm, layer, plan);
         all.push(Dropped { before, entering, leaving });
-        ascent = ascent.through(llm, layer, plan, DecoderLayer::forward);
+        pass = pass.through(llm, layer, plan, DecoderLayer::forward);
     }
-    (all, ascent)
+    (all, pass)
 }
 
 fn schedules() -> impl Strategy<Value = (Schedule, KeepRule)> {
@@ -131,8 +132,7 @@ fn check_rows(before: &SequenceLayout, rows: &[usize], run: usize) -> Result<(),
     let tokens: Vec<&[usize]> = rows.chunks(run).collect();
     prop_assert!(rows.is_sorted(), "order changes: {rows:?}");
     prop_assert!(run > 1 || rows.windows(2).all(|pair| pair[0] < pair[1]), "{rows:?}");
-    let is_text =
-        |row: &usize| before.span.is_none_or(|span| !(span.start..span.end()).contains(row));
+    let is_text = |row: &usize| !before.is_visual(*row);
     for row in (0..before.len).filter(is_text) {
         let found = tokens.iter().filter(|token| token.contains(&row)).count();
         prop_assert_eq!(found, 1, "text token {} is there {} times", row, found);
@@ -306,10 +306,10 @@ fn gradient_flows_through_what_a_ranking_keeps() {
         let visual = features(&device);
         let stages = vec![RankStage { layer, share: 0.25 }];
         let plan = plan(&Schedule::Rank(stages), KeepRule::Suffix);
-        let given = vec![Some(visual.clone())];
+        let given = vec![vec![visual.clone()]];
         let prompts = std::slice::from_ref(&prompt);
         let (x, layout) = splice(&llm.model.embed_tokens, prompts, given, TOKENS_PER_FRAME);
-        let (hidden, layout) = llm.model.forward(x, layout, &plan);
+        let (hidden, layout) = pass::forward(&llm.model, x, layout, &plan);
         let rows = SupervisedRows::new(&[prompt.supervision()], &layout);
         let grads = weighted_loss(&llm, hidden, &rows, LossNorm::Token).backward();
         let grad = visual.grad(&grads).unwrap();

@@ -10,6 +10,7 @@ use burn::tensor::{Device, Tensor};
 use crate::base::connector::{ConnectorConfig, Stage};
 use crate::connector::grid::{newline, pool};
 use crate::connector::token_merging::merge_tokens;
+use crate::cost::matmul;
 use crate::layers::linear::Linear;
 use crate::ops::gelu;
 
@@ -86,6 +87,29 @@ impl Connector {
                 newline(x, before, row.val())
             }
         }
+    }
+
+    /// Operations of the stages without parameters on one clip of `frames` frames.
+    pub fn fixed_flops(config: &ConnectorConfig, frames: usize) -> f64 {
+        let of = |stage: usize| match config.stages[stage] {
+            Stage::Merge { tokens, heads, .. } => {
+                let before = frames * config.frame_tokens(stage).count();
+                token_merging::flops(before, frames * tokens, config.input_size, heads)
+            }
+            Stage::Pool { .. } => {
+                (frames * config.frame_tokens(stage).count() * config.input_size) as f64
+            }
+            Stage::Project | Stage::Newline => 0.0,
+        };
+        (0..config.fixed_stages()).map(of).sum()
+    }
+
+    /// Operations of the two maps of the MLP over `frames` frames: the first and the second.
+    pub fn project_flops(config: &ConnectorConfig, frames: usize) -> [f64; 2] {
+        let stage = config.stages.iter().position(|stage| *stage == Stage::Project);
+        let tokens = stage.map_or(0, |stage| frames * config.frame_tokens(stage).count());
+        let (input, output) = (config.input_size, config.output_size);
+        [matmul(tokens, input, output), matmul(tokens, output, output)]
     }
 
     /// The MLP into the language model's width.

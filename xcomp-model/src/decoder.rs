@@ -2,5 +2,6 @@
 
 pub mod attention_map;
 pub mod cache;
+pub mod cost;
 pub mod qwen2;
 pub mod rope;

@@ -5,6 +5,7 @@
 pub mod base;
 pub mod compress;
 pub mod connector;
+pub mod cost;
 pub mod decoder;
 pub mod error;
 pub mod generate;

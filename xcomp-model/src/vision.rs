@@ -8,6 +8,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use crate::base::vision::VisionConfig;
+use crate::cost::Flops;
 use crate::vision::umt::Vit;
 
 /// The tower of a model; the variant is no part of a parameter's name.
@@ -21,6 +22,11 @@ impl Vision {
     /// A tower with fresh weights, drawn lazily.
     pub fn new(config: &VisionConfig, device: &Device) -> Self {
         Self::Umt(Vit::new(config, device))
+    }
+
+    /// Operations of the tower on one clip of `frames` frames.
+    pub fn flops(config: &VisionConfig, frames: usize) -> Flops {
+        Vit::flops(config, frames)
     }
 
     /// Features of clips.

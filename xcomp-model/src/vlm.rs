@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 use crate::base::config::ModelConfig;
 use crate::base::family::Family;
 use crate::compress::layout::Layout;
-use crate::compress::pass::Pass;
+use crate::compress::pass;
 use crate::compress::schedule::CompressionPlan;
 use crate::connector::Connector;
 use crate::decoder::qwen2::Qwen2ForCausalLm;
@@ -79,10 +79,9 @@ impl Vlm {
         norm: LossNorm,
     ) -> (Tensor<1>, usize) {
         let (x, layout) = self.embed(prompts, encoded);
-        let stack = &self.llm.model;
-        let Pass { x, layout, .. } = Pass::start(stack, x, layout, 0).to_the_end(stack, plan);
+        let (hidden, layout) = pass::forward(&self.llm.model, x, layout, plan);
         let rows = supervised(prompts, &layout);
-        (weighted_loss(&self.llm, stack.norm.forward(x), &rows, norm), rows.weight(norm))
+        (weighted_loss(&self.llm, hidden, &rows, norm), rows.weight(norm))
     }
 }
 

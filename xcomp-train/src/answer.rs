@@ -291,8 +291,9 @@ impl Answerer {
         merged: &Tensor<3>,
         max_new_tokens: usize,
     ) -> (Decoding<'_>, Tensor<1>) {
-        let prompt = Prompt { labels: vec![xcomp_model::loss::IGNORE; ids.len()], ids, image_at };
-        let (x, layout) = self.model.embed(&[prompt], vec![Some(merged.clone())]);
+        let labels = vec![xcomp_model::loss::IGNORE; ids.len()];
+        let prompt = Prompt { labels, ids, visual_at: image_at.into_iter().collect() };
+        let (x, layout) = self.model.embed(&[prompt], vec![vec![merged.clone()]]);
         Decoding::prefill(&self.model.llm, x, layout, &self.compression, max_new_tokens)
     }
 }

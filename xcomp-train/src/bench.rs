@@ -146,7 +146,7 @@ impl Bench<'_> {
         let (prompts, seen) = sample.batch();
         let merged =
             seen.into_iter().map(|seen| merged(self.plan, &state.model, seen, self.device));
-        MicroBatch { prompts, merged: merged.map(Some).collect() }
+        MicroBatch { prompts, merged: merged.map(|one| vec![one]).collect() }
     }
 
     fn update(&self, mut state: TrainState, grads: NamedTensors, weight: usize) -> TrainState {

@@ -12,6 +12,7 @@ use burn::tensor::Device;
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::base::connector::GroupOrder;
 use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, RankStage, Schedule, Stage};
+use xcomp_model::cost::{Formats, Kernels};
 use xcomp_model::ops::on_cpu;
 
 use crate::data::Survey;
@@ -19,14 +20,14 @@ use crate::error::Error;
 use crate::plan::cost::SampleSize;
 use crate::plan::cost::flops::{Flops, Work, of_sample};
 use crate::plan::cost::layers::{LayerCost, of_layers};
-use crate::plan::cost::memory::{Formats, Kernels, Memory, Process, checkpoint_bytes, of_step};
+use crate::plan::cost::memory::{Memory, Process, Running, checkpoint_bytes, of_step};
 use crate::plan::cost::parameters::{PartCount, count};
 use crate::plan::lr::LrSchedule;
 use crate::recipe::Recipe;
 use crate::recipe::tables::{
     CompressionTable, FloatWord, GroupOrderWord, Keep, RecomputeWord, ScheduleKind,
 };
-use crate::recipe::tune::Part;
+use crate::recipe::tune::{Part, tuned};
 
 /// A checked recipe with all that follows from it.
 #[derive(Debug, Clone)]
@@ -49,8 +50,8 @@ pub struct Plan {
     pub lr: LrSchedule,
     /// Whether decoder layers are run again on the way back.
     pub recompute: bool,
-    /// How tensors are held on the device.
-    pub formats: Formats,
+    /// How a step runs on the device.
+    pub running: Running,
 }
 
 /// How many samples there are, and how large.
@@ -97,7 +98,7 @@ impl Plan {
             lr: LrSchedule::new(&recipe.schedule, steps),
             counts: count(&config, &parts),
             recompute: recipe.train.recompute == RecomputeWord::Layer,
-            formats: formats(&recipe),
+            running: running(&recipe),
             compression,
             config,
             parts,
@@ -126,12 +127,12 @@ impl Plan {
     #[must_use]
     pub fn for_device(mut self, device: &Device) -> Self {
         let cpu = on_cpu(device);
-        self.formats.kernels = match (cpu, self.recipe.train.dtype) {
+        self.running.formats.kernels = match (cpu, self.recipe.train.dtype) {
             (true, FloatWord::F32) => Kernels::Loops,
             (true, _) => Kernels::Scores,
             (false, _) => Kernels::Fused,
         };
-        self.formats.process = cpu.then(|| process(&self.recipe));
+        self.running.process = cpu.then(|| process(&self.recipe));
         self.choose_recompute();
         self
     }
@@ -165,12 +166,12 @@ impl Plan {
 
     /// Memory of a step whose largest micro-batch holds samples of these sizes.
     pub fn memory_of(&self, batch: &[SampleSize]) -> Memory {
-        of_step(&self.work(), batch, self.formats)
+        of_step(&self.work(), batch, self.running)
     }
 
     /// What each decoder layer costs for a sample of this size.
     pub fn layers(&self, size: SampleSize) -> Vec<LayerCost> {
-        of_layers(&self.work(), size, self.formats)
+        of_layers(&self.work(), size, self.running.formats)
     }
 
     /// Bytes on the host beside the device's: frames of samples of this size that wait, and a checkpoint on its way to the disk.
@@ -188,6 +189,11 @@ impl Plan {
     /// Tokens of a sample before the first layer.
     pub fn tokens_in(&self, size: SampleSize) -> usize {
         size.frames * self.compression.tokens_per_frame() + size.text_tokens
+    }
+
+    /// Whether the tensor of this name in a checkpoint moves.
+    pub fn tunes(&self, name: &str) -> bool {
+        self.config.family.place(name).is_some_and(|place| tuned(&self.parts, place))
     }
 
     fn work(&self) -> Work<'_> {
@@ -215,10 +221,10 @@ pub const GIB: f64 = 1_073_741_824.0;
 /// If the file cannot be read or describes no model.
 pub fn model_config(path: &Path, table: &CompressionTable) -> Result<ModelConfig, Error> {
     let mut config = ModelConfig::from_file(path)?;
-    config.projector.group_order = match table.group_order {
+    config.connector.set_group_order(match table.group_order {
         GroupOrderWord::Reference => GroupOrder::Reference,
         GroupOrderWord::Frame => GroupOrder::Frame,
-    };
+    });
     Ok(config)
 }
 
@@ -238,7 +244,7 @@ pub fn compression_plan(
         Keep::Suffix => KeepRule::Suffix,
         Keep::Uniform => KeepRule::Uniform,
     };
-    let (tokens, layers) = (config.projector.tokens_per_frame, config.llm.num_hidden_layers);
+    let (tokens, layers) = (config.tokens_per_frame(), config.llm.num_hidden_layers);
     CompressionPlan::new(&schedule(table), keep, tokens, layers)
         .map_err(|source| Error::Schedule { path: path.into(), source })
 }
@@ -300,7 +306,7 @@ fn samples(recipe: &Recipe, config: &ModelConfig, counted: Option<usize>) -> Sam
         text_tokens: data.expected_text_tokens,
         supervised_tokens: data.expected_supervised_tokens,
     };
-    let room = recipe.model.model_max_length / config.projector.tokens_per_frame;
+    let room = recipe.model.model_max_length / config.tokens_per_frame();
     let frames = data.max_frames.min(room.max(1));
     Samples {
         count: counted.unwrap_or(data.expected_samples),
@@ -330,13 +336,13 @@ fn steps(recipe: &Recipe, samples: usize) -> Result<usize, String> {
     Ok((recipe.train.num_train_epochs * per_epoch as f64).ceil() as usize)
 }
 
-fn formats(recipe: &Recipe) -> Formats {
+fn running(recipe: &Recipe) -> Running {
     let bytes = |dtype| if dtype == FloatWord::F32 { 4 } else { 2 };
     // Until a device is named: who trains in f32 trains on a CPU.
     let cpu = recipe.train.dtype == FloatWord::F32;
-    Formats {
-        activation: bytes(recipe.train.dtype),
-        kernels: if cpu { Kernels::Loops } else { Kernels::Fused },
+    let kernels = if cpu { Kernels::Loops } else { Kernels::Fused };
+    Running {
+        formats: Formats { activation: bytes(recipe.train.dtype), kernels },
         process: cpu.then(|| process(recipe)),
         accumulates: recipe.train.gradient_accumulation_steps > 1,
     }

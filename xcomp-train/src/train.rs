@@ -4,7 +4,6 @@ pub(crate) mod batch;
 pub mod checkpoint;
 pub mod memory_guard;
 pub mod meter;
-pub mod named;
 pub mod optimizer;
 pub mod saver;
 mod saves;
@@ -28,7 +27,6 @@ use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
 use crate::plan::cost::parameters::tensors;
 use crate::plan::groups::peak_rate;
-use crate::recipe::tune::tuned;
 use crate::train::checkpoint::Saved;
 use crate::train::checkpoint::identity::Identity;
 use crate::train::checkpoint::resume::Origin;
@@ -240,7 +238,8 @@ pub(crate) fn adam(plan: &Plan) -> AdamW {
 
 /// Learning rate and decay of a parameter in the update of 0-based `step`.
 pub(crate) fn rate(plan: &Plan, step: usize, name: &str) -> Rate {
-    let peak = peak_rate(&plan.recipe.optimizer, name);
+    let place = plan.config.family.place(name).expect("a parameter has a place");
+    let peak = peak_rate(&plan.recipe.optimizer, place, name);
     Rate { lr: peak.lr * plan.lr.factor(step), ..peak }
 }
 
@@ -249,7 +248,7 @@ fn tell_silent(plan: &Plan, grads: &NamedTensors, report: &mut Report) -> Result
     let silent: Vec<String> = tensors(&plan.config)
         .into_iter()
         .map(|tensor| tensor.name)
-        .filter(|name| tuned(&plan.parts, name) && grads.get(name).is_none())
+        .filter(|name| plan.tunes(name) && grads.get(name).is_none())
         .collect();
     let Some(first) = silent.first() else { return Ok(()) };
     let count = silent.len();

@@ -11,12 +11,13 @@ use burn::tensor::Device;
 use serde_json::{Value, json};
 use xcomp_data::Tokenizer;
 use xcomp_model::base::llm::LlmConfig;
+use xcomp_model::base::videochat_flash::VIDEOCHAT_FLASH;
 use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, Schedule};
 use xcomp_model::decoder::qwen2::Qwen2ForCausalLm;
 use xcomp_model::generate::Decoding;
 use xcomp_model::generate::sample::Sampling;
 use xcomp_model::splice::{Prompt, splice};
-use xcomp_model::weights::{LLM_PREFIX, Part, load};
+use xcomp_model::weights::{Part, load};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -28,7 +29,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let config = LlmConfig::from_hf(&config)?;
     let device = Device::flex();
     let mut llm = Qwen2ForCausalLm::new(&config, &device);
-    load(folder, &mut [Part { prefix: LLM_PREFIX, module: &mut llm }])?;
+    let names = VIDEOCHAT_FLASH.llm;
+    load(folder, &VIDEOCHAT_FLASH, &mut [Part { names, module: &mut llm }])?;
 
     let tokenizer = Tokenizer::from_file(&folder.join("tokenizer.json")).ok();
     let ids = match (serde_json::from_str::<Vec<i32>>(prompt), &tokenizer) {
@@ -69,11 +71,11 @@ fn generate(
     stop: Option<i32>,
 ) -> Result<Ran, Box<dyn Error>> {
     let labels = vec![xcomp_model::loss::IGNORE; ids.len()];
-    let prompt = Prompt { ids: ids.to_vec(), labels, image_at: None };
+    let prompt = Prompt { ids: ids.to_vec(), labels, visual_at: vec![] };
     let plan =
         CompressionPlan::new(&Schedule::None, KeepRule::Suffix, 1, config.num_hidden_layers)?;
     let started = Instant::now();
-    let (x, layout) = splice(&llm.model.embed_tokens, &[prompt], vec![None], 1);
+    let (x, layout) = splice(&llm.model.embed_tokens, &[prompt], vec![vec![]], 1);
     let (mut decoding, mut row) = Decoding::prefill(llm, x, layout, &plan, count);
     let (mut tokens, mut scores) = (vec![], vec![]);
     let mut prefill_s = 0.0;

@@ -98,7 +98,8 @@ impl Names {
 
     /// The name of the parameter at `path`.
     pub fn name(&self, path: &str) -> String {
-        let renamed = self.rename.iter().find_map(|(from, to)| Some((path.strip_prefix(from)?, to)));
+        let renamed =
+            self.rename.iter().find_map(|(from, to)| Some((path.strip_prefix(from)?, to)));
         match renamed {
             Some((rest, to)) => format!("{to}{rest}"),
             None => format!("{}{path}", self.prefix),
@@ -107,7 +108,8 @@ impl Names {
 
     /// The path of the parameter called `name`.
     pub fn path(&self, name: &str) -> Option<String> {
-        let renamed = self.rename.iter().find_map(|(from, to)| Some((from, name.strip_prefix(to)?)));
+        let renamed =
+            self.rename.iter().find_map(|(from, to)| Some((from, name.strip_prefix(to)?)));
         match renamed {
             Some((from, rest)) => Some(format!("{from}{rest}")),
             None => name.strip_prefix(self.prefix).map(str::to_owned),

@@ -71,7 +71,9 @@ impl LlmConfig {
         };
         only("hidden_act", "/hidden_act", json!("silu"))?;
         only("head_dim", "/head_dim", json!(self.head_dim()))?;
-        for (key, path) in [("rope_type", "/rope_type"), ("rope_parameters", "/rope_parameters/rope_type")] {
+        for (key, path) in
+            [("rope_type", "/rope_type"), ("rope_parameters", "/rope_parameters/rope_type")]
+        {
             only(key, path, json!("default"))?;
         }
         if let Some(scaling) = at("/rope_scaling") {
@@ -90,7 +92,8 @@ impl LlmConfig {
             return Err(invalid("attention_bias", bias, expected));
         }
         let full = |kinds: &Value| {
-            let all = |kinds: &Vec<Value>| kinds.iter().all(|kind| *kind == json!("full_attention"));
+            let all =
+                |kinds: &Vec<Value>| kinds.iter().all(|kind| *kind == json!("full_attention"));
             kinds.as_array().is_some_and(all)
         };
         match at("/layer_types").filter(|kinds| !full(kinds)) {

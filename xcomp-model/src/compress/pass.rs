@@ -10,6 +10,25 @@ use crate::compress::schedule::CompressionPlan;
 use crate::decoder::qwen2::{DecoderLayer, Qwen2};
 use crate::decoder::rope::Rope;
 
+/// Runs the stack with what the plan drops between its layers.
+///
+/// Positions restart at 0 in every layer, as in the reference (`modeling_qwen2.py:1258`).
+///
+/// # Shapes
+/// - `x`: `[batch, layout.longest(), hidden]`
+/// - output: `[batch, final layout.longest(), hidden]`, normalised
+pub fn forward(
+    llm: &Qwen2,
+    x: Tensor<3>,
+    layout: Layout,
+    plan: &CompressionPlan,
+) -> (Tensor<3>, Layout) {
+    let through = |pass: Pass, layer| pass.through(llm, layer, plan, DecoderLayer::forward);
+    let Pass { x, layout, .. } =
+        (0..llm.layers.len()).fold(Pass::start(llm, x, layout, 0), through);
+    (llm.norm.forward(x), layout)
+}
+
 /// A batch between two decoder layers.
 #[derive(Debug, Clone)]
 pub struct Pass {
@@ -26,15 +45,6 @@ impl Pass {
     pub fn start(llm: &Qwen2, x: Tensor<3>, layout: Layout, to_come: usize) -> Self {
         let rope = llm.rope(layout.longest() + to_come, &x.device());
         Self { x, layout, rope }
-    }
-
-    /// Through all layers.
-    ///
-    /// Positions restart at 0 in every layer, as in the reference (`modeling_qwen2.py:1258`).
-    #[must_use]
-    pub fn to_the_end(self, llm: &Qwen2, plan: &CompressionPlan) -> Self {
-        let through = |pass: Self, layer| pass.through(llm, layer, plan, DecoderLayer::forward);
-        (0..plan.layers()).fold(self, through)
     }
 
     /// The tokens that go on into `layer`; `None` if all of them do.

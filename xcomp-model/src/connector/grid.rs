@@ -34,7 +34,11 @@ pub fn newline(x: Tensor<3>, tokens: FrameTokens, row: Tensor<1>) -> Tensor<3> {
     let rows = clips * all / tokens.columns;
     let row = row.cast(x.dtype()).reshape([1, 1, width]).expand([rows, 1, width]);
     let x = x.reshape([rows, tokens.columns, width]);
-    Tensor::cat(vec![x, row], 1).reshape([clips, all / tokens.columns * (tokens.columns + 1), width])
+    Tensor::cat(vec![x, row], 1).reshape([
+        clips,
+        all / tokens.columns * (tokens.columns + 1),
+        width,
+    ])
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 use burn::tensor::{DType, Int, Tensor, TensorData, s};
 
 use crate::base::connector::GroupOrder;
+use crate::cost::matmul;
 
 /// Merged tokens, how many raw tokens each of them averages, and where it stands.
 #[derive(Debug, Clone)]
@@ -97,6 +98,18 @@ pub fn rounds(tokens: usize, target: usize) -> Vec<usize> {
         left -= merges;
     }
     rounds
+}
+
+/// Operations of merging `tokens` tokens of `width` numbers to `target`: scores, then averages.
+pub fn flops(tokens: usize, target: usize, width: usize, heads: usize) -> f64 {
+    let mut left = tokens;
+    let round = |merged: usize| {
+        let (even, odd) = (left.div_ceil(2), left / 2);
+        let averages = (left * width + merged * width) as f64;
+        left -= merged;
+        matmul(even, width / heads, odd) + averages
+    };
+    rounds(tokens, target).into_iter().map(round).sum()
 }
 
 /// Matches the even tokens to their most similar odd tokens; the `merges` best pairs merge.

@@ -7,6 +7,7 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::base::vision::VisionConfig;
+use crate::cost::{Flops, matmul};
 use crate::layers::layer_norm::LayerNorm;
 use crate::layers::linear::Linear;
 use crate::ops::{full_attention, gelu, linear};
@@ -75,6 +76,16 @@ impl Vit {
         let x = self.embed(pixels);
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
         self.vision_layernorm.forward(x)
+    }
+
+    /// Operations of [`Vit::forward`] on one clip of `frames` frames; attention in full, not causal.
+    pub fn flops(config: &VisionConfig, frames: usize) -> Flops {
+        let (tokens, width) = (frames * config.patches(), config.hidden_size);
+        let patch = matmul(tokens, CHANNELS * config.patch_size * config.patch_size, width);
+        let block = matmul(tokens, width, 4 * width)
+            + 2.0 * matmul(tokens, width, config.intermediate_size);
+        let attention = 4.0 * (tokens * tokens * width) as f64 * config.depth as f64;
+        Flops { products: patch + block * config.depth as f64, attention }
     }
 
     /// Patches with their positions: what enters the first block.

@@ -43,11 +43,7 @@ pub struct Loaded {
 /// If the folder has no weights or an unusable index, a file is damaged, or a tensor is missing,
 /// unused, duplicated, of another shape, or not of a floating-point dtype. Then no parameter has
 /// changed, unless a file turns unreadable on the way.
-pub fn load(
-    folder: &Path,
-    family: &Family,
-    parts: &mut [Part<'_>],
-) -> Result<Loaded, ModelError> {
+pub fn load(folder: &Path, family: &Family, parts: &mut [Part<'_>]) -> Result<Loaded, ModelError> {
     let mut stored = stored_tensors(folder)?;
     stored.retain(|name, _| !(family.spare)(name));
     let expected: BTreeMap<String, Parameter> = parts

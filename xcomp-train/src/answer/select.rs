@@ -99,13 +99,13 @@ impl Answerer {
         let prompt = Prompt {
             labels: vec![xcomp_model::loss::IGNORE; ids.len()],
             ids,
-            image_at: Some(parts.image_at),
+            visual_at: vec![parts.image_at],
         };
         let mut scores = vec![];
         for start in rule.chunk_starts(frames) {
             let merged = clips.merged(&rule.chunk(start, frames))?;
-            let (x, layout) = self.model.embed(std::slice::from_ref(&prompt), vec![Some(merged)]);
-            let visual = layout.sequences[0].len - (prompt.ids.len() - 1);
+            let (x, layout) = self.model.embed(std::slice::from_ref(&prompt), vec![vec![merged]]);
+            let visual = layout.sequences[0].visual_tokens();
             let user_end = user_end - 1 + visual;
             let llm = &self.model.llm.model;
             scores.push(clip_scores(llm, x, layout, user_end, &self.compression, score_rule));

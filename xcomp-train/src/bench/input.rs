@@ -47,7 +47,7 @@ fn prompt(plan: &Plan, size: SampleSize) -> Prompt {
     let first = text + 1 - size.supervised_tokens;
     let label = |(at, id): (usize, &i32)| if at < first { IGNORE } else { *id };
     let labels = ids.iter().enumerate().map(label).collect();
-    Prompt { ids, labels, image_at: Some(image_at) }
+    Prompt { ids, labels, visual_at: vec![image_at] }
 }
 
 fn clips(plan: &Plan, size: SampleSize) -> Clips {
@@ -61,7 +61,7 @@ fn clips(plan: &Plan, size: SampleSize) -> Clips {
 fn features(plan: &Plan, size: SampleSize, device: &Device) -> Features {
     let clip = plan.recipe.data.clip_frames;
     let (tokens, width) =
-        (clip * plan.config.projector.tokens_per_frame, plan.config.projector.mm_hidden_size);
+        (clip * plan.config.connector.cached_tokens_per_frame(), plan.config.connector.input_size);
     let clips = size.frames / clip;
     let unit = |word: u32| word as f32 / u32::MAX as f32 - 0.5;
     let values: Vec<f32> = noise().take(clips * tokens * width).map(unit).collect();

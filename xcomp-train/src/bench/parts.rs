@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use burn::tensor::Tensor;
 use serde::Serialize;
+use xcomp_model::compress::pass;
 use xcomp_model::loss::weighted_loss;
 use xcomp_model::vision::frames::Clips;
 use xcomp_model::vlm::supervised;
@@ -95,10 +96,10 @@ fn encoded(
     clock.add(&mut parts.data_s)?;
     let mut features = vec![];
     for seen in all {
-        features.push(Some(match seen {
+        features.push(vec![match seen {
             Seen::Clips(clips, _) => tower(bench, &clips, state, clock, parts)?,
             seen @ Seen::Features(_) => merged(bench.plan, &state.model, seen, bench.device),
-        }));
+        }]);
         clock.add(&mut parts.data_s)?;
     }
     Ok(MicroBatch { prompts, merged: features })
@@ -116,10 +117,11 @@ fn tower(
     let mut chunks = vec![];
     for first in (0..clips.count).step_by(encoding.clips_at_once) {
         let count = encoding.clips_at_once.min(clips.count - first);
-        let pixels = clips.pixels(first, count, bench.device).cast(encoding.dtype);
+        let pixels =
+            clips.pixels(first, count, &model.family.pixels, bench.device).cast(encoding.dtype);
         let features = model.vision.forward(pixels);
         clock.add(&mut parts.vision_s)?;
-        chunks.push(model.projector.merge(features, clips.frames));
+        chunks.push(model.connector.fixed(features));
         clock.add(&mut parts.merge_s)?;
     }
     Ok(Tensor::cat(chunks, 0))
@@ -138,7 +140,7 @@ fn behind_the_tower(
     }
     let (x, layout) = model.embed(&micro.prompts, micro.merged);
     clock.add(&mut parts.connector_s)?;
-    let (hidden, layout) = model.llm.model.forward(x, layout, &plan.compression);
+    let (hidden, layout) = pass::forward(&model.llm.model, x, layout, &plan.compression);
     clock.add(&mut parts.llm_s)?;
     let (rows, norm) = (supervised(&micro.prompts, &layout), loss_norm(plan));
     let loss = weighted_loss(&model.llm, hidden, &rows, norm);

@@ -66,7 +66,7 @@ pub fn collate(example: Example, clip_frames: usize) -> Result<(Prompt, Seen), C
         .into_iter()
         .map(|label| if label == IGNORE { xcomp_model::loss::IGNORE } else { label });
     Ok((
-        Prompt { ids: example.input_ids, labels: labels.collect(), image_at: Some(image_at) },
+        Prompt { ids: example.input_ids, labels: labels.collect(), visual_at: vec![image_at] },
         seen,
     ))
 }

@@ -14,17 +14,17 @@ use sha2::{Digest, Sha256};
 use xcomp_data::features::store::StoreOptions;
 use xcomp_data::{Encoder, FeatureCache};
 use xcomp_model::base::config::ModelConfig;
-use xcomp_model::vision::frames::{ENCODER, Encoding, PIXEL_MEAN, PIXEL_STD};
+use xcomp_model::vision::frames::{ENCODER, Encoding};
 use xcomp_model::vlm::Vlm;
 
 use crate::data::collate::Seen;
 use crate::error::Error;
 use crate::plan::{GIB, Plan};
 use crate::recipe::tables::DataTable;
-use crate::recipe::tune::Part;
 use crate::train::batch::encoding;
-use crate::train::named::{Look, Named};
 pub(crate) use format::{Stored, to_device, to_host};
+use xcomp_model::base::family::{Family, Place};
+use xcomp_model::weights::{Look, Named};
 
 /// The merged features of a sample, on the device, without a tape while the tower is frozen.
 pub(crate) fn merged(plan: &Plan, model: &Vlm, seen: Seen, device: &Device) -> Tensor<3> {
@@ -86,10 +86,11 @@ impl Tower<'_> {
 
     /// All that decides the features of given frames.
     fn encoder(&self) -> Encoder {
-        let (vision, projector) = (&self.config.vision, &self.config.projector);
-        let merge = (projector.tokens_per_frame, projector.merge_heads, projector.group_order);
+        let (vision, connector) = (&self.config.vision, &self.config.connector);
+        let stages = &connector.stages[..connector.fixed_stages()];
         let settings = format!(
-            "{vision:?} {merge:?} {PIXEL_MEAN:?} {PIXEL_STD:?} {:?} {:?} {}",
+            "{vision:?} {stages:?} {:?} {:?} {:?} {}",
+            self.config.family.pixels,
             self.encoding,
             self.stored,
             kind(self.device)
@@ -108,17 +109,17 @@ fn kind(device: &Device) -> String {
 
 /// A hash over all weights of the tower, as they are computed with.
 fn vision_hash(model: &Vlm) -> Vec<u8> {
-    struct Hasher(Sha256);
+    struct Hasher(&'static Family, Sha256);
     impl Look for Hasher {
         fn look<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
-            if Part::Vision.contains(name) {
+            if self.0.place(name) == Some(Place::Vision) {
                 let data = param.val().inner().into_data();
-                self.0.update(format!("{name} {:?} {:?} ", data.shape(), data.dtype()));
-                self.0.update(data.as_bytes());
+                self.1.update(format!("{name} {:?} {:?} ", data.shape(), data.dtype()));
+                self.1.update(data.as_bytes());
             }
         }
     }
-    let mut hasher = Hasher(Sha256::new());
+    let mut hasher = Hasher(model.family, Sha256::new());
     model.look_at_each(&mut hasher);
-    hasher.0.finalize().to_vec()
+    hasher.1.finalize().to_vec()
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use xcomp_model::base::config::ModelConfig;
 
 use super::bpe::{SPECIAL_TOKENS, write_tokenizer};
 use super::error::DemoError;
@@ -81,7 +82,8 @@ pub fn write_base(folder: &Path, texts: &[String], options: &BaseOptions) -> Res
         let path = folder.join(name);
         fs::write(&path, format!("{value:#}\n")).map_err(DemoError::write(&path))?;
     }
-    write_weights(&folder.join("model.safetensors"), options)
+    let sizes = ModelConfig::from_hf(&config).expect("the keys are those of the family");
+    write_weights(&folder.join("model.safetensors"), &sizes, options.seed)
 }
 
 /// The keys of the released `config.json`, with tiny sizes.
@@ -131,8 +133,6 @@ fn config(options: &BaseOptions, endoftext: usize, im_end: usize) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use xcomp_model::base::config::ModelConfig;
-
     use super::*;
     use crate::demo::film::Film;
     use crate::demo::scene::Scene;
@@ -152,7 +152,7 @@ mod tests {
         let config = ModelConfig::from_file(&folders[0].path().join("config.json")).unwrap();
         assert_eq!((config.llm.num_hidden_layers, config.llm.head_dim()), (9, 16));
         assert_eq!((config.vision.patches(), config.vision.depth), (64, 16));
-        assert_eq!(config.projector.tokens_per_frame, 16);
-        assert!(config.vision.patches() > config.projector.tokens_per_frame);
+        assert_eq!(config.tokens_per_frame(), 16);
+        assert!(config.vision.patches() > config.tokens_per_frame());
     }
 }

@@ -6,14 +6,13 @@ use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
+use xcomp_model::base::family::{Family, Region};
 use xcomp_model::weights::{INDEX_FILE, SINGLE_FILE};
 
 use super::copy_tokenizer;
 use crate::error::Error;
 use crate::machine::files::{at, create_folder, read_text, write_atomically};
 
-/// What the names of the language model's tensors begin with (section 9.2 of the facts).
-const LLM_NAMES: [&str; 4] = ["model.embed_tokens.", "model.layers.", "model.norm.", "lm_head."];
 /// The keys of a Qwen2 `config.json` that are taken over.
 const LLM_KEYS: &[&str] = &[
     "vocab_size",
@@ -46,38 +45,46 @@ const MAX_POSITIONS: usize = 32_768;
 /// If the source is no folder of weights, or something cannot be read or written.
 pub fn export_llm(source: &Path, folder: &Path) -> Result<(), Error> {
     create_folder(folder)?;
+    let config = read_json(&source.join("config.json"))?;
+    let family = Family::of(&config);
     let index = source.join(INDEX_FILE);
     if index.is_file() {
-        copy_shards(source, folder, &index)?;
+        copy_shards(source, folder, &index, family)?;
     } else {
-        copy_tensors(&source.join(SINGLE_FILE), &folder.join(SINGLE_FILE))?;
+        copy_tensors(&source.join(SINGLE_FILE), &folder.join(SINGLE_FILE), family)?;
     }
-    write_config(&source.join("config.json"), &folder.join("config.json"))?;
+    write_config(&config, &folder.join("config.json"))?;
     copy_tokenizer(&source.join("tokenizer.json"), folder)
 }
 
-fn copy_shards(source: &Path, folder: &Path, index: &Path) -> Result<(), Error> {
+fn copy_shards(source: &Path, folder: &Path, index: &Path, family: &Family) -> Result<(), Error> {
     let read = read_json(index)?;
     let wrong = || at("cannot read", index)(std::io::Error::other("it has no `weight_map`"));
     let map = read["weight_map"].as_object().ok_or_else(wrong)?;
-    let kept: BTreeMap<&String, &str> = map
+    let kept: BTreeMap<String, &str> = map
         .iter()
-        .filter(|(name, _)| is_llm(name))
-        .map(|(name, file)| (name, file.as_str().unwrap_or_default()))
+        .filter_map(|(name, file)| {
+            Some((llm_path(family, name)?, file.as_str().unwrap_or_default()))
+        })
         .collect();
     let mut files: Vec<&str> = kept.values().copied().collect();
     files.sort_unstable();
     files.dedup();
     let mut total = 0;
     for file in files {
-        total += copy_tensors(&source.join(file), &folder.join(file))?;
+        // An index may come from anywhere: its files stand beside it.
+        if Path::new(file).file_name().is_none_or(|name| name != file) {
+            let told = format!("its weight_map names `{file}`, which is no file of this folder");
+            return Err(at("cannot read", index)(std::io::Error::other(told)));
+        }
+        total += copy_tensors(&source.join(file), &folder.join(file), family)?;
     }
     let text = json!({ "metadata": { "total_size": total }, "weight_map": kept }).to_string();
     write_atomically(&folder.join(INDEX_FILE), text.as_bytes())
 }
 
 /// Copies the language model's tensors of one file; gives their bytes.
-fn copy_tensors(from: &Path, to: &Path) -> Result<u64, Error> {
+fn copy_tensors(from: &Path, to: &Path, family: &Family) -> Result<u64, Error> {
     let copied = (|| {
         let mut file = BufReader::new(File::open(from)?);
         let mut length = [0; 8];
@@ -87,7 +94,7 @@ fn copy_tensors(from: &Path, to: &Path) -> Result<u64, Error> {
         file.read_exact(&mut header)?;
         let header: Map<String, Value> = serde_json::from_slice(&header)?;
 
-        let (kept, ranges, total) = kept_tensors(header)?;
+        let (kept, ranges, total) = kept_tensors(header, family)?;
         let mut head = serde_json::to_vec(&kept)?;
         head.resize(head.len().next_multiple_of(8), b' '); // tensors begin at a multiple of 8 bytes
         let mut out = BufWriter::new(File::create(to)?);
@@ -109,12 +116,12 @@ fn copy_tensors(from: &Path, to: &Path) -> Result<u64, Error> {
 type Kept = (Map<String, Value>, Vec<(u64, u64)>, u64);
 
 /// The header of the copy, the bytes of each tensor in the source, and their sum.
-fn kept_tensors(header: Map<String, Value>) -> std::io::Result<Kept> {
+fn kept_tensors(header: Map<String, Value>, family: &Family) -> std::io::Result<Kept> {
     let (mut kept, mut ranges, mut total) = (Map::new(), vec![], 0);
     for (name, mut info) in header {
         if name == "__metadata__" {
             kept.insert(name, info);
-        } else if is_llm(&name) {
+        } else if let Some(name) = llm_path(family, &name) {
             let offset = |i: usize| {
                 let missing = || std::io::Error::other(format!("tensor `{name}` has no offsets"));
                 info["data_offsets"][i].as_u64().ok_or_else(missing)
@@ -132,12 +139,13 @@ fn kept_tensors(header: Map<String, Value>) -> std::io::Result<Kept> {
     Ok((kept, ranges, total))
 }
 
-fn is_llm(name: &str) -> bool {
-    LLM_NAMES.iter().any(|start| name.starts_with(start))
+/// The name of a language model's tensor in a plain Qwen2; `None` for all others.
+fn llm_path(family: &Family, name: &str) -> Option<String> {
+    family.place(name).filter(|place| place.region() == Region::Llm)?;
+    family.llm.path(name)
 }
 
-fn write_config(from: &Path, to: &Path) -> Result<(), Error> {
-    let whole = read_json(from)?;
+fn write_config(whole: &Value, to: &Path) -> Result<(), Error> {
     let mut config = json!({
         "architectures": ["Qwen2ForCausalLM"],
         "model_type": "qwen2",
@@ -163,18 +171,30 @@ fn read_json(path: &Path) -> Result<Value, Error> {
 
 #[cfg(test)]
 mod tests {
+    use xcomp_model::base::videochat_flash::VIDEOCHAT_FLASH;
+
     use super::*;
+
+    #[test]
+    fn an_index_names_files_of_its_own_folder_only() {
+        let [source, out] = [0, 1].map(|_| tempfile::tempdir().unwrap());
+        let map = json!({ "weight_map": { "model.norm.weight": "../x.safetensors" } });
+        std::fs::write(source.path().join(INDEX_FILE), map.to_string()).unwrap();
+        std::fs::write(source.path().join("config.json"), "{}").unwrap();
+        let told = export_llm(source.path(), out.path()).unwrap_err().to_string();
+        assert!(told.contains("no file of this folder"), "{told}");
+    }
 
     #[test]
     fn the_language_model_is_told_by_its_names() {
         for name in
             ["model.embed_tokens.weight", "model.layers.0.mlp.up_proj.weight", "lm_head.weight"]
         {
-            assert!(is_llm(name), "{name}");
+            assert_eq!(llm_path(&VIDEOCHAT_FLASH, name).as_deref(), Some(name));
         }
         for name in ["model.mm_projector.mlp.0.weight", "model.vision_tower.vision_tower.encoder.x"]
         {
-            assert!(!is_llm(name), "{name}");
+            assert_eq!(llm_path(&VIDEOCHAT_FLASH, name), None);
         }
     }
 
@@ -186,7 +206,8 @@ mod tests {
             "model.norm.weight": tensor(8, 24),
             "lm_head.weight": tensor(40, 44),
         });
-        let (kept, ranges, total) = kept_tensors(header.as_object().unwrap().clone()).unwrap();
+        let (kept, ranges, total) =
+            kept_tensors(header.as_object().unwrap().clone(), &VIDEOCHAT_FLASH).unwrap();
         assert_eq!((ranges, total), (vec![(8, 24), (40, 44)], 20));
         assert_eq!(kept["lm_head.weight"]["data_offsets"], json!([16, 20]));
         assert_eq!(kept.len(), 2);

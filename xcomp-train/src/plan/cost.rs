@@ -1,8 +1,6 @@
 //! What a run costs, from `config.json` and the recipe alone: parameters, FLOPs, bytes.
 
-mod blocks;
 pub mod flops;
-mod layer_memory;
 pub mod layers;
 pub mod memory;
 pub mod parameters;

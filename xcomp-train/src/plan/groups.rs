@@ -3,12 +3,13 @@
 use std::fmt;
 
 use serde::Serialize;
+use xcomp_model::base::family::{Place, Region};
 
 use crate::plan::Plan;
 use crate::plan::cost::parameters::tensors;
 use crate::plan::text::grouped;
 use crate::recipe::tables::{DecayRule, OptimizerTable};
-use crate::recipe::tune::{Part, tuned};
+use crate::recipe::tune::tuned;
 use crate::train::optimizer::adamw::Rate;
 
 /// Tensors with one learning rate and decay.
@@ -36,14 +37,14 @@ impl Groups {
     pub fn of(plan: &Plan) -> Self {
         let mut groups: Vec<Group> = vec![];
         for tensor in tensors(&plan.config) {
-            if !tuned(&plan.parts, &tensor.name) {
+            if !tuned(&plan.parts, tensor.place) {
                 continue;
             }
-            let rate = peak_rate(&plan.recipe.optimizer, &tensor.name);
+            let rate = peak_rate(&plan.recipe.optimizer, tensor.place, &tensor.name);
             let one = Group {
-                part: part(&tensor.name),
+                part: tensor.place.region().word(),
                 tensors: 1,
-                parameters: tensor.count(),
+                parameters: tensor.count,
                 learning_rate: rate.lr,
                 weight_decay: rate.weight_decay,
             };
@@ -67,26 +68,18 @@ impl Group {
     }
 }
 
-fn part(tensor: &str) -> &'static str {
-    match tensor {
-        name if Part::Projector.contains(name) => "projector",
-        name if Part::Vision.contains(name) => "vision",
-        _ => "llm",
-    }
-}
-
-/// Peak learning rate, and decay, of a tensor.
-pub fn peak_rate(optimizer: &OptimizerTable, tensor: &str) -> Rate {
-    let own = match part(tensor) {
-        "projector" => optimizer.mm_projector_lr,
-        "vision" => optimizer.mm_vision_tower_lr,
-        _ => None,
+/// Peak learning rate, and decay, of the tensor called `name` at `place`.
+pub fn peak_rate(optimizer: &OptimizerTable, place: Place, name: &str) -> Rate {
+    let own = match place.region() {
+        Region::Connector => optimizer.mm_projector_lr,
+        Region::Vision => optimizer.mm_vision_tower_lr,
+        Region::Llm => None,
     };
     let decays = match optimizer.decay_on {
         DecayRule::All => true,
         // The tower's norms are `LayerNorm`s, the decoder's are not: those decay there as well.
         DecayRule::HuggingFace => {
-            !(tensor.ends_with("bias") || Part::Vision.contains(tensor) && tensor.contains("norm"))
+            !(name.ends_with("bias") || place == Place::Vision && name.contains("norm"))
         }
     };
     Rate {

@@ -1,7 +1,9 @@
-//! Which weights move: parts of the model by name.
+//! Which weights move: parts of the model by the words of a recipe.
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
+
+use xcomp_model::base::family::{Place, Region};
 
 /// A part of the model that a recipe can tune.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,58 +62,49 @@ impl FromStr for Part {
     }
 }
 
-/// Prefix of the projector's tensors in a released checkpoint.
-const PROJECTOR: &str = "model.mm_projector.";
-/// Prefix of the vision tower's tensors in a released checkpoint.
-const VISION: &str = "model.vision_tower.";
-
 impl Part {
-    /// Whether the tensor of this name in a released checkpoint belongs to the part.
-    pub fn contains(&self, tensor: &str) -> bool {
-        let llm = !tensor.starts_with(PROJECTOR) && !tensor.starts_with(VISION);
-        let layer = tensor.strip_prefix("model.layers.").and_then(|rest| rest.split('.').next());
+    /// Whether a tensor at this place belongs to the part.
+    pub fn contains(&self, place: Place) -> bool {
         match self {
-            Part::Llm => llm,
-            Part::Projector => tensor.starts_with(PROJECTOR),
-            Part::Vision => tensor.starts_with(VISION),
-            Part::Embed => tensor.starts_with("model.embed_tokens."),
-            Part::Head => tensor.starts_with("lm_head."),
-            Part::Norm => tensor.starts_with("model.norm."),
-            Part::AllLayers => layer.is_some(),
-            Part::Layers(range) => layer
-                .and_then(|index| index.parse().ok())
-                .is_some_and(|index| range.contains(&index)),
+            Self::Llm => place.region() == Region::Llm,
+            Self::Projector => place == Place::Connector,
+            Self::Vision => place == Place::Vision,
+            Self::Embed => place == Place::Embed,
+            Self::Head => place == Place::Head,
+            Self::Norm => place == Place::Norm,
+            Self::AllLayers => matches!(place, Place::Layer(_)),
+            Self::Layers(range) => matches!(place, Place::Layer(layer) if range.contains(&layer)),
         }
     }
 }
 
-/// Whether any of `parts` contains the tensor.
-pub fn tuned(parts: &[Part], tensor: &str) -> bool {
-    parts.iter().any(|part| part.contains(tensor))
+/// Whether any of `parts` contains what stands at `place`.
+pub fn tuned(parts: &[Part], place: Place) -> bool {
+    parts.iter().any(|part| part.contains(place))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const NAMES: &[&str] = &[
-        "model.embed_tokens.weight",
-        "model.layers.3.self_attn.q_proj.bias",
-        "model.layers.13.mlp.up_proj.weight",
-        "model.norm.weight",
-        "lm_head.weight",
-        "model.mm_projector.mlp.0.weight",
-        "model.vision_tower.vision_tower.encoder.blocks.3.norm1.weight",
+    const PLACES: &[Place] = &[
+        Place::Embed,
+        Place::Layer(3),
+        Place::Layer(13),
+        Place::Norm,
+        Place::Head,
+        Place::Connector,
+        Place::Vision,
     ];
 
     fn check(part: &str, holds: &[usize]) {
         let part: Part = part.parse().unwrap();
-        let found: Vec<usize> = (0..NAMES.len()).filter(|i| part.contains(NAMES[*i])).collect();
+        let found: Vec<usize> = (0..PLACES.len()).filter(|i| part.contains(PLACES[*i])).collect();
         assert_eq!(found, holds, "{part:?}");
     }
 
     #[test]
-    fn parts_are_found_by_tensor_name() {
+    fn parts_are_found_by_place() {
         check("llm", &[0, 1, 2, 3, 4]);
         check("embed", &[0]);
         check("layers", &[1, 2]);

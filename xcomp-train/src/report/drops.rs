@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{DType, Int, Tensor, TensorData};
 use rayon::prelude::*;
 use serde::Serialize;
-use xcomp_model::compress::pass::Ascent;
+use xcomp_model::compress::pass::Pass;
 use xcomp_model::compress::reduce::{FrameDrop, Reduce};
 use xcomp_model::compress::schedule::CompressionPlan;
 use xcomp_model::decoder::qwen2::DecoderLayer;
@@ -86,7 +86,7 @@ impl Drops {
         let prompts = &sample.batch.prompts;
         let (x, layout) = model.embed(prompts, sample.batch.merged.clone());
         let stack = &model.llm.model;
-        let mut inputs = vec![Ascent::start(stack, x, layout, 0)];
+        let mut inputs = vec![Pass::start(stack, x, layout, 0)];
         for layer in 0..plan.layers() {
             inputs.push(inputs[layer].clone().through(stack, layer, plan, DecoderLayer::forward));
         }
@@ -134,15 +134,15 @@ impl Variant {
 }
 
 /// The mean loss of a sample, from what leaves the last layer.
-fn loss(model: &Vlm, prompts: &[Prompt], last: &Ascent) -> f64 {
+fn loss(model: &Vlm, prompts: &[Prompt], last: &Pass) -> f64 {
     let rows = supervised(prompts, &last.layout);
     let hidden = model.llm.model.norm.forward(last.x.clone());
     weighted_loss(&model.llm, hidden, &rows, LossNorm::Sample).into_scalar::<f32>().into()
 }
 
 /// Up to `most` frames of the only sequence, on the host, as a drop finds them; none where a ranking leaves no frame whole.
-fn frames(input: &Ascent, reduce: &Reduce, most: usize) -> Vec<Frame> {
-    let (Some(span), Reduce::Frames(drop)) = (input.layout.sequences[0].span, reduce) else {
+fn frames(input: &Pass, reduce: &Reduce, most: usize) -> Vec<Frame> {
+    let ([span], Reduce::Frames(drop)) = (&input.layout.sequences[0].spans[..], reduce) else {
         return vec![];
     };
     let dim = input.x.dims()[2];

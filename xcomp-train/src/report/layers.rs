@@ -3,17 +3,17 @@
 use burn::module::Param;
 use burn::tensor::Tensor;
 use serde::Serialize;
+use xcomp_model::base::family::Place;
 
 use crate::plan::Plan;
 use crate::plan::groups::peak_rate;
-use crate::recipe::tables::OptimizerTable;
 use crate::recipe::tune::{Part, tuned};
 use crate::train::adam;
-use crate::train::named::{Look, Named};
 use crate::train::optimizer::adamw::{AdamW, AdamWState};
 use crate::train::optimizer::clip::clip_grad_norm;
 use crate::train::optimizer::grads::NamedTensors;
 use crate::train::state::TrainState;
+use xcomp_model::weights::{Look, Named};
 
 /// One tuned part of the model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -51,18 +51,11 @@ impl Squares {
 /// The rows of all tuned parts; `grads` are those of the mean loss, before clipping.
 pub(crate) fn layer_rows(plan: &Plan, state: &TrainState, grads: NamedTensors) -> Vec<LayerRow> {
     let (clipped, _) = clip_grad_norm(grads.clone(), plan.recipe.optimizer.max_grad_norm);
-    let mut measure = Measure {
-        parts: &plan.parts,
-        optimizer: &plan.recipe.optimizer,
-        adam: adam(plan),
-        moments: &state.optim,
-        grads,
-        clipped,
-        found: vec![],
-    };
+    let mut measure =
+        Measure { plan, adam: adam(plan), moments: &state.optim, grads, clipped, found: vec![] };
     state.model.look_at_each(&mut measure);
     let row = |(name, layer, part): (String, Option<usize>, Part)| {
-        let own = measure.found.iter().filter(|(name, _)| part.contains(name));
+        let own = measure.found.iter().filter(|(place, _)| part.contains(*place));
         let sum = own.map(|(_, squares)| *squares).reduce(Squares::plus)?;
         let weight_norm = sum.weight.sqrt();
         Some(LayerRow {
@@ -89,20 +82,20 @@ fn places(layers: usize) -> Vec<(String, Option<usize>, Part)> {
 
 /// Walks over the parameters, one tensor in hand at a time.
 struct Measure<'a> {
-    parts: &'a [Part],
-    optimizer: &'a OptimizerTable,
+    plan: &'a Plan,
     adam: AdamW,
     moments: &'a AdamWState,
     grads: NamedTensors,
     clipped: NamedTensors,
-    found: Vec<(String, Squares)>,
+    found: Vec<(Place, Squares)>,
 }
 
 impl Look for Measure<'_> {
     fn look<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
-        if !tuned(self.parts, name) {
+        let place = self.plan.config.family.place(name);
+        let Some(place) = place.filter(|place| tuned(&self.plan.parts, *place)) else {
             return;
-        }
+        };
         let weight = param.val().inner();
         let len = weight.shape().num_elements();
         let weight = weight.reshape([len]);
@@ -110,11 +103,11 @@ impl Look for Measure<'_> {
         // AdamW leaves a tensor without a gradient where it is.
         if let (Some(grad), Some(clipped)) = (self.grads.remove(name), self.clipped.remove(name)) {
             squares.grad = sum_of_squares(grad);
-            let rate = peak_rate(self.optimizer, name);
+            let rate = peak_rate(&self.plan.recipe.optimizer, place, name);
             let moved = self.adam.next_move(self.moments, name, weight, clipped, rate);
             squares.moved = sum_of_squares(moved);
         }
-        self.found.push((name.to_owned(), squares));
+        self.found.push((place, squares));
     }
 }
 

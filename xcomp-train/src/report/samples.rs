@@ -49,7 +49,7 @@ pub(crate) fn load(
     if prompt.labels.iter().skip(1).all(|label| *label == IGNORE) {
         return Err(Error::Argument(format!("sample {id} of {source} has no token with a loss")));
     }
-    let merged = vec![Some(merged(plan, model, seen, device))];
+    let merged = vec![vec![merged(plan, model, seen, device)]];
     Ok(Sample { source, id, frames, batch: MicroBatch { prompts: vec![prompt], merged } })
 }
 

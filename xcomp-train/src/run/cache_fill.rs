@@ -143,7 +143,7 @@ impl Compared {
         let loss = |merged| {
             let prompts = std::slice::from_ref(&prompt);
             let (loss, weight) =
-                state.model.loss(prompts, vec![Some(merged)], &plan.compression, loss_norm(plan));
+                state.model.loss(prompts, vec![vec![merged]], &plan.compression, loss_norm(plan));
             f64::from(loss.into_scalar::<f32>()) / weight.max(1) as f64
         };
         self.exact += loss(features);

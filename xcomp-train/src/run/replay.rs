@@ -16,13 +16,13 @@ use crate::train::batch::{forward_backward, load_micro_batch, sum_gradients};
 use crate::train::checkpoint::identity::Identity;
 use crate::train::checkpoint::{Checkpoints, Saved};
 use crate::train::meter::Meter;
-use crate::train::named::{Look, Named};
 use crate::train::optimizer::clip::clip_grad_norm;
 use crate::train::optimizer::grads::NamedTensors;
 use crate::train::state::TrainState;
 use crate::train::step::MicroStep;
 use crate::train::unsound::NON_FINITE;
 use crate::train::{adam, rate};
+use xcomp_model::weights::{Look, Named};
 
 /// One micro-batch of the step.
 #[derive(Debug, Clone, PartialEq, Serialize)]

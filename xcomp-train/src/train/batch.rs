@@ -19,7 +19,7 @@ use crate::plan::cost::SampleSize;
 use crate::recipe::tables::{FloatWord, LossNormWord};
 use crate::train::meter::Meter;
 use crate::train::optimizer::grads::NamedTensors;
-use crate::train::step::{MicroBatch, MicroStep, Recompute};
+use crate::train::step::{Backward, EveryLayer, Keep, MicroBatch, MicroStep};
 
 /// The samples of one forward, on the host.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub(crate) fn load_micro_batch(
         let (prompt, seen) = collate(example, plan.recipe.data.clip_frames)?;
         let size = SampleSize {
             frames,
-            text_tokens: prompt.ids.len() - usize::from(prompt.image_at.is_some()),
+            text_tokens: prompt.text_tokens(),
             supervised_tokens: prompt.labels.iter().filter(|label| **label != IGNORE).count(),
         };
         let (tokens, limit) = (plan.tokens_in(size), plan.recipe.model.model_max_length);
@@ -102,7 +102,7 @@ pub(crate) fn forward_backward(
 
 /// Frames through the tower, or features from the cache.
 fn encode(plan: &Plan, model: &Vlm, batch: HostBatch, device: &Device) -> MicroBatch {
-    let merged = batch.seen.into_iter().map(|seen| Some(merged(plan, model, seen, device)));
+    let merged = batch.seen.into_iter().map(|seen| vec![merged(plan, model, seen, device)]);
     MicroBatch { prompts: batch.prompts, merged: merged.collect() }
 }
 
@@ -113,26 +113,23 @@ pub(crate) fn encoding(plan: &Plan) -> Encoding {
 
 /// Forward and backward of what is trained, behind the tower.
 pub(crate) fn backward(plan: &Plan, model: &Vlm, micro: MicroBatch) -> MicroStep {
-    let recompute = if plan.recompute { Recompute::EveryLayer } else { Recompute::Never };
+    let way: &dyn Backward = if plan.recompute { &EveryLayer } else { &Keep };
     let norm = loss_norm(plan);
     if silent_projector(plan, &micro) {
         let mut model = model.clone();
-        model.projector = model.projector.valid();
-        return recompute.backward(&model, micro, &plan.compression, norm);
+        model.connector = model.connector.valid();
+        return way.run(&model, micro, &plan.compression, norm);
     }
-    recompute.backward(model, micro, &plan.compression, norm)
+    way.run(model, micro, &plan.compression, norm)
 }
 
 /// Whether this batch gives the projector no gradient: the released code, for a video of so many frames, alone in its batch (`llava_arch.py:454-466`).
 fn silent_projector(plan: &Plan, micro: &MicroBatch) -> bool {
     let Some(limit) = plan.recipe.tune.projector_gradient_below_frames else { return false };
-    match micro.merged.as_slice() {
-        [Some(merged)] => {
-            let [clips, tokens, _] = merged.dims();
-            clips * tokens / plan.config.projector.tokens_per_frame >= limit
-        }
-        _ => false,
-    }
+    let [own] = micro.merged.as_slice() else { return false };
+    let [merged] = own.as_slice() else { return false };
+    let [clips, tokens, _] = merged.dims();
+    clips * tokens / plan.config.connector.cached_tokens_per_frame() >= limit
 }
 
 /// How the losses of a step are averaged.

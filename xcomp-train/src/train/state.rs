@@ -18,9 +18,10 @@ use crate::train::checkpoint::tensors::{
     read_named, read_parameters, upload_named, write_parameters,
 };
 use crate::train::checkpoint::{Saved, Snapshot, TRAIN_STATE, read_tensors};
-use crate::train::named::{Change, Named};
 use crate::train::optimizer::adamw::AdamWState;
 use crate::train::optimizer::init::random;
+use xcomp_model::base::family::Place;
+use xcomp_model::weights::{Change, Named};
 
 const EXP_AVG: &str = "exp_avg.";
 const EXP_AVG_SQ: &str = "exp_avg_sq.";
@@ -203,7 +204,7 @@ impl TrainState {
         let model = &plan.recipe.model;
         Snapshot {
             step: self.step,
-            weights: read_parameters(&self.model, |name| tuned(&plan.parts, name)),
+            weights: read_parameters(&self.model, |name| plan.tunes(name)),
             moments,
             state: serde_json::to_value(stored).expect("the state is plain data"),
             copies: vec![
@@ -223,11 +224,11 @@ fn freeze(model: Vlm, plan: &Plan) -> Vlm {
             name: &str,
             param: Param<Tensor<D>>,
         ) -> Param<Tensor<D>> {
-            param.set_require_grad(tuned(&self.0.parts, name))
+            param.set_require_grad(self.0.tunes(name))
         }
     }
     let mut model = model.change_each(&mut Freezer(plan));
-    if !plan.parts.iter().any(|part| part.contains("model.vision_tower.")) {
+    if !tuned(&plan.parts, Place::Vision) {
         model.vision = model.vision.valid();
     }
     model

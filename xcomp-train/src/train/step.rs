@@ -3,7 +3,7 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor};
 use xcomp_model::compress::lp_comp::Survivors;
-use xcomp_model::compress::pass::Ascent;
+use xcomp_model::compress::pass::Pass;
 use xcomp_model::compress::schedule::CompressionPlan;
 use xcomp_model::decoder::rope::Rope;
 use xcomp_model::loss::{LossNorm, weighted_loss};
@@ -17,18 +17,29 @@ use crate::train::optimizer::grads::NamedTensors;
 pub struct MicroBatch {
     /// One per sequence.
     pub prompts: Vec<Prompt>,
-    /// Per sequence `[clips, tokens, mm_hidden]`; `None` for text only.
-    pub merged: Vec<Option<Tensor<3>>>,
+    /// Per sequence and per image or video in it `[clips, tokens, width]`.
+    pub merged: Vec<Vec<Tensor<3>>>,
 }
 
-/// Which activations of the decoder outlive the forward pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recompute {
-    /// All of them.
-    Never,
-    /// The input of every layer; its inside is computed again on the way back.
-    EveryLayer,
+/// A way from a micro-batch to gradients: which activations of the decoder outlive the forward.
+pub trait Backward {
+    /// Runs the micro-batch forward and backward.
+    fn run(
+        &self,
+        model: &Vlm,
+        batch: MicroBatch,
+        plan: &CompressionPlan,
+        norm: LossNorm,
+    ) -> MicroStep;
 }
+
+/// Keeps all of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Keep;
+
+/// Keeps the input of every layer; its inside is computed again on the way back.
+#[derive(Debug, Clone, Copy)]
+pub struct EveryLayer;
 
 /// What a micro-step leaves behind; nothing here has been read from the device.
 #[derive(Debug)]
@@ -41,26 +52,30 @@ pub struct MicroStep {
     pub grads: NamedTensors,
 }
 
-impl Recompute {
-    /// Runs the micro-batch forward and backward.
-    pub fn backward(
-        self,
+impl Backward for Keep {
+    fn run(
+        &self,
         model: &Vlm,
         batch: MicroBatch,
         plan: &CompressionPlan,
         norm: LossNorm,
     ) -> MicroStep {
-        match self {
-            Self::Never => keep(model, batch, plan, norm),
-            Self::EveryLayer => recompute(model, &batch, plan, norm),
-        }
+        let (loss, weight) = model.loss(&batch.prompts, batch.merged, plan, norm);
+        let grads = NamedTensors::from_backward(loss.backward(), model);
+        MicroStep { loss: loss.inner(), weight, grads }
     }
 }
 
-fn keep(model: &Vlm, batch: MicroBatch, plan: &CompressionPlan, norm: LossNorm) -> MicroStep {
-    let (loss, weight) = model.loss(&batch.prompts, batch.merged, plan, norm);
-    let grads = NamedTensors::from_backward(loss.backward(), model);
-    MicroStep { loss: loss.inner(), weight, grads }
+impl Backward for EveryLayer {
+    fn run(
+        &self,
+        model: &Vlm,
+        batch: MicroBatch,
+        plan: &CompressionPlan,
+        norm: LossNorm,
+    ) -> MicroStep {
+        recompute(model, &batch, plan, norm)
+    }
 }
 
 /// The input of a decoder layer before its drop, and what the drop left: a ranking is not done again.
@@ -82,17 +97,17 @@ fn recompute(model: &Vlm, batch: &MicroBatch, plan: &CompressionPlan, norm: Loss
     let plain = model.valid();
     let (x, layout) = plain.embed(&batch.prompts, batch.merged.clone());
     let stack = &plain.llm.model;
-    let mut ascent = Ascent::start(stack, x, layout, 0);
+    let mut pass = Pass::start(stack, x, layout, 0);
     let mut entries = Vec::with_capacity(plan.layers());
     for (index, layer) in stack.layers.iter().enumerate() {
-        let kept = ascent.survivors(stack, index, plan);
+        let kept = pass.survivors(stack, index, plan);
         if let Some(kept) = &kept {
-            ascent.layout = kept.layout.clone();
+            pass.layout = kept.layout.clone();
         }
-        entries.push(Entry { x: ascent.x.clone(), kept: kept.clone() });
-        ascent.x = layer.forward(entering(ascent.x, kept.as_ref()), &ascent.rope);
+        entries.push(Entry { x: pass.x.clone(), kept: kept.clone() });
+        pass.x = layer.forward(entering(pass.x, kept.as_ref()), &pass.rope);
     }
-    let Ascent { x, layout, rope } = ascent;
+    let Pass { x, layout, rope } = pass;
     drop(plain);
 
     let rows = supervised(&batch.prompts, &layout);
@@ -102,7 +117,7 @@ fn recompute(model: &Vlm, batch: &MicroBatch, plan: &CompressionPlan, norm: Loss
     let mut pulled = top.grad_remove(&mut tape).expect("the last layer feeds the loss");
     let mut grads = NamedTensors::from_backward(tape, model);
 
-    let learns_below = tuned(&model.llm.model.embed_tokens) || tuned(&model.projector);
+    let learns_below = tuned(&model.llm.model.embed_tokens) || tuned(&model.connector);
     let lowest = if learns_below { Some(0) } else { model.llm.model.layers.iter().position(tuned) };
     for (layer, entry) in
         entries.into_iter().enumerate().skip(lowest.unwrap_or(plan.layers())).rev()

@@ -6,8 +6,12 @@
 
 use serde::Serialize;
 use xcomp_model::base::config::ModelConfig;
+use xcomp_model::base::family::Place;
 use xcomp_model::compress::schedule::CompressionPlan;
-use xcomp_model::connector::token_merging;
+use xcomp_model::connector::Connector;
+use xcomp_model::cost::{Flops as Forward, matmul};
+use xcomp_model::decoder::qwen2::DecoderLayer;
+use xcomp_model::vision::Vision;
 
 use super::SampleSize;
 use crate::recipe::tune::{Part, tuned};
@@ -74,34 +78,30 @@ pub struct Work<'a> {
 /// FLOPs of one sample of this size.
 pub fn of_sample(work: &Work, size: SampleSize) -> Flops {
     let mut flops = Flops::default();
-    let tunes = |name: &str| tuned(work.parts, name);
-    let vision_tuned = tunes("model.vision_tower.");
-    let projector_tuned = tunes("model.mm_projector.");
+    let tunes = |place| tuned(work.parts, place);
+    let (vision_tuned, projector_tuned) = (tunes(Place::Vision), tunes(Place::Connector));
 
     add_vision(&mut flops, work.config, size.frames, vision_tuned);
     add_projector(&mut flops, work.config, size.frames, projector_tuned, vision_tuned);
 
     let layers = layer_work(work, size);
     for layer in &layers {
-        flops.llm_forward_matmul += layer.matmul;
-        flops.llm_forward_attention += layer.attention;
+        let forward = layer.forward;
+        flops.llm_forward_matmul += forward.products;
+        flops.llm_forward_attention += forward.attention;
         flops.llm_backward_matmul +=
-            layer.matmul * f64::from(u8::from(layer.moves) + u8::from(layer.passes));
+            forward.products * f64::from(u8::from(layer.moves) + u8::from(layer.passes));
         if layer.passes {
-            flops.llm_backward_attention += 2.0 * layer.attention;
-            flops.attention_recompute += 0.5 * layer.attention;
-            let again = layer.matmul + layer.attention;
-            flops.recompute += if work.recompute { again } else { 0.0 };
+            flops.llm_backward_attention += 2.0 * forward.attention;
+            flops.attention_recompute += 0.5 * forward.attention;
+            flops.recompute += if work.recompute { forward.all() } else { 0.0 };
         }
     }
 
-    let head_tuned = if work.config.llm.tie_word_embeddings {
-        tunes("model.embed_tokens.")
-    } else {
-        tunes("lm_head.")
-    };
+    let tied = work.config.llm.tie_word_embeddings;
+    let head_tuned = tunes(if tied { Place::Embed } else { Place::Head });
     let passes = layers.last().is_some_and(|layer| layer.passes);
-    let passes = u8::from(passes || tunes("model.norm."));
+    let passes = u8::from(passes || tunes(Place::Norm));
     let llm = &work.config.llm;
     let logits = matmul(size.supervised_tokens, llm.hidden_size, llm.vocab_size);
     flops.head = logits * f64::from(1 + u8::from(head_tuned) + passes);
@@ -112,10 +112,7 @@ pub fn of_sample(work: &Work, size: SampleSize) -> Flops {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LayerWork {
     pub(super) tokens: usize,
-    /// FLOPs of matrix products.
-    pub(super) matmul: f64,
-    /// FLOPs of attention.
-    pub(super) attention: f64,
+    pub(super) forward: Forward,
     /// Whether its weights are tuned.
     pub(super) moves: bool,
     /// Whether a gradient must pass it: it, or anything below it, is tuned.
@@ -124,59 +121,26 @@ pub(super) struct LayerWork {
 
 /// The decoder layers, first to last.
 pub(super) fn layer_work(work: &Work, size: SampleSize) -> Vec<LayerWork> {
-    let tunes = |name: &str| tuned(work.parts, name);
-    let below = ["model.vision_tower.", "model.mm_projector.", "model.embed_tokens."];
-    let mut passes = below.into_iter().any(tunes);
+    let tunes = |place| tuned(work.parts, place);
+    let mut passes = [Place::Vision, Place::Connector, Place::Embed].into_iter().any(tunes);
     let layer = |layer| {
-        let moves = tunes(&format!("model.layers.{layer}."));
+        let moves = tunes(Place::Layer(layer));
         passes |= moves;
         let tokens = work.compression.visual_tokens(layer, size.frames) + size.text_tokens;
-        let (matmul, attention) = layer_forward(work.config, tokens);
-        LayerWork { tokens, matmul, attention, moves, passes }
+        LayerWork { tokens, forward: DecoderLayer::flops(&work.config.llm, tokens), moves, passes }
     };
     (0..work.config.llm.num_hidden_layers).map(layer).collect()
 }
 
-/// One `[m, k] x [k, n]`.
-fn matmul(m: usize, k: usize, n: usize) -> f64 {
-    2.0 * m as f64 * k as f64 * n as f64
-}
-
-/// Matrix products and attention of one decoder layer.
-fn layer_forward(config: &ModelConfig, tokens: usize) -> (f64, f64) {
-    let llm = &config.llm;
-    let queries = llm.num_attention_heads * llm.head_dim();
-    let keys = llm.num_key_value_heads * llm.head_dim();
-    let products = matmul(tokens, llm.hidden_size, queries + 2 * keys)
-        + matmul(tokens, queries, llm.hidden_size)
-        + 3.0 * matmul(tokens, llm.hidden_size, llm.intermediate_size);
-    let pairs = tokens as f64 * (tokens as f64 + 1.0) / 2.0;
-    (products, 4.0 * pairs * queries as f64)
-}
-
+/// The tower, and the stages of the connector that nothing tunes.
 fn add_vision(flops: &mut Flops, config: &ModelConfig, frames: usize, is_tuned: bool) {
-    let vision = &config.vision;
-    let clip_frames = vision.clip_frames.min(frames.max(1));
+    let clip_frames = config.vision.clip_frames.min(frames.max(1));
     let clips = frames as f64 / clip_frames as f64; // a mean may lie between two counts
-    let (tokens, width) = (clip_frames * vision.patches(), vision.hidden_size);
     let passes = if is_tuned { 3.0 } else { 1.0 };
-
-    let patch = matmul(tokens, 3 * vision.patch_size * vision.patch_size, width);
-    let block =
-        matmul(tokens, width, 4 * width) + 2.0 * matmul(tokens, width, vision.intermediate_size);
-    let attention = 4.0 * (tokens * tokens * width) as f64 * vision.depth as f64;
-    flops.vision_attention += passes * clips * attention;
-    flops.vision += passes * clips * (patch + block * vision.depth as f64 + attention);
-
-    let heads = config.projector.merge_heads;
-    let target = clip_frames * config.projector.tokens_per_frame;
-    let mut left = tokens;
-    for merged in token_merging::rounds(tokens, target) {
-        let (a, b) = (left.div_ceil(2), left / 2);
-        let scores = matmul(a, width / heads, b);
-        flops.merge += clips * (scores + (left * width + merged * width) as f64);
-        left -= merged;
-    }
+    let tower = Vision::flops(&config.vision, clip_frames);
+    flops.vision_attention += passes * clips * tower.attention;
+    flops.vision += passes * clips * tower.all();
+    flops.merge += clips * Connector::fixed_flops(&config.connector, clip_frames);
 }
 
 fn add_projector(
@@ -186,9 +150,7 @@ fn add_projector(
     is_tuned: bool,
     vision_tuned: bool,
 ) {
-    let tokens = frames * config.projector.tokens_per_frame;
-    let (inputs, hidden) = (config.projector.mm_hidden_size, config.projector.hidden_size);
-    let (first, second) = (matmul(tokens, inputs, hidden), matmul(tokens, hidden, hidden));
+    let [first, second] = Connector::project_flops(&config.connector, frames);
     flops.projector += first + second;
     if is_tuned {
         flops.projector += first + second; // weights

@@ -1,11 +1,12 @@
 //! What each decoder layer costs for one sample.
 
 use serde::Serialize;
+use xcomp_model::cost::Formats;
+use xcomp_model::decoder::cost::Tokens;
+use xcomp_model::decoder::qwen2::DecoderLayer;
 
 use super::SampleSize;
 use super::flops::{LayerWork, Work, layer_work};
-use super::layer_memory::{Tokens, decoder_layer};
-use super::memory::Formats;
 
 /// One decoder layer.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -23,13 +24,14 @@ pub struct LayerCost {
 /// Every layer, first to last.
 pub fn of_layers(work: &Work, size: SampleSize, formats: Formats) -> Vec<LayerCost> {
     let cost = |layer: LayerWork| {
-        let through = if layer.passes { layer.matmul + 2.0 * layer.attention } else { 0.0 };
+        let forward = layer.forward;
+        let through = if layer.passes { forward.products + 2.0 * forward.attention } else { 0.0 };
         let sequence = Tokens { sequences: 1, each: layer.tokens as u64 };
         LayerCost {
             tokens: layer.tokens,
-            forward_flops: layer.matmul + layer.attention,
-            backward_flops: through + if layer.moves { layer.matmul } else { 0.0 },
-            kept_bytes: decoder_layer(&work.config.llm, sequence, formats).kept.bytes(),
+            forward_flops: forward.all(),
+            backward_flops: through + if layer.moves { forward.products } else { 0.0 },
+            kept_bytes: DecoderLayer::memory(&work.config.llm, sequence, formats).kept.bytes(),
         }
     };
     layer_work(work, size).into_iter().map(cost).collect()

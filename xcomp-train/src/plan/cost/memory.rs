@@ -4,14 +4,16 @@
 //! activations go as gradients come, and a decoder with LP-Comp keeps most of them in its first layers.
 
 use serde::Serialize;
+use xcomp_model::base::family::Place;
 use xcomp_model::base::llm::LlmConfig;
+use xcomp_model::cost::{Blocks, Formats, Kernels};
+use xcomp_model::decoder::cost::Tokens;
+use xcomp_model::decoder::qwen2::DecoderLayer;
 
 use super::SampleSize;
-use super::blocks::Blocks;
 use super::flops::Work;
-use super::layer_memory::{Tokens, decoder_layer};
 use super::parameters::{PartCount, TensorShape, tensors};
-use crate::recipe::tune::{Part, tuned};
+use crate::recipe::tune::tuned;
 
 /// Gradients of the logits while the loss goes back: of log-softmax, of its shift and of its sum.
 const LOGIT_GRADIENTS: u64 = 3;
@@ -30,28 +32,15 @@ const COMPUTING_THREAD: u64 = 5 << 19;
 /// Heap of a decoding thread beside its frames, at the least (measured on clips of 64 pixels).
 const DECODING_THREAD: u64 = 3 << 20;
 
-/// How tensors are held.
+/// How a step runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Formats {
-    /// Bytes of an activation.
-    pub activation: u64,
-    /// How the device does its layers.
-    pub kernels: Kernels,
+pub struct Running {
+    /// How activations are held.
+    pub formats: Formats,
     /// The process on whose heap tensors lie; none on a GPU.
     pub process: Option<Process>,
     /// Whether gradients of several micro-steps are summed, so that two sets exist together.
     pub accumulates: bool,
-}
-
-/// How a device does what a decoder layer consists of (`xcomp_model::ops`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kernels {
-    /// In loops that keep nothing but their inputs: f32 on a CPU.
-    Loops,
-    /// In tensor operations, attention with all its scores: below f32 on a CPU.
-    Scores,
-    /// In tensor operations, attention fused: a GPU.
-    Fused,
 }
 
 /// A process that trains on a CPU.
@@ -130,14 +119,14 @@ impl Memory {
 }
 
 /// The peak of a step whose micro-batches hold samples of these sizes.
-pub fn of_step(work: &Work, batch: &[SampleSize], formats: Formats) -> Memory {
-    let moments = Step::new(work, batch, formats).moments();
+pub fn of_step(work: &Work, batch: &[SampleSize], running: Running) -> Memory {
+    let moments = Step::new(work, batch, running).moments();
     let peak = moments.iter().max_by_key(|parts| parts.all().bytes());
     let peak = peak.expect("a step has moments");
     // What small blocks took in one moment stays with the process when large ones come in another.
     let most = moments.iter().map(Parts::all).reduce(Blocks::max).unwrap_or_default();
     let kept = most.bytes() - peak.all().bytes();
-    let process = formats.process.map_or(0, |process| process.own_bytes() + kept);
+    let process = running.process.map_or(0, |process| process.own_bytes() + kept);
     peak.memory(process)
 }
 
@@ -189,18 +178,18 @@ struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
-    fn new(work: &'a Work<'a>, batch: &'a [SampleSize], formats: Formats) -> Self {
+    fn new(work: &'a Work<'a>, batch: &'a [SampleSize], running: Running) -> Self {
         let (moving, still): (Vec<_>, Vec<_>) =
-            tensors(work.config).into_iter().partition(|tensor| tuned(work.parts, &tensor.name));
+            tensors(work.config).into_iter().partition(|tensor| tuned(work.parts, tensor.place));
         let weights: Blocks = moving.iter().map(block).sum();
         let held = Parts {
             tuned_weights: weights,
             frozen_weights: still.iter().map(block).sum(),
             moments: weights * 2,
-            gradients: weights * u64::from(formats.accumulates),
+            gradients: weights * u64::from(running.accumulates),
             ..Parts::default()
         };
-        Self { work, batch, formats, tuned: moving, held }
+        Self { work, batch, formats: running.formats, tuned: moving, held }
     }
 
     fn moments(&self) -> Vec<Parts> {
@@ -238,16 +227,19 @@ impl<'a> Step<'a> {
             frames: self.merged(),
             activations: self.kept_below(self.llm().num_hidden_layers),
             logits: self.logits(),
-            gradients: self.held.gradients + self.gradients(is_head),
+            gradients: self.held.gradients + self.gradients(before_layers),
             ..self.held
         }
     }
 
     /// The layer's own activations are still there, and what its backward needs besides.
     fn backward(&self, layer: usize) -> Parts {
-        let own = decoder_layer(self.llm(), self.tokens(layer), self.formats);
+        let own = DecoderLayer::memory(self.llm(), self.tokens(layer), self.formats);
         let again = if self.work.recompute { own.kept } else { Blocks::default() };
-        let found = |tensor: &str| layer_of(tensor).map_or(is_head(tensor), |other| other >= layer);
+        let found = |place| match place {
+            Place::Layer(other) => other >= layer,
+            _ => before_layers(place),
+        };
         Parts {
             moment: Moment::Backward(layer),
             frames: self.merged(),
@@ -259,7 +251,7 @@ impl<'a> Step<'a> {
     }
 
     fn collect(&self) -> Parts {
-        let embeddings = self.tuned.iter().filter(|tensor| Part::Embed.contains(&tensor.name));
+        let embeddings = self.tuned.iter().filter(|tensor| tensor.place == Place::Embed);
         Parts {
             moment: Moment::Collect,
             frames: self.merged(),
@@ -270,7 +262,7 @@ impl<'a> Step<'a> {
     }
 
     fn update(&self) -> Parts {
-        let largest = self.tuned.iter().max_by_key(|tensor| tensor.count());
+        let largest = self.tuned.iter().max_by_key(|tensor| tensor.count);
         let in_place = self.formats.kernels == Kernels::Loops;
         let copies = if in_place { 0 } else { UPDATE_COPIES };
         let work = largest.map(block).unwrap_or_default() * copies;
@@ -278,8 +270,8 @@ impl<'a> Step<'a> {
     }
 
     /// Gradients of the tuned tensors that `found` names.
-    fn gradients(&self, found: impl Fn(&str) -> bool) -> Blocks {
-        self.tuned.iter().filter(|tensor| found(&tensor.name)).map(block).sum()
+    fn gradients(&self, found: impl Fn(Place) -> bool) -> Blocks {
+        self.tuned.iter().filter(|tensor| found(tensor.place)).map(block).sum()
     }
 
     /// What the first `layers` layers keep: everything, or their inputs.
@@ -291,7 +283,7 @@ impl<'a> Step<'a> {
                 let width = self.llm().hidden_size as u64;
                 Blocks::one(before.all() * width * self.formats.activation)
             } else {
-                decoder_layer(self.llm(), tokens, self.formats).kept
+                DecoderLayer::memory(self.llm(), tokens, self.formats).kept
             }
         };
         (0..layers).map(of_layer).sum()
@@ -331,7 +323,7 @@ impl<'a> Step<'a> {
 
     fn merged(&self) -> Blocks {
         let config = self.work.config;
-        let frame = config.projector.tokens_per_frame * config.vision.hidden_size;
+        let frame = config.connector.cached_tokens_per_frame() * config.vision.hidden_size;
         let merged =
             |size: &SampleSize| Blocks::one((size.frames * frame) as u64 * self.formats.activation);
         self.batch.iter().map(merged).sum()
@@ -340,17 +332,12 @@ impl<'a> Step<'a> {
 
 /// A tensor in f32.
 fn block(tensor: &TensorShape) -> Blocks {
-    Blocks::one(4 * tensor.count())
-}
-
-/// The decoder layer that a tensor belongs to.
-fn layer_of(tensor: &str) -> Option<usize> {
-    tensor.strip_prefix("model.layers.")?.split('.').next()?.parse().ok()
+    Blocks::one(4 * tensor.count)
 }
 
 /// Whether a tensor has its gradient before the layers': head, final norm, and embeddings, which may be tied to the head.
-fn is_head(tensor: &str) -> bool {
-    [Part::Head, Part::Norm, Part::Embed].iter().any(|part| part.contains(tensor))
+fn before_layers(place: Place) -> bool {
+    matches!(place, Place::Head | Place::Norm | Place::Embed)
 }
 
 /// Bytes on disk of one checkpoint: tuned weights and both moments in f32, behind small files.

@@ -11,8 +11,8 @@ use safetensors::tensor::{Dtype, SafeTensors, View};
 
 use crate::error::Error;
 use crate::machine::files::at;
-use crate::train::named::{Change, Look, Named};
 use crate::train::optimizer::grads::NamedTensors;
+use xcomp_model::weights::{Change, Look, Named};
 
 /// A tensor's bits on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]

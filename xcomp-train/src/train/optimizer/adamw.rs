@@ -8,8 +8,8 @@ use burn::tensor::{Bool, Tensor};
 use xcomp_model::ops::{AdamWStep, Moments, adamw, on_cpu};
 use xcomp_model::vlm::Vlm;
 
-use crate::train::named::{Change, Named};
 use crate::train::optimizer::grads::NamedTensors;
+use xcomp_model::weights::{Change, Named};
 
 /// The constants of AdamW; names are Hugging Face's.
 #[derive(Debug, Clone, Copy, PartialEq)]

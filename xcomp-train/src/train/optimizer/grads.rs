@@ -8,7 +8,7 @@ use burn::tensor::{DType, Gradients, Tensor};
 use xcomp_model::ops::sum_of_squares;
 use xcomp_model::vlm::Vlm;
 
-use crate::train::named::{Look, Named};
+use xcomp_model::weights::{Look, Named};
 
 /// Flattened f32 tensors by the parameter's name in the released checkpoint.
 ///

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use xcomp_model::vlm::Vlm;
 
 use crate::machine::random::Random;
-use crate::train::named::{Change, Named};
+use xcomp_model::weights::{Change, Named};
 
 /// Standard deviation of fresh weights (`initializer_range` of Qwen2).
 const STD: f64 = 0.02;
