@@ -70,7 +70,7 @@ fn the_export_reloads_to_the_same_loss(plan: &Plan, run: &Path) {
     let (prompt, seen) = collate(example, plan.recipe.data.clip_frames).unwrap();
     let Seen::Clips(clips, _) = seen else { panic!("no cache was asked") };
     let loss = |model: &Vlm| {
-        let merged = vec![Some(model.encode(&clips, &device, Encoding::default()))];
+        let merged = vec![vec![model.encode(&clips, &device, Encoding::default())]];
         let (loss, weight) =
             model.loss(std::slice::from_ref(&prompt), merged, &plan.compression, LossNorm::Token);
         loss.into_scalar::<f32>() / weight as f32
