@@ -17,31 +17,17 @@ const ENCODERS: [(&str, &[(&str, &str)]); 2] = [
 
 /// What keeps frames from becoming an mp4 file.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message names every field")]
 pub enum EncodeError {
     /// The frames do not fit what the 4:2:0 formats can hold.
     #[error("cannot write {path}: {problem}")]
-    Frames {
-        /// The file that was asked for.
-        path: PathBuf,
-        /// What is wrong with the frames.
-        problem: String,
-    },
+    Frames { path: PathBuf, problem: String },
     /// `FFmpeg`'s libraries here contain neither `libx264` nor `mpeg4`.
     #[error("cannot write {path}: FFmpeg has neither the encoder libx264 nor mpeg4")]
-    NoEncoder {
-        /// The file that was asked for.
-        path: PathBuf,
-    },
+    NoEncoder { path: PathBuf },
     /// `FFmpeg` refused a step.
     #[error("cannot write {path}: ffmpeg failed to {step}")]
-    Ffmpeg {
-        /// The file that was asked for.
-        path: PathBuf,
-        /// The step that failed, as a verb.
-        step: &'static str,
-        /// `FFmpeg`'s own error.
-        source: FfmpegError,
-    },
+    Ffmpeg { path: PathBuf, step: &'static str, source: FfmpegError },
 }
 
 /// RGB frames in memory, as the drawing code leaves them.

@@ -6,29 +6,14 @@ use xcomp_model::vision::frames::Clips;
 
 /// An example whose parts do not fit together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message names every field")]
 pub enum CollateError {
     /// Not exactly one place for the visual tokens.
     #[error("sample {id} of {source}: {found} image markers in the prompt, expected exactly one; is the conversation's first turn `<image>` once?", source = origin)]
-    Markers {
-        /// The sample's id.
-        id: String,
-        /// Its dataset.
-        origin: String,
-        /// Markers found.
-        found: usize,
-    },
+    Markers { id: String, origin: String, found: usize },
     /// Frames that do not make whole clips.
     #[error("sample {id} of {source}: {frames} frames do not make whole clips of {clip_frames}", source = origin)]
-    Clips {
-        /// The sample's id.
-        id: String,
-        /// Its dataset.
-        origin: String,
-        /// Frames of the sample.
-        frames: usize,
-        /// Frames of a clip.
-        clip_frames: usize,
-    },
+    Clips { id: String, origin: String, frames: usize, clip_frames: usize },
 }
 
 /// What the visual tokens of a sample are made from; nothing is uploaded yet.
