@@ -6,6 +6,7 @@ pub mod decode;
 pub mod encode;
 pub(crate) mod ffi;
 pub(crate) mod index_cache;
+#[cfg(feature = "turbojpeg")]
 pub(crate) mod jpeg;
 pub(crate) mod limits;
 pub(crate) mod open;
