@@ -7,7 +7,7 @@ use image::{ImageError, ImageReader};
 
 use crate::DataError;
 use crate::media::limits::Limits;
-use crate::media::open::open_regular;
+use crate::open::open_regular;
 use crate::resize::Picture;
 
 /// What decodes JPEG pictures in this build; the pixels of `image` may differ from Pillow's by a level or more.
@@ -75,7 +75,7 @@ fn read_jpeg(path: &Path, limits: &Limits) -> Result<Option<Rgb>, DataError> {
         return Ok(None);
     }
     // A picture never needs more than its pixels; what lies behind them is not wanted.
-    let bytes = crate::media::open::read_regular(path, limits.max_pixels.saturating_mul(4))?;
+    let bytes = crate::open::read_regular(path, limits.max_pixels.saturating_mul(4))?;
     let Some(header) = crate::media::jpeg::Header::of(&bytes) else { return Ok(None) };
     let (width, height) = (header.width, header.height);
     limits.check_pixels(path, width as u64, height as u64)?;
