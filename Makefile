@@ -1,6 +1,8 @@
 # `make demo` runs the main job, `make test` the tests; both install what they need.
 # One profile and one feature set for everything: Burn is compiled once.
 CARGO := cargo
+FEATURES := turbojpeg
+export FEATURES
 XCOMP = $${CARGO_TARGET_DIR:-target}/release/xcomp
 
 .PHONY: demo build test torture check bench-data bench-cpu gpu-check interop smollm2 native
@@ -9,25 +11,25 @@ demo: build
 	$(XCOMP) demo
 
 build: native
-	$(CARGO) build --release --workspace --bins
+	$(CARGO) build --release --workspace --features "$(FEATURES)" --bins
 
 test: native
-	$(CARGO) test --release --workspace
+	$(CARGO) test --release --workspace --features "$(FEATURES)"
 
 # Kills a training process 200 times, inside steps and inside saves; the short form is part of `make test`.
 torture: native
-	XCOMP_TORTURE=200 $(CARGO) test --release --workspace --test torture
+	XCOMP_TORTURE=200 $(CARGO) test --release --workspace --features "$(FEATURES)" --test torture
 
 check: native
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps
+	$(CARGO) clippy --release --workspace --features "$(FEATURES)" --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --features "$(FEATURES)" --no-deps
 
 # Decoding and resizing beside decord and PyAV (in a virtual environment of its own), and memory over 500 samples.
 MEDIA ?= ../shared/media
 ROUNDS ?= 3
 bench-data: native
-	$(CARGO) build --release --workspace --example bench_data
+	$(CARGO) build --release --workspace --features "$(FEATURES)" --example bench_data
 	scripts/bench-data.py $${CARGO_TARGET_DIR:-target}/release/examples/bench_data $(MEDIA) $(ROUNDS)
 
 # A training step on the processor beside the same step in PyTorch (in a virtual environment of its own), interleaved.

@@ -2,7 +2,7 @@
 # Everything that only a GPU can show, in under nine minutes after the build: parity with the reference's vectors, seconds of a
 # step of the real shapes beside PyTorch, and the demo's loss curve beside the processor's.
 #
-#   scripts/gpu-check.sh [--device cuda] [--baseline FILE]      builds with --features cuda (about 20 minutes when cold)
+#   scripts/gpu-check.sh [--device cuda] [--baseline FILE]      builds with --features turbojpeg,cuda (about 20 minutes when cold)
 #   scripts/gpu-check.sh --dry-run                              the same parts on the processor, with tiny sizes
 #
 # XCOMP, GOLDEN_LLM, GOLDEN_MODEL and TINY_RUN name programs that are built already; then nothing is built.
@@ -19,8 +19,8 @@ while [ $# -gt 0 ]; do
     *) echo "gpu-check: unknown argument $1" >&2; exit 2 ;;
   esac
 done
-features=(--features cuda)
-if [ "$dry" = 1 ]; then features=(); fi
+features=(--features "${FEATURES:-turbojpeg}")
+if [ "$dry" = 0 ]; then features+=(--features cuda); fi
 
 target=${CARGO_TARGET_DIR:-target}
 work=$(mktemp -d)

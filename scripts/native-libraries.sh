@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Installs the native libraries that a build needs on Debian or Ubuntu: FFmpeg's headers, pkg-config,
-# and libclang for the bindings; and the ffmpeg program, beside which tests decode.
+# and libclang for the bindings; libjpeg-turbo's headers; and the ffmpeg program, beside which tests decode.
 # Does nothing where they are present.
 set -euo pipefail
 
-packages=(pkg-config clang libclang-dev gcc g++ ffmpeg libavcodec-dev libavformat-dev libavutil-dev libswscale-dev)
+packages=(pkg-config clang libclang-dev gcc g++ ffmpeg libavcodec-dev libavformat-dev libavutil-dev libswscale-dev libturbojpeg0-dev)
 
 present() {
   command -v pkg-config >/dev/null && command -v g++ >/dev/null && command -v clang >/dev/null &&
     command -v ffmpeg >/dev/null &&
-    pkg-config --exists libavcodec libavformat libavutil libswscale
+    pkg-config --exists libavcodec libavformat libavutil libswscale libturbojpeg
 }
 
 if present; then exit 0; fi
@@ -21,4 +21,4 @@ sudo=()
 if [ "$(id -u)" != 0 ]; then sudo=(sudo); fi
 "${sudo[@]}" apt-get update
 "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}"
-present || { echo "native-libraries: FFmpeg's development files are still not found by pkg-config" >&2; exit 1; }
+present || { echo "native-libraries: development files of FFmpeg or libjpeg-turbo are still not found by pkg-config" >&2; exit 1; }

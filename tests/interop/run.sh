@@ -20,7 +20,7 @@ material() {
     "$xcomp" train recipe.toml --out run >/dev/null && "$xcomp" export run whole && "$xcomp" export run plain --llm-only &&
     "$tokens" plain 16 '[3, 141, 59, 26, 53, 58, 97, 93, 23, 84]' >ours.json
 }
-cargo build --release --workspace --bins || exit 1
+cargo build --release --workspace --features "${FEATURES:-turbojpeg}" --bins || exit 1
 target=$(cd "$target" && pwd)
 xcomp=$target/release/xcomp tokens=$target/release/qwen2-tokens
 (material) || { echo "interop: the export itself failed" >&2; exit 1; }

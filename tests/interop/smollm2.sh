@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../.."
 target=${CARGO_TARGET_DIR:-target}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cargo build --release --workspace --bins
+cargo build --release --workspace --features "${FEATURES:-turbojpeg}" --bins
 tokens=$target/release/qwen2-tokens
 venv=${INTEROP_VENV:-$target/interop-venv}
 

@@ -1,6 +1,7 @@
 //! One measurement of the data path, as a line of JSON; `scripts/bench-data.py` runs it beside other decoders.
 //!
 //! `bench_data frames FILE COUNT THREADS [sequential]`: decodes and resizes COUNT frames in each of THREADS threads.
+//! `bench_data pictures FOLDER ROUNDS`: decodes every picture of FOLDER, ROUNDS times in one thread, without resizing.
 //! `bench_data memory MIXTURE TOKENIZER SAMPLES`: streams samples and prints the memory held on the way.
 #![expect(clippy::print_stdout, reason = "a program that prints what it measured")]
 
@@ -13,6 +14,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use xcomp_data::frames::dynamic_fps;
 use xcomp_data::media::decode::Video;
+use xcomp_data::media::picture::read_picture;
 use xcomp_data::resize::{Resize, Resizer};
 use xcomp_data::{
     FrameOptions, Limits, LoadOptions, Mixture, MixtureOptions, Position, StreamOptions, Tokenizer,
@@ -34,6 +36,7 @@ fn main() -> Result<(), Failure> {
         ["frames", file, count, threads, "sequential"] => {
             frames(Path::new(file), count.parse()?, threads.parse()?, false)
         }
+        ["pictures", folder, rounds] => pictures(Path::new(folder), rounds.parse()?),
         ["memory", mixture, tokenizer, samples] => {
             memory(Path::new(mixture), Path::new(tokenizer), samples.parse()?)
         }
@@ -56,9 +59,7 @@ fn frames(file: &Path, count: usize, threads: usize, jump: bool) -> Result<(), F
     let seconds = started.elapsed().as_secs_f64();
     let cpu = cpu_seconds()? - before;
     let frames = (threads * pixels.len() / (3 * SIZE * SIZE)) as f64;
-    let digest = u64::from_be_bytes(Sha256::digest(&pixels)[..8].try_into()?);
-    let digest = format!("{digest:016x}");
-
+    let digest = xcomp_data::hash::hex(&Sha256::digest(&pixels)[..8]);
     println!("{}", json!({"fps": frames / seconds, "cpu_fps": frames / cpu, "pixels": digest}));
     Ok(())
 }
@@ -75,6 +76,27 @@ fn read(file: &Path, count: usize, jump: bool) -> Result<Vec<u8>, Failure> {
         Ok(())
     })?;
     Ok(pixels)
+}
+
+fn pictures(folder: &Path, rounds: usize) -> Result<(), Failure> {
+    let files = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
+    let mut files = files.collect::<Result<Vec<_>, std::io::Error>>()?;
+    files.sort();
+    let (started, before) = (Instant::now(), cpu_seconds()?);
+    let mut hasher = Sha256::new();
+    for round in 0..rounds {
+        for file in &files {
+            let picture = read_picture(file, &Limits::default())?;
+            if round == 0 {
+                hasher.update(&picture.pixels);
+            }
+        }
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let (count, cpu) = ((rounds * files.len()) as f64, cpu_seconds()? - before);
+    let digest = xcomp_data::hash::hex(&hasher.finalize()[..8]);
+    println!("{}", json!({"fps": count / seconds, "cpu_fps": count / cpu, "pixels": digest}));
+    Ok(())
 }
 
 /// CPU time of all threads of this process.

@@ -4,11 +4,13 @@
 
 mod error;
 pub mod features;
+mod ffi;
 pub mod frames;
 pub mod hash;
 pub mod lock;
 pub mod media;
 pub mod mixture;
+mod open;
 pub mod prompt;
 mod python;
 pub mod report;
@@ -18,8 +20,8 @@ pub mod stream;
 
 pub use error::DataError;
 pub use features::{Encoder, FeatureCache, FeatureSlot, FeatureValues, Features};
+pub use ffi::give_back_freed_memory;
 pub use frames::{Choice, FrameOptions, FrameRule, TimeMessage};
-pub use media::ffi::give_back_freed_memory;
 pub use media::index_cache::IndexCache;
 pub use media::limits::{Limits, Watch};
 pub use mixture::annotation::{Media, Record, Turn};
@@ -28,10 +30,11 @@ pub use mixture::{Dataset, Mixture, MixtureOptions, ReadType};
 pub use prompt::templates::{IGNORE, IMAGE_TOKEN, LabelRule, Prompt, render_chat, render_question};
 pub use prompt::tokenize::{SpecialIds, Tokenizer};
 pub use python::mt19937::PythonRandom;
-pub use report::{LintOptions, StatsOptions, lint, show, stats};
+pub use report::{StatsOptions, lint, show, stats};
 pub use resize::Resize;
 pub use sample::example::{Example, Frames, Visual};
 pub use sample::load::{LoadOptions, load_example, load_kept_media, load_media};
+pub use sample::options::LintOptions;
 pub use stream::{
     BadSample, BadSamplePolicy, Order, Position, QuarantineEvent, Stream, StreamMeter,
     StreamOptions, stream,

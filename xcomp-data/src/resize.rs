@@ -11,7 +11,7 @@ mod weights;
 use serde::{Deserialize, Serialize};
 
 use self::weights::{PRECISION_BITS, Weights};
-use crate::media::ffi::{LANES, Sums, Work, fastest};
+use crate::ffi::{LANES, Sums, Work, fastest};
 
 /// Sums start at one half, so that cutting off the fraction rounds.
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
@@ -305,10 +305,9 @@ mod tests {
         let (columns, _) = bytes.as_chunks::<LANES>();
         let weights = [5_000_000, -900_000, 4_194_304, 77, -3, 123_456, 1, 0, -1_000_000];
         let sums = columns.iter().zip(weights);
-        let plain = sums
-            .fold(crate::media::ffi::PlainSums::start(HALF), |sums, (bytes, weight)| {
-                sums.add(*bytes, weight)
-            });
+        let plain = sums.fold(crate::ffi::PlainSums::start(HALF), |sums, (bytes, weight)| {
+            sums.add(*bytes, weight)
+        });
         let expect: Vec<u8> = (0..LANES)
             .map(|lane| {
                 let taps = columns.iter().zip(weights);

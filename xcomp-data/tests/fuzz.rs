@@ -292,6 +292,23 @@ fn bombs_are_refused() {
     check_memory();
 }
 
+/// Files that a reader could wait on for ever.
+#[cfg(unix)]
+#[test]
+fn what_could_block_is_refused() {
+    let (_keep, folder) = folder();
+    let pipe = folder.join("pipe.mp4");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (options, limits) = (FrameOptions::default(), Limits::default());
+    for path in [pipe.as_path(), &folder, Path::new("/dev/zero")] {
+        for kind in [ReadType::Decord, ReadType::Gif] {
+            assert!(load_media(path, Some(kind), &options, &limits).is_err());
+        }
+        assert!(xcomp_data::media::picture::read_picture(path, &limits).is_err());
+        assert!(Mixture::load(path, &MixtureOptions::default()).is_err());
+    }
+}
+
 /// The check sum of PNG chunks.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {

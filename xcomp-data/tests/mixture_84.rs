@@ -10,7 +10,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use xcomp_data::report::cost::CostModel;
+use xcomp_data::stream::cost::CostModel;
 use xcomp_data::{FrameOptions, Media, Mixture, MixtureOptions, Order, StatsOptions, stats};
 
 /// For each dataset in the order of the YAML: the interval in which the real number of records lies, and a number in

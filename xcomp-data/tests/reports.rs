@@ -7,8 +7,8 @@ use std::path::Path;
 
 use common::{folder, picture_mixture, small_options, tiny_tokenizer, write_picture};
 use serde_json::json;
-use xcomp_data::report::cost::CostModel;
 use xcomp_data::report::{contact_sheet, write_png};
+use xcomp_data::stream::cost::CostModel;
 use xcomp_data::{
     FrameOptions, LintOptions, Media, Mixture, MixtureOptions, Order, StatsOptions, lint,
     load_example, show, stats,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use xcomp_data::report::Histogram;
-use xcomp_data::report::cost::predict_frames;
+use xcomp_data::stream::cost::predict_frames;
 use xcomp_data::{
     BadSample, BadSamplePolicy, DataError, FeatureCache, FrameOptions, IGNORE, IMAGE_TOKEN,
     LabelRule as Labels, LoadOptions, Mixture, MixtureOptions, Order as DataOrder, Position,

@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 
 use super::key::{Key, add};
 use super::store::Store;
-use crate::media::open::open_regular;
 use crate::media::read::Source;
+use crate::open::open_regular;
 
 /// Bytes that are hashed at a time.
 const CHUNK: usize = 1 << 20;

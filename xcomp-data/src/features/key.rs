@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::frames::{FrameOptions, TimeMessage};
+use crate::media::picture::JPEG_DECODER;
 use crate::media::read::Source;
 
 /// Version of the numbers that media become: which frames are taken, and what their pixels are.
@@ -10,6 +11,9 @@ use crate::media::read::Source;
 /// Raise it with every change of the code that moves one of them: features of other versions are not found.
 /// What pins the numbers: the golden cases `h_*` and the decoding tests.
 const FRAMES: u32 = 1;
+/// Where JPEG pictures are not decoded to Pillow's bytes, the decoder's name is part of every key.
+const OTHER_JPEG: Option<&str> =
+    if cfg!(feature = "turbojpeg") { None } else { Some(JPEG_DECODER) };
 
 /// Names a record of the store.
 pub type Key = [u8; 32];
@@ -50,7 +54,7 @@ pub(super) fn of_features(
     let version = FRAMES.to_le_bytes();
     let parts =
         [b"features".as_slice(), encoder, content, options.as_bytes(), how.as_bytes(), &version];
-    for part in parts {
+    for part in parts.into_iter().chain(OTHER_JPEG.map(str::as_bytes)) {
         add(&mut hasher, part);
     }
     hasher.finalize().into()

@@ -4,10 +4,9 @@
 pub mod decode;
 #[cfg(feature = "video")]
 pub mod encode;
-pub(crate) mod ffi;
 pub(crate) mod index_cache;
+#[cfg(feature = "turbojpeg")]
 pub(crate) mod jpeg;
 pub(crate) mod limits;
-pub(crate) mod open;
 pub mod picture;
 pub(crate) mod read;

@@ -1,13 +1,17 @@
 //! Still pictures, within limits.
 
-use std::io::{BufRead, BufReader, Read, Seek};
+use std::io::{BufRead, BufReader, Seek};
 use std::path::Path;
 
 use image::{ImageError, ImageReader};
 
-use crate::media::open::{open_regular, read_regular};
+use crate::DataError;
+use crate::media::limits::Limits;
+use crate::open::open_regular;
 use crate::resize::Picture;
-use crate::{DataError, Limits, media::jpeg};
+
+/// What decodes JPEG pictures in this build; the pixels of `image` may differ from Pillow's by a level or more.
+pub const JPEG_DECODER: &str = if cfg!(feature = "turbojpeg") { "turbojpeg" } else { "image" };
 
 /// A decoded picture: packed RGB rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,11 +50,12 @@ pub fn read_picture(path: &Path, limits: &Limits) -> Result<Rgb, DataError> {
 }
 
 fn read_one(path: &Path, limits: &Limits) -> Result<Rgb, DataError> {
-    let (width, height) = picture_size(path)?;
-    limits.check_pixels(path, u64::from(width), u64::from(height))?;
+    #[cfg(feature = "turbojpeg")]
     if let Some(picture) = read_jpeg(path, limits)? {
         return Ok(picture);
     }
+    let (width, height) = picture_size(path)?;
+    limits.check_pixels(path, u64::from(width), u64::from(height))?;
     let mut reader = open(path)?;
     let mut bounds = image::Limits::default();
     bounds.max_alloc = Some(limits.max_pixels.saturating_mul(16).max(1 << 20));
@@ -60,16 +65,21 @@ fn read_one(path: &Path, limits: &Limits) -> Result<Rgb, DataError> {
     Ok(Rgb { width, height, pixels: picture.into_raw() })
 }
 
-/// A JPEG as libjpeg-turbo decodes it; `None` for other files and for kinds that only the general decoder knows.
+/// A JPEG as libjpeg-turbo decodes it; `None` for other files and for those that only the general decoder reads.
+#[cfg(feature = "turbojpeg")]
 fn read_jpeg(path: &Path, limits: &Limits) -> Result<Option<Rgb>, DataError> {
+    use std::io::Read;
     let mut start = [0; 3];
     let read = open_regular(path)?.read_exact(&mut start);
     if read.is_err() || start != [0xff, 0xd8, 0xff] {
         return Ok(None);
     }
     // A picture never needs more than its pixels; what lies behind them is not wanted.
-    let bytes = read_regular(path, limits.max_pixels.saturating_mul(4))?;
-    Ok(jpeg::decode(&bytes))
+    let bytes = crate::open::read_regular(path, limits.max_pixels.saturating_mul(4))?;
+    let Some(header) = crate::media::jpeg::Header::of(&bytes) else { return Ok(None) };
+    let (width, height) = (header.width, header.height);
+    limits.check_pixels(path, width as u64, height as u64)?;
+    Ok(header.decode(&bytes).map(|pixels| Rgb { width, height, pixels }))
 }
 
 /// Width and height of a picture, from its header.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::media::open::read_regular;
-use crate::mixture::ReadType;
+use crate::mixture::dataset::ReadType;
+use crate::open::read_regular;
 use crate::{DataError, Strategy};
 
 /// Largest mixture file, in bytes; the released one has 14 kB.

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::DataError;
-use crate::media::open::open_regular;
+use crate::open::open_regular;
 
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 1 << 20;

@@ -4,6 +4,7 @@
 //! keep seed, slice the keep range, drop what is not exactly one picture or one video.
 
 pub mod annotation;
+mod dataset;
 mod file;
 pub mod json_scan;
 pub(crate) mod strategy;
@@ -16,53 +17,17 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::media::open::open_regular;
 use crate::mixture::annotation::{Media, RawRecord, Record, is_confined};
 use crate::mixture::file::{Entry, read_entries};
 use crate::mixture::json_scan::{JsonLimits, read_range, scan_records};
+use crate::open::open_regular;
 use crate::{DataError, PythonRandom};
+pub use dataset::{Dataset, ReadType};
 
 /// Every list is shuffled with this seed before it is sliced (`train.py:1178`).
 const SHUFFLE_SEED: u64 = 12345;
 /// How many media paths are looked at to see whether `data_root` is right (`train.py:1272`).
 const CHECKED_PATHS: usize = 3;
-
-/// How the media of a dataset are read, `video_read_type` of the mixture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ReadType {
-    /// Video files; frame rate from the container.
-    Decord,
-    /// Video files; frame rate from the number of frames and the duration.
-    Av,
-    /// Animated gifs, one frame a second.
-    Gif,
-    /// Folders of pictures.
-    Img,
-    /// The same as `img`.
-    Frame,
-    /// Parts of video files at one frame a second.
-    Lazy,
-    /// Noise instead of a video, for trying out.
-    Fake,
-}
-
-/// One entry of the mixture.
-#[derive(Debug, Clone)]
-pub struct Dataset {
-    /// Its `tag`, or the stem of its annotation file.
-    pub tag: Arc<str>,
-    /// The annotation file.
-    pub annotation: PathBuf,
-    /// Where its media paths start.
-    pub data_root: PathBuf,
-    /// How its videos are read; `None` means by the file.
-    pub read_type: Option<ReadType>,
-    /// Records in the annotation file.
-    pub total: usize,
-    /// Records that sampling chose.
-    pub chosen: usize,
-}
 
 /// What of the mixture is used and what it may refer to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

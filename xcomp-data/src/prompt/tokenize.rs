@@ -36,7 +36,7 @@ impl Tokenizer {
     /// # Errors
     /// When the file cannot be read as a tokenizer, or lacks a token of the Qwen chat template.
     pub fn from_file(path: &Path) -> Result<Self, DataError> {
-        let bytes = crate::media::open::read_regular(path, MAX_TOKENIZER_BYTES)?;
+        let bytes = crate::open::read_regular(path, MAX_TOKENIZER_BYTES)?;
         let inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|error| {
             DataError::Tokenizer { path: path.to_owned(), message: error.to_string() }
         })?;

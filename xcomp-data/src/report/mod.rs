@@ -1,12 +1,11 @@
 //! What a mixture holds, whether it can be read, and what one sample looks like: the reports behind `xcomp data`.
 
-pub mod cost;
 mod histogram;
 mod lint;
 mod show;
 mod stats;
 
 pub use histogram::Histogram;
-pub use lint::{Finding, LintOptions, LintReport, lint};
+pub use lint::{Finding, LintReport, lint};
 pub use show::{ShowReport, Span, contact_sheet, show, write_png};
 pub use stats::{Imbalance, SourceStats, StatsOptions, StatsReport, stats};

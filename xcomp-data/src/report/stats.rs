@@ -8,7 +8,7 @@ use super::Histogram;
 use crate::media::index_cache::IndexCache;
 use crate::mixture::annotation::{Media, Record};
 use crate::prompt::templates::{LabelRule, render_chat};
-use crate::report::cost::{CostModel, assign, imbalance, predict_frames};
+use crate::stream::cost::{CostModel, assign, imbalance, predict_frames};
 use crate::stream::{Order, epoch_order};
 use crate::{DataError, Mixture, Tokenizer};
 

@@ -12,9 +12,9 @@ use crate::media::read::Source;
 use crate::mixture::ReadType;
 use crate::mixture::annotation::{Media, Record};
 use crate::prompt::templates::{LabelRule, count_image_tags, render_chat};
-use crate::report::LintOptions;
 use crate::resize::Resizer;
 use crate::sample::example::{Example, Frames, Visual};
+use crate::sample::options::LintOptions;
 use crate::{DataError, Tokenizer};
 
 /// How records become samples.

@@ -2,3 +2,4 @@
 
 pub mod example;
 pub(crate) mod load;
+pub(crate) mod options;

@@ -2,6 +2,7 @@
 //!
 //! The order is a pure function of (mixture hash, seed, epoch); a [`Position`] that travels with each sample is all a resume needs.
 
+pub mod cost;
 mod meter;
 mod order;
 mod policy;
@@ -54,7 +55,7 @@ pub struct StreamOptions {
     pub drop_last: bool,
     /// Predicted cost of every sample of the mixture, by which the samples of a step are assigned to ranks; `None`: in turn.
     ///
-    /// It must be the same on every rank and on resume: [`CostModel::predict`](crate::report::cost::CostModel::predict).
+    /// It must be the same on every rank and on resume: [`CostModel::predict`](crate::stream::cost::CostModel::predict).
     pub balance: Option<Arc<[f64]>>,
 }
 

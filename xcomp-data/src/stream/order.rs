@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Position, StreamOptions};
-use crate::report::cost::assign;
+use crate::stream::cost::assign;
 use crate::{DataError, Mixture, PythonRandom};
 
 /// The order of samples within an epoch.

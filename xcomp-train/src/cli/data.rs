@@ -157,7 +157,7 @@ fn run_stats(common: &Common) -> Result<(), Error> {
 }
 
 /// The plan's FLOPs as a formula over frames and tokens, with a constant mean of tokens per frame over the layers.
-fn cost_model(plan: &Plan) -> xcomp_data::report::cost::CostModel {
+fn cost_model(plan: &Plan) -> xcomp_data::stream::cost::CostModel {
     let flops = |frames: usize, text_tokens: usize| {
         plan.flops(SampleSize { frames, text_tokens, supervised_tokens: 0 })
     };
@@ -165,7 +165,7 @@ fn cost_model(plan: &Plan) -> xcomp_data::report::cost::CostModel {
     let (frame, token) = (flops(clip, 0), flops(0, 1));
     let per_token = token.llm_forward_matmul + token.llm_backward_matmul;
     let pairs = flops(0, 1000);
-    xcomp_data::report::cost::CostModel {
+    xcomp_data::stream::cost::CostModel {
         per_frame: (frame.vision + frame.merge + frame.projector) / clip as f64,
         per_token,
         per_token_pair: (pairs.llm_forward_attention + pairs.llm_backward_attention) / 1e6,

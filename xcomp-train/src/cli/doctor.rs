@@ -2,6 +2,7 @@
 
 use clap::Args;
 use serde::Serialize;
+use xcomp_data::media::picture::JPEG_DECODER;
 
 use super::{Format, print_as};
 use crate::error::Error;
@@ -24,6 +25,8 @@ struct Report {
     devices: Vec<(String, String)>,
     /// Whether video files can be read.
     video: bool,
+    /// What decodes JPEG pictures.
+    jpeg: &'static str,
 }
 
 pub(super) fn run(args: &DoctorArgs) -> Result<(), Error> {
@@ -33,6 +36,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<(), Error> {
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         devices,
         video: cfg!(feature = "video"),
+        jpeg: JPEG_DECODER,
     };
     print_as(args.format, &report)
 }
@@ -52,6 +56,11 @@ impl std::fmt::Display for Report {
             writeln!(f, "device       {device}: {answer}")?;
         }
         let video = if self.video { "FFmpeg's libraries" } else { "not in this build" };
-        writeln!(f, "video files  {video}")
+        writeln!(f, "video files  {video}")?;
+        let pixels = match self.jpeg {
+            "turbojpeg" => "",
+            _ => ": JPEG pixels may differ from Pillow's by a few levels",
+        };
+        writeln!(f, "jpeg files   {}{pixels}", self.jpeg)
     }
 }

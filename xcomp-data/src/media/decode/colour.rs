@@ -9,7 +9,7 @@ use ffmpeg_next::{Error, frame};
 
 use super::open::failed;
 use crate::resize::Picture;
-use crate::{DataError, Limits, media::ffi};
+use crate::{DataError, Limits, ffi};
 
 /// What a converter is made for.
 type Kind = (Pixel, u32, u32, Space, Range);

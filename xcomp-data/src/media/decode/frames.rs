@@ -11,7 +11,7 @@ use super::open::Opened;
 use super::rotate::Turn;
 use crate::media::limits::Watch;
 use crate::resize::Picture;
-use crate::{DataError, media::ffi};
+use crate::{DataError, ffi};
 
 /// A jump pays when it skips more than so many frames: measured, flushing costs about four frames.
 const MIN_JUMP_FRAMES: usize = 4;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::open::Opened;
 use crate::media::limits::Watch;
-use crate::{DataError, media::ffi};
+use crate::{DataError, ffi};
 
 /// What a scan of all packets tells about a video.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

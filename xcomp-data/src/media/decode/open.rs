@@ -75,7 +75,7 @@ impl Opened {
 
 /// The `file:` prefix keeps a file name from being taken for another protocol.
 fn open_input(path: &Path, watch: &Watch) -> Result<Input, DataError> {
-    crate::media::open::open_regular(path)?;
+    crate::open::open_regular(path)?;
     let text = path.to_str().filter(|text| !text.contains('\0'));
     let text = text.ok_or_else(|| DataError::Unsupported {
         path: path.to_owned(),

@@ -10,7 +10,7 @@ use super::{Reader, Sink};
 use crate::DataError;
 use crate::frames::{Choice, FrameOptions, dynamic_fps};
 use crate::media::limits::Watch;
-use crate::media::open::open_regular;
+use crate::open::open_regular;
 use crate::resize::Picture;
 
 pub(super) struct Gif {

@@ -8,8 +8,8 @@ use super::{Reader, Sink};
 use crate::DataError;
 use crate::frames::{Choice, FrameOptions, folder};
 use crate::media::limits::Watch;
-use crate::media::open::read_regular;
 use crate::media::picture::read_picture;
+use crate::open::read_regular;
 
 /// Largest note beside a folder, in bytes.
 const MAX_NOTE_BYTES: u64 = 1 << 20;

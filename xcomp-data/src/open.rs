@@ -40,15 +40,6 @@ mod tests {
         for path in [pipe.as_path(), folder.path(), Path::new("/dev/zero")] {
             let message = open_regular(path).unwrap_err().to_string();
             assert!(message.ends_with("not a regular file"), "{message}");
-            let options = crate::FrameOptions::default();
-            let limits = crate::Limits::default();
-            let kind = Some(crate::ReadType::Decord);
-            assert!(crate::load_media(path, kind, &options, &limits).is_err());
-            assert!(
-                crate::load_media(path, Some(crate::ReadType::Gif), &options, &limits).is_err()
-            );
-            assert!(crate::media::picture::read_picture(path, &limits).is_err());
-            assert!(crate::Mixture::load(path, &crate::MixtureOptions::default()).is_err());
         }
     }
 

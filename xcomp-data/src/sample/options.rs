@@ -1,0 +1,32 @@
+//! How a sample is looked at before it is trained on.
+
+use crate::frames::FrameOptions;
+use crate::media::index_cache::IndexCache;
+use crate::media::limits::Limits;
+
+/// How media are looked at.
+#[derive(Debug, Clone)]
+pub struct LintOptions {
+    /// Which frames would be taken.
+    pub frames: FrameOptions,
+    /// What one media file may cost.
+    pub limits: Limits,
+    /// Where packet scans are kept for later runs.
+    pub index_cache: Option<IndexCache>,
+    /// Whether the first wanted frame of each file is decoded, not only its packets read.
+    pub decode: bool,
+    /// Threads; 0 means one a core.
+    pub threads: usize,
+}
+
+impl Default for LintOptions {
+    fn default() -> Self {
+        Self {
+            frames: FrameOptions::default(),
+            limits: Limits::default(),
+            index_cache: None,
+            decode: true,
+            threads: 0,
+        }
+    }
+}
