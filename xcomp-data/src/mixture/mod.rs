@@ -384,4 +384,15 @@ mod tests {
         let mixture = load(yaml, &unchecked()).unwrap();
         assert!(mixture.datasets()[0].data_root.ends_with("y"));
     }
+
+    /// Positions of checkpoints name the mixture by its hash: it stays as it is.
+    #[test]
+    fn the_hash_of_samples_with_one_medium_stays_as_it_is() {
+        let yaml = "datasets:\n  - json_path: a.json\n    video_read_type: decord\n  - json_path: b.jsonl\n";
+        let options = MixtureOptions { allow_outside_paths: true, keep: (0.0, 1.0), ..unchecked() };
+        assert_eq!(
+            load(yaml, &options).unwrap().hash(),
+            "72b21b0189f1d5585c5b4f9c7d3d7c8734304fb8ae74613c6155eabbae9327a3"
+        );
+    }
 }
