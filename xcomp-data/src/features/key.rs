@@ -79,7 +79,7 @@ mod tests {
         let path = folder.path().join("a.png");
         std::fs::write(&path, b"one").unwrap();
         let key = |media, read_type, part| {
-            let source = Source { media, paths: vec![path.clone()], read_type, part };
+            let source = Source { media, path: path.clone(), read_type, part };
             let content = content_of(&store, &source).unwrap();
             crate::hash::hex(&of_features(&[7; 32], &content, &source, &FrameOptions::default()))
         };

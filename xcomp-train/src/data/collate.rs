@@ -1,6 +1,9 @@
 //! Where host data and tensors meet: an example becomes a prompt and clips, or the features that were made of them before.
 
-use xcomp_data::{Example, FeatureSlot, Features, Frames, IGNORE, IMAGE_TOKEN, Media, Visual};
+use burn::tensor::Tensor;
+use xcomp_data::{
+    Example, FeatureSlot, Features, Frames, IGNORE, IMAGE_TOKEN, Media, Visual, VisualData,
+};
 use xcomp_model::splice::Prompt;
 use xcomp_model::vision::frames::Clips;
 
@@ -17,6 +20,18 @@ pub enum CollateError {
         /// Markers found.
         found: usize,
     },
+    /// More images and videos than the model takes, or not one place for each.
+    #[error("sample {id} of {source}: {found} image markers in the prompt for {visuals} images and videos; the model takes one", source = origin)]
+    Several {
+        /// The sample's id.
+        id: String,
+        /// Its dataset.
+        origin: String,
+        /// Markers found.
+        found: usize,
+        /// Images and videos of the sample.
+        visuals: usize,
+    },
     /// Frames that do not make whole clips.
     #[error("sample {id} of {source}: {frames} frames do not make whole clips of {clip_frames}", source = origin)]
     Clips {
@@ -31,7 +46,7 @@ pub enum CollateError {
     },
 }
 
-/// What the visual tokens of a sample are made from; nothing is uploaded yet.
+/// What the visual tokens of an image or video are made from; nothing is uploaded yet.
 #[derive(Debug, Clone)]
 pub enum Seen {
     /// Frames for the tower, and where its features belong, if they are kept.
@@ -40,35 +55,54 @@ pub enum Seen {
     Features(Features),
 }
 
-/// The prompt of an example and what it shows.
+/// The prompt of an example and what it shows, one after the other.
 ///
 /// # Errors
-/// If the prompt has not exactly one image marker, or the frames make no whole clips.
-pub fn collate(example: Example, clip_frames: usize) -> Result<(Prompt, Seen), CollateError> {
-    let (id, origin) = (example.id.clone(), example.source.to_string());
-    let markers =
-        || example.input_ids.iter().enumerate().filter(|(_, token)| **token == IMAGE_TOKEN);
-    let found = markers().count();
-    let Some((image_at, _)) = markers().next().filter(|_| found == 1) else {
-        return Err(CollateError::Markers { id, origin, found });
-    };
-
-    let frames = example.choice.indices.len();
-    let seen = match example.visual {
-        Visual::Features(features) => Some(Seen::Features(features)),
-        Visual::Frames(frames, slot) => {
-            clips(frames, example.media, clip_frames).map(|clips| Seen::Clips(clips, slot))
-        }
-    };
-    let seen = seen.ok_or(CollateError::Clips { id, origin, frames, clip_frames })?;
+/// If the prompt has not one image marker for each visual, or the frames make no whole clips.
+pub fn collate(example: Example, clip_frames: usize) -> Result<(Prompt, Vec<Seen>), CollateError> {
+    let image_at = image_at(&example)?;
+    let (id, origin) = (example.id, example.source.to_string());
+    let mut seen = vec![];
+    for visual in example.visuals {
+        let frames = visual.choice.indices.len();
+        let clips = see(visual, clip_frames);
+        let broken =
+            || CollateError::Clips { id: id.clone(), origin: origin.clone(), frames, clip_frames };
+        seen.push(clips.ok_or_else(broken)?);
+    }
     let labels = example
         .labels
         .into_iter()
         .map(|label| if label == IGNORE { xcomp_model::loss::IGNORE } else { label });
-    Ok((
-        Prompt { ids: example.input_ids, labels: labels.collect(), image_at: Some(image_at) },
-        seen,
-    ))
+    Ok((Prompt { ids: example.input_ids, labels: labels.collect(), image_at }, seen))
+}
+
+/// Where the visual tokens go, as the model takes it: at one place or none.
+fn image_at(example: &Example) -> Result<Option<usize>, CollateError> {
+    let tokens = example.input_ids.iter().enumerate();
+    let markers: Vec<usize> =
+        tokens.filter(|(_, token)| **token == IMAGE_TOKEN).map(|(at, _)| at).collect();
+    let (id, origin) = (example.id.clone(), example.source.to_string());
+    match (markers.as_slice(), example.visuals.len()) {
+        (&[], 0) => Ok(None),
+        (&[at], 1) => Ok(Some(at)),
+        (found, 1) => Err(CollateError::Markers { id, origin, found: found.len() }),
+        (found, visuals) => Err(CollateError::Several { id, origin, found: found.len(), visuals }),
+    }
+}
+
+/// The merged features of a sample, as the model takes them: of the one visual that [`collate`] lets through, or of none.
+pub(crate) fn for_model(merged: impl IntoIterator<Item = Tensor<3>>) -> Option<Tensor<3>> {
+    merged.into_iter().next()
+}
+
+fn see(visual: Visual, clip_frames: usize) -> Option<Seen> {
+    match visual.data {
+        VisualData::Features(features) => Some(Seen::Features(features)),
+        VisualData::Frames(frames, slot) => {
+            clips(frames, visual.media, clip_frames).map(|clips| Seen::Clips(clips, slot))
+        }
+    }
 }
 
 fn clips(frames: Frames, media: Media, clip_frames: usize) -> Option<Clips> {

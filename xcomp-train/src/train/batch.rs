@@ -11,7 +11,7 @@ use xcomp_model::splice::Prompt;
 use xcomp_model::vision::frames::Encoding;
 use xcomp_model::vlm::Vlm;
 
-use crate::data::collate::{Seen, collate};
+use crate::data::collate::{Seen, collate, for_model};
 use crate::data::features::merged;
 use crate::error::Error;
 use crate::plan::Plan;
@@ -29,7 +29,8 @@ pub(crate) struct HostBatch {
     /// Id of each sample.
     pub(crate) ids: Vec<String>,
     prompts: Vec<Prompt>,
-    seen: Vec<Seen>,
+    /// What each sample shows.
+    seen: Vec<Vec<Seen>>,
 }
 
 /// Takes the next samples off the stream and moves the position behind them.
@@ -48,11 +49,11 @@ pub(crate) fn load_micro_batch(
         let (example, after) = next.ok_or(Error::OutOfData)??;
 
         let (source, id) = (Arc::clone(&example.source), example.id.clone());
-        let frames = example.choice.indices.len();
+        let frames = example.frame_count();
         let (prompt, seen) = collate(example, plan.recipe.data.clip_frames)?;
         let size = SampleSize {
             frames,
-            text_tokens: prompt.ids.len() - usize::from(prompt.image_at.is_some()),
+            text_tokens: prompt.ids.len() - seen.len(),
             supervised_tokens: prompt.labels.iter().filter(|label| **label != IGNORE).count(),
         };
         let (tokens, limit) = (plan.tokens_in(size), plan.recipe.model.model_max_length);
@@ -81,7 +82,8 @@ pub(crate) fn micro_step(
     meter: &mut Meter,
 ) -> NamedTensors {
     let source = Arc::clone(&batch.source);
-    let is_cached = |seen: &&Seen| matches!(seen, Seen::Features(_));
+    let of_cache = |seen: &Seen| matches!(seen, Seen::Features(_));
+    let is_cached = |seen: &&Vec<Seen>| !seen.is_empty() && seen.iter().all(of_cache);
     let (begun, cached) = (Instant::now(), batch.seen.iter().filter(is_cached).count());
     let micro = encode(plan, model, batch, device);
     meter.encoded(begun.elapsed().as_secs_f64(), cached);
@@ -102,8 +104,9 @@ pub(crate) fn forward_backward(
 
 /// Frames through the tower, or features from the cache.
 fn encode(plan: &Plan, model: &Vlm, batch: HostBatch, device: &Device) -> MicroBatch {
-    let merged = batch.seen.into_iter().map(|seen| Some(merged(plan, model, seen, device)));
-    MicroBatch { prompts: batch.prompts, merged: merged.collect() }
+    let merged =
+        |seen: Vec<Seen>| for_model(seen.into_iter().map(|seen| merged(plan, model, seen, device)));
+    MicroBatch { prompts: batch.prompts, merged: batch.seen.into_iter().map(merged).collect() }
 }
 
 /// How the tower runs: all activations that follow take the dtype of the visual features.
