@@ -147,12 +147,12 @@ fn check_group(source: &Source, shown: &[Shown], options: &LintOptions) -> Vec<(
 /// What is wrong with a sample: its tags, else the first of its media that cannot be used.
 fn finding(mixture: &Mixture, index: usize, broken: &BTreeMap<Shown, String>) -> Option<Finding> {
     let record = &mixture.records()[index];
-    let (path, reason) = match check_visuals(record, mixture.visuals()) {
-        Err(error) => (record.path(), error.to_string()),
-        Ok(()) => {
-            let ((_, place), reason) = broken.range((index, 0)..(index + 1, 0)).next()?;
-            (record.paths().nth(*place)?, reason.clone())
-        }
+    let tags = check_visuals(record, mixture.visuals()).err();
+    let media = broken.range((index, 0)..(index + 1, 0)).next();
+    let (path, reason) = match (tags, media) {
+        (Some(error), _) => (record.path(), error.to_string()),
+        (None, Some(((_, place), reason))) => (record.paths().nth(*place)?, reason.clone()),
+        (None, None) => return None,
     };
     let (id, source) = (record.id.clone(), record.source().to_string());
     Some(Finding { index, id, source, path, reason })

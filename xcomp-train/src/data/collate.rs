@@ -111,3 +111,52 @@ fn clips(frames: Frames, media: Media, clip_frames: usize) -> Option<Clips> {
         Media::Video => Clips::video(frames.pixels, frames.count, frames.size, clip_frames),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use xcomp_data::{Choice, FeatureValues};
+
+    use super::*;
+
+    /// A sample with so many placeholders and kept features.
+    fn example(markers: usize, visuals: usize) -> Example {
+        let choice = Choice { indices: vec![0], first: 0, fps: 1.0, duration_s: 0.0 };
+        let values = FeatureValues::F32(vec![0; 4]);
+        let data = VisualData::Features(Features { clips: 1, tokens: 1, width: 1, values });
+        let input_ids = [vec![7], vec![IMAGE_TOKEN; markers], vec![8]].concat();
+        Example {
+            visuals: vec![Visual { media: Media::Image, choice, data }; visuals],
+            labels: vec![IGNORE; input_ids.len()],
+            input_ids,
+            first_turn: 0,
+            source: "pictures".into(),
+            id: "3".into(),
+            record: 0,
+            words: 1,
+        }
+    }
+
+    #[test]
+    fn a_prompt_has_a_place_for_its_one_visual_or_none() {
+        let taken = |markers, visuals| {
+            let (prompt, seen) = collate(example(markers, visuals), 8)?;
+            Ok::<_, CollateError>((prompt.image_at, seen.len()))
+        };
+        assert_eq!(taken(1, 1), Ok((Some(1), 1)));
+        assert_eq!(taken(0, 0), Ok((None, 0)));
+        let refused = |markers, visuals| taken(markers, visuals).unwrap_err().to_string();
+        let sample = "sample 3 of pictures";
+        assert_eq!(
+            refused(2, 1),
+            format!(
+                "{sample}: 2 image markers in the prompt, expected exactly one; is the conversation's first turn `<image>` once?"
+            )
+        );
+        assert_eq!(
+            refused(2, 2),
+            format!(
+                "{sample}: 2 image markers in the prompt for 2 images and videos; the model takes one"
+            )
+        );
+    }
+}
