@@ -107,7 +107,7 @@ fn write_colour(path: &Path, colour: usize, shade: usize) {
     let pixel = [r, g, b.saturating_add(shade as u8)];
     let pixels = pixel.repeat(SIDE * SIDE);
     let frames = Frames { pixels, count: 1, size: SIDE };
-    write_png(path, &contact_sheet(&frames, 1, SIDE)).expect("a picture of the task");
+    write_png(path, &contact_sheet([&frames], 1, SIDE)).expect("a picture of the task");
 }
 
 fn config() -> serde_json::Value {

@@ -6,10 +6,10 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 use serde_json::Value;
 use xcomp_data::frames::{clip_at_one_fps, clip_of_video, dynamic_fps};
-use xcomp_data::prompt::templates::{IGNORE, IMAGE_TOKEN};
+use xcomp_data::prompt::templates::{IGNORE, IMAGE_TOKEN, count_image_tags};
 use xcomp_data::resize::{Picture, resize_into};
 use xcomp_data::{
-    Choice, FrameOptions, LabelRule, Resize, TimeMessage, Tokenizer, Turn, render_chat,
+    Choice, FrameOptions, LabelRule, Prompt, Resize, TimeMessage, Tokenizer, Turn, render_chat,
 };
 use xcomp_tests::{Case, cases, media_root};
 
@@ -152,6 +152,15 @@ struct PromptRow {
     n_unmasked: usize,
 }
 
+impl PromptRow {
+    /// The reference says the same of every visual.
+    fn render(&self, tokenizer: &Tokenizer, rule: LabelRule) -> Prompt {
+        let tags = count_image_tags(&self.conversations);
+        let messages = vec![self.time_message.clone(); tags];
+        render_chat(tokenizer, &self.conversations, &messages, rule).unwrap()
+    }
+}
+
 fn tokenizer(test: &str) -> Option<&'static Tokenizer> {
     static TOKENIZER: OnceLock<Tokenizer> = OnceLock::new();
     let path = media_root(test)?.join("tokenizer/tokenizer.json");
@@ -169,9 +178,7 @@ fn prompts_are_rendered_and_labelled_as_the_reference_does() {
         let rows = rows::<PromptRow>(&case);
         for row in &rows {
             assert!(["video", "image", "text"].contains(&row.kind.as_str()), "{}", row.kind);
-            let prompt =
-                render_chat(tokenizer, &row.conversations, &row.time_message, LabelRule::Reference)
-                    .unwrap();
+            let prompt = row.render(tokenizer, LabelRule::Reference);
             let what = format!("{}: {:?}", case.name, row.conversations);
             assert_eq!(prompt.input_ids, row.input_ids, "{what}");
             assert_eq!(prompt.labels, row.labels, "{what}");
@@ -193,9 +200,7 @@ fn check_batch(case: &Case, tokenizer: &Tokenizer, rows: &[PromptRow]) {
     let pad = tokenizer.special().endoftext;
     assert_eq!(pad as usize, case.count("/expect/collated_first_two/pad_token_id"));
     for (row, (ids, labels)) in rows.iter().zip(list("input_ids").iter().zip(list("labels"))) {
-        let prompt =
-            render_chat(tokenizer, &row.conversations, &row.time_message, LabelRule::Reference)
-                .unwrap();
+        let prompt = row.render(tokenizer, LabelRule::Reference);
         let padded = |mut values: Vec<i32>, with| {
             values.resize(longest, with);
             values
@@ -212,9 +217,7 @@ fn answers_only_is_a_part_of_the_reference_labels() {
         return;
     };
     for row in cases("i_prompt").iter().flat_map(rows::<PromptRow>) {
-        let prompt =
-            render_chat(tokenizer, &row.conversations, &row.time_message, LabelRule::Answers)
-                .unwrap();
+        let prompt = row.render(tokenizer, LabelRule::Answers);
         let said: Vec<i32> =
             prompt.labels.iter().copied().filter(|&label| label != IGNORE).collect();
         let answers = row.conversations.iter().filter(|turn| turn.from == "gpt").count();

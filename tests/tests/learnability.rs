@@ -153,8 +153,8 @@ fn mean_loss(tiny: &Tiny, plan: &Plan, compression: &CompressionPlan) -> f64 {
     let losses = data.mixture.records().iter().enumerate().map(|(index, record)| {
         let example = load_example(record, index, data.load_options()).unwrap();
         let (prompt, seen) = collate(example, plan.recipe.data.clip_frames).unwrap();
-        let Seen::Clips(clips, _) = seen else { panic!("no cache was asked") };
-        let merged = vec![vec![model.encode(&clips, &device, Encoding::default())]];
+        let [Seen::Clips(clips, _)] = seen.as_slice() else { panic!("no cache was asked") };
+        let merged = vec![vec![model.encode(clips, &device, Encoding::default())]];
         let (loss, _) = model.loss(&[prompt], merged, compression, LossNorm::Sample);
         f64::from(loss.into_scalar::<f32>())
     });

@@ -68,9 +68,9 @@ fn the_export_reloads_to_the_same_loss(plan: &Plan, run: &Path) {
     let data = Data::open(&plan.recipe, &plan.config, None).unwrap();
     let example = load_example(&data.mixture.records()[0], 0, data.load_options()).unwrap();
     let (prompt, seen) = collate(example, plan.recipe.data.clip_frames).unwrap();
-    let Seen::Clips(clips, _) = seen else { panic!("no cache was asked") };
+    let [Seen::Clips(clips, _)] = seen.as_slice() else { panic!("no cache was asked") };
     let loss = |model: &Vlm| {
-        let merged = vec![vec![model.encode(&clips, &device, Encoding::default())]];
+        let merged = vec![vec![model.encode(clips, &device, Encoding::default())]];
         let (loss, weight) =
             model.loss(std::slice::from_ref(&prompt), merged, &plan.compression, LossNorm::Token);
         loss.into_scalar::<f32>() / weight as f32

@@ -24,15 +24,16 @@ pub use ffi::give_back_freed_memory;
 pub use frames::{Choice, FrameOptions, FrameRule, TimeMessage};
 pub use media::index_cache::IndexCache;
 pub use media::limits::{Limits, Watch};
-pub use mixture::annotation::{Media, Record, Turn};
+pub use mixture::annotation::{Media, MediaFile, Record, Turn};
 pub use mixture::strategy::Strategy;
+pub use mixture::visual_rule::VisualRule;
 pub use mixture::{Dataset, Mixture, MixtureOptions, ReadType};
 pub use prompt::templates::{IGNORE, IMAGE_TOKEN, LabelRule, Prompt, render_chat, render_question};
 pub use prompt::tokenize::{SpecialIds, Tokenizer};
 pub use python::mt19937::PythonRandom;
 pub use report::{StatsOptions, lint, show, stats};
 pub use resize::Resize;
-pub use sample::example::{Example, Frames, Visual};
+pub use sample::example::{Example, Frames, Visual, VisualData};
 pub use sample::load::{LoadOptions, load_example, load_kept_media, load_media};
 pub use sample::options::LintOptions;
 pub use stream::{

@@ -236,7 +236,8 @@ fn the_released_mixture_has_71_927_samples() {
     let seconds = started.elapsed().as_secs_f64();
     let memory_mb = peak_memory_mb();
 
-    let images = mixture.records().iter().filter(|record| record.media == Media::Image).count();
+    let images =
+        mixture.records().iter().filter(|record| record.media[0].kind == Media::Image).count();
     let total: usize = mixture.datasets().iter().map(|dataset| dataset.total).sum();
     println!(
         "84 files, {total} records, {:.2} GB of JSON -> {images} images + {} videos = {} samples in {seconds:.2} s, peak memory {} MB",

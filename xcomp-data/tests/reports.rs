@@ -1,4 +1,4 @@
-//! Lint, stats and show on small mixtures; readers of folders, gifs and lists; the index cache.
+//! Lint, stats and show on small mixtures; readers of folders and gifs; the index cache.
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails like the test itself")]
 
 mod common;
@@ -26,7 +26,7 @@ fn frame_folder(path: &Path, count: u8) {
 }
 
 /// One record of each kind; the mixture shuffles them.
-fn mixed(folder: &Path, lists: bool) -> Mixture {
+fn mixed(folder: &Path) -> Mixture {
     frame_folder(&folder.join("long"), 30);
     frame_folder(&folder.join("tvqa_short"), 12);
     write_picture(&folder.join("still.png"), [9, 9, 9], 6);
@@ -45,8 +45,7 @@ fn mixed(folder: &Path, lists: bool) -> Mixture {
     let yaml = folder.join("mixture.yaml");
     std::fs::write(&yaml, "datasets: [{json_path: a.json, video_read_type: img, tag: mixed}]")
         .unwrap();
-    Mixture::load(&yaml, &MixtureOptions { allow_lists: lists, ..MixtureOptions::default() })
-        .unwrap()
+    Mixture::load(&yaml, &MixtureOptions::default()).unwrap()
 }
 
 fn find(mixture: &Mixture, id: &str) -> usize {
@@ -54,15 +53,15 @@ fn find(mixture: &Mixture, id: &str) -> usize {
 }
 
 #[test]
-fn folders_lists_and_pictures_are_read() {
+fn folders_and_pictures_are_read() {
     let (_keep, folder) = folder();
-    let mixture = mixed(&folder, true);
+    let mixture = mixed(&folder);
     let options = small_options(&folder);
     let reds = |id: &str| {
         let index = find(&mixture, id);
         let example = load_example(&mixture.records()[index], index, &options).unwrap();
-        let reds: Vec<u8> = example.frames().unwrap().iter().map(|frame| frame[0]).collect();
-        (reds, example.choice.duration_s, example.media)
+        let reds: Vec<u8> = example.frames().next().unwrap().iter().map(|frame| frame[0]).collect();
+        (reds, example.visuals[0].choice.duration_s, example.visuals[0].media)
     };
     let (long, duration_s, media) = reds("long");
     assert_eq!((long.len(), long[0], long[15], media), (16, 0, 28, Media::Video));
@@ -72,25 +71,24 @@ fn folders_lists_and_pictures_are_read() {
     assert!((duration_s - 4.0).abs() < 1e-9, "three frames a second");
     // 16 of 16 seconds at one frame a second, from frame 5 to 21.
     assert_eq!(reds("part").0, [5, 6, 7, 8, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21]);
-    assert_eq!(reds("list").0.len(), 8);
     assert_eq!((reds("still").0, reds("still").2), (vec![9], Media::Image));
 }
 
 #[test]
 fn a_note_beside_a_folder_tells_its_duration() {
     let (_keep, folder) = folder();
-    let mixture = mixed(&folder, false);
+    let mixture = mixed(&folder);
     std::fs::write(folder.join("long.json"), r#"{"duration": 120.5}"#).unwrap();
     let index = find(&mixture, "long");
     let example = load_example(&mixture.records()[index], index, &small_options(&folder)).unwrap();
-    assert!((example.choice.duration_s - 120.5).abs() < 1e-9);
-    assert_eq!(example.frames().unwrap().count, 16);
+    assert!((example.visuals[0].choice.duration_s - 120.5).abs() < 1e-9);
+    assert_eq!(example.frames().next().unwrap().count, 16);
 }
 
 #[test]
 fn lint_finds_what_cannot_be_used() {
     let (_keep, folder) = folder();
-    let mixture = mixed(&folder, false);
+    let mixture = mixed(&folder);
     let options = LintOptions { frames: small_frames(), ..LintOptions::default() };
     let report = lint(&mixture, &options, &|_, _| ()).unwrap();
     let mut found: Vec<(&str, &str)> = report
@@ -113,7 +111,7 @@ fn lint_finds_what_cannot_be_used() {
 #[test]
 fn show_renders_the_prompt_with_its_mask_and_a_sheet() {
     let (_keep, folder) = folder();
-    let mixture = mixed(&folder, false);
+    let mixture = mixed(&folder);
     let (report, example) =
         show(&mixture, find(&mixture, "tvqa"), &small_options(&folder)).unwrap();
     let text: String = report.spans.iter().map(|span| span.text.as_str()).collect();
@@ -131,11 +129,11 @@ fn show_renders_the_prompt_with_its_mask_and_a_sheet() {
         report.supervised,
         report.spans.iter().filter(|span| span.supervised).map(|span| span.tokens).sum::<usize>()
     );
-    assert_eq!(report.frames.len(), 8);
-    assert_eq!(report.frames[1].0, 1);
-    assert!((report.frames[1].1 - 1.0 / 3.0).abs() < 1e-9);
+    assert_eq!(report.visuals[0].frames.len(), 8);
+    assert_eq!(report.visuals[0].frames[1].0, 1);
+    assert!((report.visuals[0].frames[1].1 - 1.0 / 3.0).abs() < 1e-9);
 
-    let sheet = contact_sheet(example.frames().unwrap(), 5, 20);
+    let sheet = contact_sheet(example.frames(), 5, 20);
     assert_eq!((sheet.width, sheet.height), (5 * 24 + 4, 2 * 24 + 4));
     let path = folder.join("sheet.png");
     write_png(&path, &sheet).unwrap();
@@ -214,7 +212,7 @@ fn scans_are_kept_and_make_predictions_exact() {
     let plain = load_example(&mixture.records()[0], 0, &load).unwrap();
     load.index_cache = Some(cache);
     let cached = load_example(&mixture.records()[0], 0, &load).unwrap();
-    assert_eq!(plain.frames(), cached.frames());
+    assert!(plain.frames().eq(cached.frames()));
 
     // A file that has changed is scanned anew.
     let frames = xcomp_data::media::encode::RgbFrames {
@@ -225,5 +223,9 @@ fn scans_are_kept_and_make_predictions_exact() {
     };
     xcomp_data::media::encode::write_mp4(&folder.join("a.mp4"), frames).unwrap();
     let shorter = load_example(&mixture.records()[0], 0, &load).unwrap();
-    assert!((shorter.choice.duration_s - 2.0).abs() < 1e-9, "{}", shorter.choice.duration_s);
+    assert!(
+        (shorter.visuals[0].choice.duration_s - 2.0).abs() < 1e-9,
+        "{}",
+        shorter.visuals[0].choice.duration_s
+    );
 }

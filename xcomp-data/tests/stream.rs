@@ -22,7 +22,7 @@ fn options(folder: &Path, workers: usize) -> StreamOptions {
 
 /// What tells two samples apart.
 fn name(example: &Example) -> (usize, Vec<i32>, Vec<u8>) {
-    (example.record, example.labels.clone(), example.frames().unwrap().pixels.clone())
+    (example.record, example.labels.clone(), example.frames().next().unwrap().pixels.clone())
 }
 
 fn taken(

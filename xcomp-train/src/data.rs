@@ -12,7 +12,7 @@ use xcomp_data::stream::cost::predict_frames;
 use xcomp_data::{
     BadSample, BadSamplePolicy, DataError, FeatureCache, FrameOptions, IGNORE, IMAGE_TOKEN,
     LabelRule as Labels, LoadOptions, Mixture, MixtureOptions, Order as DataOrder, Position,
-    Prompt, Stream, StreamOptions, Tokenizer, render_chat, stream,
+    Prompt, Stream, StreamOptions, Tokenizer, VisualRule, render_chat, stream,
 };
 use xcomp_model::base::config::ModelConfig;
 
@@ -36,6 +36,7 @@ pub fn mixture_options(recipe: &Recipe) -> MixtureOptions {
     MixtureOptions {
         keep: (recipe.data.keep_start, recipe.data.keep_end),
         keep_seed: recipe.data.keep_seed,
+        visuals: VisualRule::ExactlyOne,
         ..MixtureOptions::default()
     }
 }
@@ -92,7 +93,7 @@ pub fn survey(recipe: &Recipe, config: &ModelConfig) -> Result<Option<Survey>, E
     let frames = predict_frames(&mixture, &frame_options(recipe, config), None);
     let texts = mixture.records().iter().step_by(mixture.len().div_ceil(SURVEYED_TEXTS));
     let prompts = texts
-        .map(|record| render_chat(&tokenizer, &record.turns, "", label_rule(recipe)))
+        .map(|record| render_chat(&tokenizer, &record.turns, &[], label_rule(recipe)))
         .collect::<Result<Vec<_>, _>>()?;
 
     let visible =
@@ -147,7 +148,8 @@ impl Data {
         }
         let tokenizer = Arc::new(Tokenizer::from_file(Path::new(&recipe.model.tokenizer))?);
         let mixture = load_mixture(recipe)?;
-        let options = stream_options(recipe, config, Arc::clone(&tokenizer), quarantine);
+        let mut options = stream_options(recipe, config, Arc::clone(&tokenizer), quarantine);
+        options.load.visuals = mixture.visuals();
         Ok(Self { mixture: Arc::new(mixture), tokenizer, options })
     }
 

@@ -15,7 +15,7 @@ use crate::open::open_regular;
 /// Bytes that are hashed at a time.
 const CHUNK: usize = 1 << 20;
 
-/// A hash over the bytes of all files of a source.
+/// A hash over the bytes of a source: of a file, or of all files of a folder.
 ///
 /// Files whose names, sizes, times and inodes are as the store remembers them are not read; nor are files that are gone,
 /// which are taken to be what they last were. `None` where a file cannot be read, or is gone and was never seen.
@@ -40,31 +40,23 @@ pub(super) fn content_of(store: &Store, source: &Source) -> Option<Key> {
 fn name_of(source: &Source) -> Key {
     let mut hasher = Sha256::new();
     add(&mut hasher, b"media");
-    for path in &source.paths {
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-        add(&mut hasher, path.as_os_str().as_encoded_bytes());
-    }
+    let path = std::path::absolute(&source.path).unwrap_or_else(|_| source.path.clone());
+    add(&mut hasher, path.as_os_str().as_encoded_bytes());
     hasher.finalize().into()
 }
 
 /// All files of a source in a fixed order, the note beside a folder included; `None` where there is nothing any more.
 fn files(source: &Source) -> Option<Vec<PathBuf>> {
-    let mut files = vec![];
-    for path in source.paths.iter().filter(|path| path.exists()) {
-        if path.is_dir() {
-            let entries = std::fs::read_dir(path).ok()?;
-            files.extend(entries.filter_map(|entry| Some(entry.ok()?.path())));
-            let mut note = path.components().as_path().as_os_str().to_owned();
-            note.push(".json");
-            files.extend(Some(PathBuf::from(note)).filter(|note| note.exists()));
-        } else {
-            files.push(path.clone());
-        }
+    let path = &source.path;
+    if !path.is_dir() {
+        return path.exists().then(|| vec![path.clone()]);
     }
-    // The order of a list of pictures means something; that of a folder is the file system's.
-    if source.paths.len() == 1 {
-        files.sort_unstable();
-    }
+    let entries = std::fs::read_dir(path).ok()?;
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let mut note = path.components().as_path().as_os_str().to_owned();
+    note.push(".json");
+    files.extend(Some(PathBuf::from(note)).filter(|note| note.exists()));
+    files.sort_unstable();
     (!files.is_empty()).then_some(files)
 }
 
@@ -95,11 +87,10 @@ fn inode(_: &Metadata) -> u64 {
 fn hash(source: &Source, files: &[PathBuf]) -> Option<Key> {
     let mut hasher = Sha256::new();
     // The reader of folders looks for this word in their path.
-    let is_tvqa = source.path().to_string_lossy().to_lowercase().contains("tvqa");
+    let is_tvqa = source.path.to_string_lossy().to_lowercase().contains("tvqa");
     add(&mut hasher, &[u8::from(is_tvqa)]);
     for file in files {
-        let whole = source.paths.len() == 1 && source.path().is_dir();
-        let name = if whole { file.file_name() } else { file.extension() };
+        let name = if source.path.is_dir() { file.file_name() } else { file.extension() };
         add(&mut hasher, name.unwrap_or_default().as_encoded_bytes());
         add(&mut hasher, &hash_file(file)?);
     }

@@ -65,3 +65,38 @@ pub(super) fn add(hasher: &mut Sha256, part: &[u8]) {
     hasher.update((part.len() as u64).to_le_bytes());
     hasher.update(part);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::content::content_of;
+    use crate::features::store::{Store, StoreOptions};
+    use crate::mixture::ReadType;
+    use crate::mixture::annotation::Media;
+
+    /// The keys of a picture and of a part of a video, as stores on disk have them.
+    #[test]
+    fn keys_stay_as_they_are_on_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = StoreOptions { max_bytes: 1 << 20, now: std::time::UNIX_EPOCH };
+        let store = Store::open(&folder.path().join("store"), options).unwrap();
+        let path = folder.path().join("a.png");
+        std::fs::write(&path, b"one").unwrap();
+        let key = |media, read_type, part| {
+            let source = Source { media, path: path.clone(), read_type, part };
+            let content = content_of(&store, &source).unwrap();
+            crate::hash::hex(&of_features(&[7; 32], &content, &source, &FrameOptions::default()))
+        };
+        let keys = [
+            key(Media::Image, None, None),
+            key(Media::Video, Some(ReadType::Img), Some((1.0, 2.5))),
+        ];
+        assert_eq!(
+            keys,
+            [
+                "57a5a285538282631c495fd78fa0138432eec7ac88c680d0ec8ef772da9ca3a8",
+                "7aa8b02e260c5c70725df1e201372a83bff8c0d59bd04923d746a204b6191c55",
+            ]
+        );
+    }
+}

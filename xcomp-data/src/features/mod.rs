@@ -28,7 +28,7 @@ pub struct FeatureCache {
     encoder: Key,
 }
 
-/// Where the features of a sample belong once they are made.
+/// Where the features of a visual belong once they are made.
 #[derive(Debug, Clone)]
 pub struct FeatureSlot {
     cache: Arc<FeatureCache>,
@@ -36,7 +36,7 @@ pub struct FeatureSlot {
     choice: Choice,
 }
 
-/// What the store says about a sample.
+/// What the store says about a visual.
 #[derive(Debug)]
 pub(crate) enum Found {
     /// Its features, and the frames that they are of.
@@ -105,13 +105,14 @@ impl FeatureSlot {
     }
 }
 
-/// How many records of a mixture have features, and how many not.
+/// How many records of a mixture have the features of all that they show, and how many not.
 pub fn coverage(
     cache: &FeatureCache,
     records: &[crate::Record],
     options: &FrameOptions,
 ) -> (usize, usize) {
-    let has = |record: &&crate::Record| cache.has(&Source::of(record), options);
+    let has =
+        |record: &&crate::Record| Source::all(record).all(|source| cache.has(&source, options));
     let have = records.par_iter().filter(has).count();
     (have, records.len() - have)
 }

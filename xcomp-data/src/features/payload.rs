@@ -2,7 +2,7 @@
 
 use crate::frames::Choice;
 
-/// Merged tokens of the frames of one sample, before the connector's perceptron.
+/// Merged tokens of the frames of one visual, before the connector's perceptron.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Features {
     /// Clips.

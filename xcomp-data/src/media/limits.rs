@@ -15,7 +15,7 @@ use crate::DataError;
 pub struct Limits {
     /// Most pixels of one picture or frame; the default is where Pillow starts to warn of a bomb.
     pub max_pixels: u64,
-    /// Most packets that are read or decoded for one sample.
+    /// Most packets that are read or decoded for one media file.
     pub max_packets: u64,
     /// Most seconds that reading one sample may take.
     pub max_seconds: f64,
@@ -49,7 +49,7 @@ impl Limits {
     }
 }
 
-/// Counts down the limits while one sample is read, and hears when reading is no longer wanted.
+/// Counts down the limits while one media file is read, and hears when reading is no longer wanted.
 #[derive(Debug, Clone)]
 pub struct Watch {
     limits: Limits,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::mixture::dataset::Dataset;
+use crate::mixture::visual_rule::VisualRule;
 
 /// One turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +18,7 @@ pub struct Turn {
     pub value: String,
 }
 
-/// Whether a record shows a picture or a video.
+/// Whether a visual is a picture or a video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Media {
@@ -27,36 +28,43 @@ pub enum Media {
     Video,
 }
 
-/// One sample of the mixture, not yet read from its media file.
+/// A picture or a video that a record shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaFile {
+    /// Picture or video.
+    pub kind: Media,
+    /// The file or folder, as written in the annotation.
+    pub path: String,
+}
+
+/// One sample of the mixture, not yet read from its media files.
 #[derive(Debug, Clone)]
 pub struct Record {
     /// The dataset that it comes from.
     pub dataset: Arc<Dataset>,
     /// Its `id`, or its index in the annotation file.
     pub id: String,
-    /// Picture or video.
-    pub media: Media,
-    /// Media files as written in the annotation; more than one only for lists of pictures.
-    pub paths: Vec<String>,
+    /// What it shows, one for each `<image>` tag in turn: its images, then its videos, as the annotation lists them.
+    pub media: Vec<MediaFile>,
     /// The conversation.
     pub turns: Vec<Turn>,
-    /// First and last second of the part that is shown, where given.
+    /// First and last second of the part of its videos that is shown, where given.
     pub part: Option<(f64, f64)>,
-    /// Duration as the annotation gives it, in seconds; only used to predict costs.
+    /// Duration of each video as the annotation gives it, in seconds; only used to predict costs.
     pub duration_s: Option<f64>,
     /// Words of all turns, split at white space: the length that the reference groups by.
     pub words: usize,
 }
 
 impl Record {
-    /// The media file, or the first of a list.
+    /// The first of its media files; the annotation file where it has none.
     pub fn path(&self) -> PathBuf {
-        self.dataset.data_root.join(self.paths.first().map_or("", String::as_str))
+        self.paths().next().unwrap_or_else(|| self.dataset.annotation.clone())
     }
 
-    /// All media files.
-    pub fn all_paths(&self) -> Vec<PathBuf> {
-        self.paths.iter().map(|path| self.dataset.data_root.join(path)).collect()
+    /// Its media files, in the order of [`Self::media`].
+    pub fn paths(&self) -> impl Iterator<Item = PathBuf> + '_ {
+        self.media.iter().map(|file| self.dataset.data_root.join(&file.path))
     }
 
     /// Name of its dataset.
@@ -67,11 +75,22 @@ impl Record {
 
 /// What a media field of a record holds.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) enum MediaField {
+enum MediaField {
     #[default]
     Absent,
     One(String),
     List(Vec<String>),
+}
+
+impl MediaField {
+    fn into_files(self, kind: Media) -> impl Iterator<Item = MediaFile> {
+        let paths = match self {
+            Self::Absent => vec![],
+            Self::One(path) => vec![path],
+            Self::List(paths) => paths,
+        };
+        paths.into_iter().map(move |path| MediaFile { kind, path })
+    }
 }
 
 /// The fields of a record that are read; every other one is ignored.
@@ -80,9 +99,9 @@ pub(crate) struct RawRecord {
     #[serde(default)]
     id: Option<Value>,
     #[serde(default, deserialize_with = "media_field")]
-    pub(crate) image: MediaField,
+    image: MediaField,
     #[serde(default, deserialize_with = "media_field")]
-    pub(crate) video: MediaField,
+    video: MediaField,
     #[serde(default)]
     conversations: Vec<Turn>,
     #[serde(default)]
@@ -111,18 +130,16 @@ fn media_field<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Medi
 }
 
 impl RawRecord {
-    /// Whether exactly one medium is given; lists only count where `lists` allows them (`train.py:1224-1237`).
-    pub(crate) fn medium(&self, lists: bool) -> Option<(Media, Vec<String>)> {
-        let (media, field) = match (&self.image, &self.video) {
-            (field, MediaField::Absent) => (Media::Image, field),
-            (MediaField::Absent, field) => (Media::Video, field),
-            _ => return None,
-        };
-        match field {
-            MediaField::One(path) => Some((media, vec![path.clone()])),
-            MediaField::List(paths) if lists && !paths.is_empty() => Some((media, paths.clone())),
-            _ => None,
+    /// What is shown; `None` where the rule drops the record: a list, even of one, is not exactly one.
+    pub(crate) fn take_media(&mut self, rule: VisualRule) -> Option<Vec<MediaFile>> {
+        use MediaField::{Absent, One};
+        let one = matches!((&self.image, &self.video), (One(_), Absent) | (Absent, One(_)));
+        if rule == VisualRule::ExactlyOne && !one {
+            return None;
         }
+        let images = std::mem::take(&mut self.image).into_files(Media::Image);
+        let videos = std::mem::take(&mut self.video).into_files(Media::Video);
+        Some(images.chain(videos).collect())
     }
 
     /// The record, or why it cannot be one.
@@ -130,7 +147,7 @@ impl RawRecord {
         self,
         dataset: &Arc<Dataset>,
         index: usize,
-        (media, paths): (Media, Vec<String>),
+        media: Vec<MediaFile>,
     ) -> Result<Record, String> {
         if self.conversations.is_empty() {
             return Err("a record has no `conversations`".into());
@@ -150,7 +167,6 @@ impl RawRecord {
             dataset: Arc::clone(dataset),
             id,
             media,
-            paths,
             turns: self.conversations,
             part,
             duration_s: seconds(self.duration.as_ref(), "duration").unwrap_or(None),
@@ -183,22 +199,26 @@ pub(crate) fn is_confined(path: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn medium(json: &str, lists: bool) -> Option<(Media, Vec<String>)> {
-        serde_json::from_str::<RawRecord>(json).unwrap().medium(lists)
-    }
-
     #[test]
-    fn exactly_one_medium_is_kept() {
-        let one = |media, path: &str| Some((media, vec![path.to_owned()]));
-        assert_eq!(medium(r#"{"image": "a.jpg"}"#, false), one(Media::Image, "a.jpg"));
-        assert_eq!(
-            medium(r#"{"video": "a.mp4", "image": null}"#, false),
-            one(Media::Video, "a.mp4")
-        );
-        assert_eq!(medium(r#"{"video": "a.mp4", "image": "b.jpg"}"#, false), None);
-        assert_eq!(medium(r#"{"id": 3}"#, false), None);
-        assert_eq!(medium(r#"{"image": ["a.jpg"]}"#, false), None);
-        assert_eq!(medium(r#"{"image": ["a.jpg"]}"#, true), one(Media::Image, "a.jpg"));
+    fn a_rule_decides_which_media_a_record_may_have() {
+        const BOTH: &str = r#"{"video": ["a.mp4", "b.mp4"], "image": "c.jpg"}"#;
+        let check = |json: &str, rule, expect: Option<&[(Media, &str)]>| {
+            let media = serde_json::from_str::<RawRecord>(json).unwrap().take_media(rule);
+            let file =
+                |(kind, path): &(Media, &str)| MediaFile { kind: *kind, path: (*path).into() };
+            assert_eq!(media, expect.map(|files| files.iter().map(file).collect()), "{json}");
+        };
+        let (image, video) = (Media::Image, Media::Video);
+        for rule in [VisualRule::ExactlyOne, VisualRule::Any] {
+            check(r#"{"image": "a.jpg"}"#, rule, Some(&[(image, "a.jpg")]));
+            check(r#"{"video": "a.mp4", "image": null}"#, rule, Some(&[(video, "a.mp4")]));
+        }
+        for dropped in [BOTH, r#"{"id": 3}"#, r#"{"image": ["a.jpg"]}"#, r#"{"video": []}"#] {
+            check(dropped, VisualRule::ExactlyOne, None);
+        }
+        check(BOTH, VisualRule::Any, Some(&[(image, "c.jpg"), (video, "a.mp4"), (video, "b.mp4")]));
+        check(r#"{"image": []}"#, VisualRule::Any, Some(&[]));
+        check(r#"{"id": 3}"#, VisualRule::Any, Some(&[]));
     }
 
     #[test]

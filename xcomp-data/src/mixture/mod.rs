@@ -1,13 +1,14 @@
 //! The training mixture: a YAML list of annotation files and how much of each is used.
 //!
 //! The order of steps is the reference's (`train.py:1118-1301`): load, shuffle with seed 12345, slice by strategy, shuffle with the
-//! keep seed, slice the keep range, drop what is not exactly one picture or one video.
+//! keep seed, slice the keep range, drop what the rule of visuals does not take.
 
 pub mod annotation;
 mod dataset;
 mod file;
 pub mod json_scan;
 pub(crate) mod strategy;
+pub(crate) mod visual_rule;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use sha2::{Digest, Sha256};
 use crate::mixture::annotation::{Media, RawRecord, Record, is_confined};
 use crate::mixture::file::{Entry, read_entries};
 use crate::mixture::json_scan::{JsonLimits, read_range, scan_records};
+use crate::mixture::visual_rule::VisualRule;
 use crate::open::open_regular;
 use crate::{DataError, PythonRandom};
 pub use dataset::{Dataset, ReadType};
@@ -39,8 +41,8 @@ pub struct MixtureOptions {
     pub keep_seed: Option<u64>,
     /// Whether media paths may be absolute or contain `..`.
     pub allow_outside_paths: bool,
-    /// Whether lists of pictures are kept (the reference drops them).
-    pub allow_lists: bool,
+    /// How many images and videos a sample may show; other records are dropped.
+    pub visuals: VisualRule,
     /// Whether one of the first three media files of each dataset must exist.
     pub check_media: bool,
     /// Limits of annotation files.
@@ -53,7 +55,7 @@ impl Default for MixtureOptions {
             keep: (0.0, 1.0),
             keep_seed: None,
             allow_outside_paths: false,
-            allow_lists: false,
+            visuals: VisualRule::ExactlyOne,
             check_media: true,
             json: JsonLimits::default(),
         }
@@ -73,6 +75,7 @@ pub struct Mixture {
     path: PathBuf,
     records: Vec<Record>,
     datasets: Vec<Arc<Dataset>>,
+    visuals: VisualRule,
     hash: String,
     notes: Vec<String>,
 }
@@ -97,7 +100,8 @@ impl Mixture {
             return Err(DataError::EmptyMixture { path: yaml.to_owned() });
         }
         let hash = hash_of(&records);
-        Ok(Self { path: yaml.to_owned(), records, datasets, hash, notes })
+        let visuals = options.visuals;
+        Ok(Self { path: yaml.to_owned(), records, datasets, visuals, hash, notes })
     }
 
     /// Number of samples.
@@ -114,6 +118,11 @@ impl Mixture {
     /// The entries of the YAML.
     pub fn datasets(&self) -> &[Arc<Dataset>] {
         &self.datasets
+    }
+
+    /// The rule that its samples were taken by.
+    pub fn visuals(&self) -> VisualRule {
+        self.visuals
     }
 
     /// SHA-256 of all samples in order, as hexadecimal: annotations, not media, and no absolute path.
@@ -196,10 +205,10 @@ fn read_chosen(
         let range = &ranges[index];
         let bytes = read_range(&mut file, path, range)?;
         let json = |message| DataError::Json { path: path.clone(), offset: range.start, message };
-        let raw: RawRecord =
+        let mut raw: RawRecord =
             serde_json::from_slice(&bytes).map_err(|error| json(error.to_string()))?;
-        let Some(medium) = raw.medium(options.allow_lists) else { continue };
-        let record = raw.into_record(dataset, index, medium).map_err(json)?;
+        let Some(media) = raw.take_media(options.visuals) else { continue };
+        let record = raw.into_record(dataset, index, media).map_err(json)?;
         check_confined(&record, options)?;
         records[place] = Some(record);
     }
@@ -207,11 +216,11 @@ fn read_chosen(
 }
 
 fn check_confined(record: &Record, options: &MixtureOptions) -> Result<(), DataError> {
-    match record.paths.iter().find(|path| !is_confined(path)) {
-        Some(path) if !options.allow_outside_paths => Err(DataError::OutsideRoot {
+    match record.media.iter().find(|file| !is_confined(&file.path)) {
+        Some(file) if !options.allow_outside_paths => Err(DataError::OutsideRoot {
             annotation: record.dataset.annotation.clone(),
             id: record.id.clone(),
-            media: path.clone(),
+            media: file.path.clone(),
         }),
         _ => Ok(()),
     }
@@ -219,16 +228,16 @@ fn check_confined(record: &Record, options: &MixtureOptions) -> Result<(), DataE
 
 /// A wrong `data_root` shows itself before training starts.
 fn check_media(yaml: &Path, dataset: &Dataset, records: &[Record]) -> Result<(), DataError> {
-    let tried = &records[..records.len().min(CHECKED_PATHS)];
+    let tried: Vec<PathBuf> = records.iter().flat_map(Record::paths).take(CHECKED_PATHS).collect();
     let Some(first) = tried.first() else { return Ok(()) };
-    if tried.iter().any(|record| record.path().exists()) {
+    if tried.iter().any(|path| path.exists()) {
         return Ok(());
     }
     Err(DataError::MissingMedia {
         mixture: yaml.to_owned(),
         annotation: dataset.annotation.clone(),
         tried: tried.len(),
-        first: first.path(),
+        first: first.clone(),
     })
 }
 
@@ -250,9 +259,13 @@ fn hash_of(records: &[Record]) -> String {
     for record in records {
         field(&record.dataset.tag);
         field(&record.id);
-        field(if record.media == Media::Image { "image" } else { "video" });
+        let kinds = record.media.iter().map(|file| match file.kind {
+            Media::Image => "image",
+            Media::Video => "video",
+        });
+        field(&kinds.collect::<Vec<_>>().join(" "));
         field(&format!("{:?} {:?}", record.dataset.read_type, record.part));
-        record.paths.iter().for_each(|path| field(path));
+        record.media.iter().for_each(|file| field(&file.path));
         for turn in &record.turns {
             field(&turn.from);
             field(&turn.value);
@@ -348,5 +361,16 @@ mod tests {
         let yaml = "datasets:\n  - json_path: a.json \n    data_root: x/\n\n    data_root: y/\n";
         let mixture = load(yaml, &unchecked()).unwrap();
         assert!(mixture.datasets()[0].data_root.ends_with("y"));
+    }
+
+    /// Positions of checkpoints name the mixture by its hash: it stays as it is.
+    #[test]
+    fn the_hash_of_samples_with_one_medium_stays_as_it_is() {
+        let yaml = "datasets:\n  - json_path: a.json\n    video_read_type: decord\n  - json_path: b.jsonl\n";
+        let options = MixtureOptions { allow_outside_paths: true, keep: (0.0, 1.0), ..unchecked() };
+        assert_eq!(
+            load(yaml, &options).unwrap().hash(),
+            "72b21b0189f1d5585c5b4f9c7d3d7c8734304fb8ae74613c6155eabbae9327a3"
+        );
     }
 }

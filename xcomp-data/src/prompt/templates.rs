@@ -41,27 +41,22 @@ pub struct Prompt {
 
 /// Renders a conversation for training.
 ///
-/// `time_message` is put after each `<image>`; an empty one (pictures) changes nothing.
+/// The first of `time_messages` is put after the first `<image>`, and so on; an empty one (pictures) changes nothing.
 ///
 /// # Errors
 /// When the tokenizer fails.
 pub fn render_chat(
     tokenizer: &Tokenizer,
     turns: &[Turn],
-    time_message: &str,
+    time_messages: &[String],
     rule: LabelRule,
 ) -> Result<Prompt, DataError> {
     let mut prompt = Prompt { input_ids: Vec::new(), labels: Vec::new(), first_turn: 0 };
     prompt.push(tokenizer, "system", SYSTEM, rule)?;
-    // An assistant that speaks first is not heard (train.py:617).
-    let skipped = usize::from(turns.first().is_some_and(|turn| role(&turn.from) != "user"));
-    for (index, turn) in turns.iter().skip(skipped).enumerate() {
-        prompt.push(
-            tokenizer,
-            role(&turn.from),
-            &place_message(&turn.value, time_message),
-            rule,
-        )?;
+    let mut messages = time_messages.iter();
+    for (index, turn) in heard(turns).iter().enumerate() {
+        let value = place_messages(&turn.value, &mut messages);
+        prompt.push(tokenizer, role(&turn.from), &value, rule)?;
         if index == 0 {
             prompt.first_turn = prompt.input_ids.len();
         }
@@ -88,6 +83,14 @@ pub fn render_question(
     ids.extend(encode_tagged(tokenizer, &turn_text("user", &about))?);
     ids.extend(tokenizer.encode("<|im_start|>assistant\n")?);
     Ok(ids)
+}
+
+/// The turns that are rendered: an assistant that speaks first is not heard (`train.py:617`).
+pub(crate) fn heard(turns: &[Turn]) -> &[Turn] {
+    match turns {
+        [first, rest @ ..] if role(&first.from) != "user" => rest,
+        turns => turns,
+    }
 }
 
 /// Number of `<image>` tags in a conversation.
@@ -168,20 +171,26 @@ fn role(from: &str) -> &str {
     }
 }
 
-/// Moves a single tag to the front, puts the time message after each tag, deletes the noise mark (`train.py:399-440`).
-fn place_message(value: &str, time_message: &str) -> String {
+/// Moves a single tag to the front, puts the next time message after each tag, deletes the noise mark (`train.py:399-440`).
+fn place_messages(value: &str, messages: &mut std::slice::Iter<'_, String>) -> String {
     let single = value.matches(IMAGE_TAG).count() == 1;
-    let mut text = if single && !value.starts_with(IMAGE_TAG) {
+    let text = if single && !value.starts_with(IMAGE_TAG) {
         let without = value.replace(IMAGE_TAG, "");
         trim(&format!("{IMAGE_TAG}\n{}", trim(&without))).to_owned()
     } else {
         value.to_owned()
     };
-    let message = time_message.trim_end_matches(is_space);
-    if !message.is_empty() {
-        text = text.replace(IMAGE_TAG, &format!("{IMAGE_TAG}{message} "));
+    let mut pieces = text.split(IMAGE_TAG);
+    let mut placed = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        placed.push_str(IMAGE_TAG);
+        let message = messages.next().map_or("", |message| message.trim_end_matches(is_space));
+        if !message.is_empty() {
+            placed.extend([message, " "]);
+        }
+        placed.push_str(piece);
     }
-    text.replace(NOISE_MARK, "")
+    placed.replace(NOISE_MARK, "")
 }
 
 fn trim(text: &str) -> &str {
@@ -193,7 +202,7 @@ mod tests {
     use super::*;
 
     fn check(value: &str, message: &str, expect: &str) {
-        assert_eq!(place_message(value, message), expect);
+        assert_eq!(place_messages(value, &mut [message.to_owned()].iter()), expect);
     }
 
     #[test]
@@ -205,6 +214,19 @@ mod tests {
         check("Look at <image> and <image>.", "", "Look at <image> and <image>.");
         check("<image>\nQA_GT_caption_based_noisy What?", "", "<image>\n What?");
         check("no picture", "\nIt lasts. ", "no picture");
+    }
+
+    #[test]
+    fn each_tag_of_a_conversation_has_its_own_message() {
+        let messages = ["\nOne. ".to_owned(), String::new(), "\nThree. ".to_owned()];
+        let mut next = messages.iter();
+        assert_eq!(
+            place_messages("<image>, <image>: same?", &mut next),
+            "<image>\nOne. , <image>: same?"
+        );
+        assert_eq!(place_messages("No.", &mut next), "No.");
+        assert_eq!(place_messages("And <image>?", &mut next), "<image>\nThree. \nAnd ?");
+        assert_eq!(place_messages("<image>", &mut next), "<image>", "no message is left");
     }
 
     #[test]

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::sample::load::probe;
+use crate::media::read::Source;
+use crate::sample::load::{check_visuals, probe};
 use crate::sample::options::LintOptions;
-use crate::{DataError, Mixture};
+use crate::{DataError, Media, Mixture};
 
 /// One sample that could not be used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -72,15 +73,16 @@ pub fn lint(
     let done = AtomicUsize::new(0);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build();
     let pool = pool.map_err(|error| DataError::Internal(error.to_string()))?;
-    let mut findings: Vec<Finding> = pool.install(|| {
-        let of_group = |samples: &Vec<usize>| {
-            let found = check_group(mixture, samples, options);
+    let broken: BTreeMap<Shown, String> = pool.install(|| {
+        let of_group = |(source, shown): &(Source, Vec<Shown>)| {
+            let found = check_group(source, shown, options);
             progress(done.fetch_add(1, Ordering::Relaxed) + 1, groups.len());
             found
         };
         groups.par_iter().flat_map_iter(of_group).collect()
     });
-    findings.sort_by_key(|finding| finding.index);
+    let findings: Vec<Finding> =
+        (0..mixture.len()).filter_map(|index| finding(mixture, index, &broken)).collect();
     let mut by_source = BTreeMap::new();
     for finding in &findings {
         *by_source.entry(finding.source.clone()).or_default() += 1;
@@ -89,31 +91,40 @@ pub fn lint(
     Ok(LintReport { samples: mixture.len(), media: groups.len(), findings, by_source, notes })
 }
 
-/// Samples that show the same thing, so that it is opened once.
-fn same_media(mixture: &Mixture) -> Vec<Vec<usize>> {
-    let mut groups: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+/// A sample's index, and a place among what it shows.
+type Shown = (usize, usize);
+
+/// What is shown, with all samples that show it, so that it is opened once.
+fn same_media(mixture: &Mixture) -> Vec<(Source, Vec<Shown>)> {
+    let mut groups: BTreeMap<_, (Source, Vec<Shown>)> = BTreeMap::new();
     for (index, record) in mixture.records().iter().enumerate() {
-        let part = record.part.map(|(start, end)| (start.to_bits(), end.to_bits()));
-        let read_type = record.dataset.read_type.map(|read_type| read_type as u8);
-        let is_image = record.media == crate::Media::Image;
-        groups.entry((record.all_paths(), read_type, part, is_image)).or_default().push(index);
+        for (place, source) in Source::all(record).enumerate() {
+            let part = source.part.map(|(start, end)| (start.to_bits(), end.to_bits()));
+            let read_type = source.read_type.map(|read_type| read_type as u8);
+            let key = (source.path.clone(), read_type, part, source.media == Media::Image);
+            groups.entry(key).or_insert_with(|| (source, vec![])).1.push((index, place));
+        }
     }
     groups.into_values().collect()
 }
 
-fn check_group(mixture: &Mixture, samples: &[usize], options: &LintOptions) -> Vec<Finding> {
-    let records = mixture.records();
-    let media = probe(&records[samples[0]], options, &Arc::new(AtomicBool::new(false)));
-    let media = media.err().map(|error| error.to_string());
-    let reason = |index: usize| {
-        let tags =
-            crate::sample::load::check_tags(&records[index]).err().map(|error| error.to_string());
-        tags.or_else(|| media.clone())
+fn check_group(source: &Source, shown: &[Shown], options: &LintOptions) -> Vec<(Shown, String)> {
+    match probe(source, options, &Arc::new(AtomicBool::new(false))) {
+        Ok(()) => vec![],
+        Err(error) => shown.iter().map(|at| (*at, error.to_string())).collect(),
+    }
+}
+
+/// What is wrong with a sample: its tags, else the first of its media that cannot be used.
+fn finding(mixture: &Mixture, index: usize, broken: &BTreeMap<Shown, String>) -> Option<Finding> {
+    let record = &mixture.records()[index];
+    let tags = check_visuals(record, mixture.visuals()).err();
+    let media = broken.range((index, 0)..(index + 1, 0)).next();
+    let (path, reason) = match (tags, media) {
+        (Some(error), _) => (record.path(), error.to_string()),
+        (None, Some(((_, place), reason))) => (record.paths().nth(*place)?, reason.clone()),
+        (None, None) => return None,
     };
-    let finding = |&index: &usize| {
-        let (record, reason) = (&records[index], reason(index)?);
-        let (id, source, path) = (record.id.clone(), record.source().to_string(), record.path());
-        Some(Finding { index, id, source, path, reason })
-    };
-    samples.iter().filter_map(finding).collect()
+    let (id, source) = (record.id.clone(), record.source().to_string());
+    Some(Finding { index, id, source, path, reason })
 }

@@ -7,5 +7,5 @@ mod stats;
 
 pub use histogram::Histogram;
 pub use lint::{Finding, LintReport, lint};
-pub use show::{ShowReport, Span, contact_sheet, show, write_png};
+pub use show::{ShowReport, Span, VisualReport, contact_sheet, show, write_png};
 pub use stats::{Imbalance, SourceStats, StatsOptions, StatsReport, stats};

@@ -9,7 +9,7 @@ use crate::prompt::templates::{IGNORE, IMAGE_TAG, IMAGE_TOKEN};
 use crate::resize::{Picture, Resize, resize_into};
 use crate::sample::example::{Example, Frames};
 use crate::sample::load::{LoadOptions, load_example};
-use crate::{DataError, Media, Mixture, Tokenizer};
+use crate::{Choice, DataError, Media, Mixture, Tokenizer, Visual};
 
 /// Pixels between two pictures of a sheet.
 const GAP: usize = 4;
@@ -25,15 +25,9 @@ pub struct Span {
     pub tokens: usize,
 }
 
-/// One sample.
+/// A picture or video of a sample.
 #[derive(Debug, Clone, Serialize)]
-pub struct ShowReport {
-    /// Index in the mixture.
-    pub index: usize,
-    /// Its dataset.
-    pub source: String,
-    /// Its id in the annotation.
-    pub id: String,
+pub struct VisualReport {
     /// Picture or video.
     pub media: Media,
     /// Its media file.
@@ -44,9 +38,22 @@ pub struct ShowReport {
     pub fps: f64,
     /// Chosen frames and their times in seconds.
     pub frames: Vec<(usize, f64)>,
+}
+
+/// One sample.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShowReport {
+    /// Index in the mixture.
+    pub index: usize,
+    /// Its dataset.
+    pub source: String,
+    /// Its id in the annotation.
+    pub id: String,
+    /// What it shows, in the order of its prompt.
+    pub visuals: Vec<VisualReport>,
     /// The prompt, cut where the label mask changes.
     pub spans: Vec<Span>,
-    /// Tokens of the prompt, the picture counted as one.
+    /// Tokens of the prompt, each visual counted as one.
     pub tokens: usize,
     /// How many of them carry loss.
     pub supervised: usize,
@@ -67,22 +74,26 @@ pub fn show(
     // Its pictures are wanted, whether or not their features are kept.
     let options = LoadOptions { features: None, ..options.clone() };
     let example = load_example(record, index, &options)?;
-    let choice = &example.choice;
-    let times = choice.indices.iter().map(|&at| at + choice.first);
+    let visuals = example.visuals.iter().zip(record.paths());
     let report = ShowReport {
         index,
         source: record.source().to_string(),
         id: record.id.clone(),
-        media: record.media,
-        path: record.path(),
-        duration_s: choice.duration_s,
-        fps: choice.fps,
-        frames: times.map(|at| (at, at as f64 / choice.fps)).collect(),
+        visuals: visuals.map(|(visual, path)| VisualReport::of(visual, path)).collect(),
         spans: spans(&options.tokenizer, &example)?,
         tokens: example.input_ids.len(),
         supervised: example.labels.iter().filter(|&&label| label != IGNORE).count(),
     };
     Ok((report, example))
+}
+
+impl VisualReport {
+    fn of(visual: &Visual, path: PathBuf) -> Self {
+        let Choice { indices, first, fps, duration_s } = &visual.choice;
+        let times = indices.iter().map(|&at| (at + first, (at + first) as f64 / fps));
+        let frames = times.collect();
+        Self { media: visual.media, path, duration_s: *duration_s, fps: *fps, frames }
+    }
 }
 
 fn spans(tokenizer: &Tokenizer, example: &Example) -> Result<Vec<Span>, DataError> {
@@ -110,16 +121,24 @@ fn spans(tokenizer: &Tokenizer, example: &Example) -> Result<Vec<Span>, DataErro
 ///
 /// # Panics
 /// When `columns` or `tile` is 0.
-pub fn contact_sheet(frames: &Frames, columns: usize, tile: usize) -> Rgb {
+pub fn contact_sheet<'a>(
+    frames: impl IntoIterator<Item = &'a Frames>,
+    columns: usize,
+    tile: usize,
+) -> Rgb {
     assert!(columns > 0 && tile > 0, "a sheet has columns of some width");
-    let columns = columns.min(frames.count.max(1));
-    let rows = frames.count.div_ceil(columns).max(1);
+    let packed = |frames: &'a Frames| {
+        frames.iter().map(|pixels| Picture::packed(frames.size, frames.size, pixels))
+    };
+    let pictures: Vec<Picture> = frames.into_iter().flat_map(packed).collect();
+    let count = pictures.len();
+    let columns = columns.min(count.max(1));
+    let rows = count.div_ceil(columns).max(1);
     let (width, height) = (columns * (tile + GAP) + GAP, rows * (tile + GAP) + GAP);
     let mut sheet = Rgb { width, height, pixels: vec![255; 3 * width * height] };
     let mut small = Vec::new();
-    for (place, pixels) in frames.iter().enumerate() {
+    for (place, picture) in pictures.into_iter().enumerate() {
         small.clear();
-        let picture = Picture::packed(frames.size, frames.size, pixels);
         resize_into(picture, tile, tile, Resize::Exact, &mut small);
         let (left, top) =
             (GAP + place % columns * (tile + GAP), GAP + place / columns * (tile + GAP));

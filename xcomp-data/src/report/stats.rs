@@ -42,9 +42,9 @@ pub struct SourceStats {
     pub total: usize,
     /// Samples of the mixture.
     pub samples: usize,
-    /// How many of them are pictures.
+    /// Pictures that they show.
     pub images: usize,
-    /// How many of them are videos.
+    /// Videos that they show.
     pub videos: usize,
     /// Frames of a sample.
     pub frames: Histogram,
@@ -72,9 +72,9 @@ pub struct StatsReport {
     pub hash: String,
     /// Samples of an epoch.
     pub samples: usize,
-    /// How many of them are pictures.
+    /// Pictures that they show.
     pub images: usize,
-    /// How many of them are videos.
+    /// Videos that they show.
     pub videos: usize,
     /// Predicted operations of an epoch.
     pub flops: f64,
@@ -105,27 +105,27 @@ pub fn stats(mixture: &Mixture, options: &StatsOptions) -> Result<StatsReport, D
         let range = start..start + run.len();
         start = range.end;
         let frames = &predicted[range.clone()];
-        let is_image = |record: &&Record| record.media == Media::Image;
-        let images = run.iter().filter(is_image).count();
+        let shown = |kind| {
+            run.iter().flat_map(|record| &record.media).filter(|file| file.kind == kind).count()
+        };
         sources.push(SourceStats {
             source: run[0].source().to_string(),
             total: run[0].dataset.total,
             samples: run.len(),
-            images,
-            videos: run.len() - images,
+            images: shown(Media::Image),
+            videos: shown(Media::Video),
             frames: Histogram::of(frames.iter().map(|frames| frames.count).collect()),
             frames_known: frames.iter().filter(|frames| frames.known).count(),
             text_tokens: Histogram::of(text_tokens(run, options)?),
             flops: costs[range].iter().sum(),
         });
     }
-    let images = sources.iter().map(|source| source.images).sum();
     let (in_turn, by_cost) = imbalances(mixture, &costs, options);
     Ok(StatsReport {
         hash: mixture.hash().to_owned(),
         samples: mixture.len(),
-        images,
-        videos: mixture.len() - images,
+        images: sources.iter().map(|source| source.images).sum(),
+        videos: sources.iter().map(|source| source.videos).sum(),
         flops: costs.iter().sum(),
         in_turn,
         by_cost,
@@ -140,7 +140,7 @@ fn text_tokens(run: &[Record], options: &StatsOptions) -> Result<Vec<usize>, Dat
     };
     let step = run.len().div_ceil(options.max_tokenized.max(1));
     let tokens = run.iter().step_by(step).map(|record| {
-        render_chat(tokenizer, &record.turns, "", LabelRule::Reference)
+        render_chat(tokenizer, &record.turns, &[], LabelRule::Reference)
             .map(|prompt| prompt.input_ids.len())
     });
     tokens.collect()

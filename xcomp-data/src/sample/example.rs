@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::features::{FeatureSlot, Features};
-use crate::frames::Choice;
+use crate::frames::{Choice, TimeMessage};
 use crate::mixture::annotation::Media;
 
-/// Pictures of one sample, RGB, `[count, size, size, 3]`, rows from the top.
+/// Pictures of one visual, RGB, `[count, size, size, 3]`, rows from the top.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Frames {
     /// One byte per channel; not yet normalised.
@@ -17,23 +17,32 @@ pub struct Frames {
     pub size: usize,
 }
 
-/// What the model sees of a sample.
+/// One image or video of a sample.
 #[derive(Debug, Clone)]
-pub enum Visual {
+pub struct Visual {
+    /// Whether it is a picture or a video.
+    pub media: Media,
+    /// Which frames of the file these are.
+    pub choice: Choice,
+    /// Its pictures, or their features.
+    pub data: VisualData,
+}
+
+/// What the model sees of a visual.
+#[derive(Debug, Clone)]
+pub enum VisualData {
     /// Its pictures, one for an image, whole clips for a video; and where their features belong, if those are kept.
     Frames(Frames, Option<FeatureSlot>),
     /// What the tower made of them before; no picture was read.
     Features(Features),
 }
 
-/// One sample, ready to be uploaded: pictures and labelled tokens.
+/// One sample, ready to be uploaded: what it shows, and labelled tokens.
 #[derive(Debug, Clone)]
 pub struct Example {
-    /// Pictures, or their features.
-    pub visual: Visual,
-    /// What they are.
-    pub media: Media,
-    /// Token ids with one [`IMAGE_TOKEN`](crate::IMAGE_TOKEN).
+    /// What it shows, in the order of its conversation.
+    pub visuals: Vec<Visual>,
+    /// Token ids with an [`IMAGE_TOKEN`](crate::IMAGE_TOKEN) for each visual.
     pub input_ids: Vec<i32>,
     /// Target of each position, or [`IGNORE`](crate::IGNORE).
     pub labels: Vec<i32>,
@@ -47,16 +56,34 @@ pub struct Example {
     pub record: usize,
     /// Words of the conversation.
     pub words: usize,
-    /// Which frames of the video these are.
-    pub choice: Choice,
 }
 
 impl Example {
+    /// The pictures of its visuals, without those whose features were there.
+    pub fn frames(&self) -> impl Iterator<Item = &Frames> {
+        self.visuals.iter().filter_map(Visual::frames)
+    }
+
+    /// Frames of all its visuals; a picture is one.
+    pub fn frame_count(&self) -> usize {
+        self.visuals.iter().map(|visual| visual.choice.indices.len()).sum()
+    }
+}
+
+impl Visual {
     /// Its pictures; `None` if their features were there.
     pub fn frames(&self) -> Option<&Frames> {
-        match &self.visual {
-            Visual::Frames(frames, _) => Some(frames),
-            Visual::Features(_) => None,
+        match &self.data {
+            VisualData::Frames(frames, _) => Some(frames),
+            VisualData::Features(_) => None,
+        }
+    }
+
+    /// What the prompt says of it after its `<image>`; nothing of a picture.
+    pub fn message(&self, kind: TimeMessage) -> String {
+        match self.media {
+            Media::Image => String::new(),
+            Media::Video => self.choice.message(kind),
         }
     }
 }

@@ -11,9 +11,10 @@ use crate::media::limits::{Limits, Watch};
 use crate::media::read::Source;
 use crate::mixture::ReadType;
 use crate::mixture::annotation::{Media, Record};
-use crate::prompt::templates::{LabelRule, count_image_tags, render_chat};
+use crate::mixture::visual_rule::VisualRule;
+use crate::prompt::templates::{LabelRule, count_image_tags, heard, render_chat};
 use crate::resize::Resizer;
-use crate::sample::example::{Example, Frames, Visual};
+use crate::sample::example::{Example, Frames, Visual, VisualData};
 use crate::sample::options::LintOptions;
 use crate::{DataError, Tokenizer};
 
@@ -26,6 +27,8 @@ pub struct LoadOptions {
     pub frames: FrameOptions,
     /// Which positions are trained on.
     pub labels: LabelRule,
+    /// How many images and videos a sample may show.
+    pub visuals: VisualRule,
     /// What one media file may cost.
     pub limits: Limits,
     /// Packet scans of earlier runs.
@@ -41,6 +44,7 @@ impl LoadOptions {
             tokenizer,
             frames: FrameOptions::default(),
             labels: LabelRule::default(),
+            visuals: VisualRule::default(),
             limits: Limits::default(),
             index_cache: None,
             features: None,
@@ -51,14 +55,14 @@ impl LoadOptions {
 /// Reads one record of a mixture; `index` is its place there, and only noted.
 ///
 /// # Errors
-/// When its media cannot be read or its conversation does not show exactly one `<image>`.
+/// When its media cannot be read, or its conversation has not the `<image>` tags that the rule of visuals asks for.
 pub fn load_example(
     record: &Record,
     index: usize,
     options: &LoadOptions,
 ) -> Result<Example, DataError> {
     let watch = Watch::start(&options.limits, &Arc::new(AtomicBool::new(false)));
-    load_gated(record, index, options, watch, &mut |_| ())
+    load_gated(record, index, options, &watch, &mut |_| ())
 }
 
 /// Reads the frames of one file or folder, for asking about it.
@@ -71,14 +75,13 @@ pub fn load_media(
     options: &FrameOptions,
     limits: &Limits,
 ) -> Result<(Frames, Choice, Media), DataError> {
-    let media = media_of(path, read_type);
-    let source = Source { media, paths: vec![path.to_owned()], read_type, part: None };
+    let source = source_of(path, read_type);
     let watch = Watch::start(limits, &Arc::new(AtomicBool::new(false)));
     let (frames, choice) = read_frames(&source, options, None, watch, &mut |_| ())?;
-    Ok((frames, choice, media))
+    Ok((frames, choice, source.media))
 }
 
-/// As [`load_media`], or the features of its frames where they are kept.
+/// As [`load_media`], or the features of the frames where they are kept.
 ///
 /// # Errors
 /// As [`load_media`].
@@ -88,17 +91,17 @@ pub fn load_kept_media(
     options: &FrameOptions,
     limits: &Limits,
     features: &Arc<FeatureCache>,
-) -> Result<(Visual, Choice, Media), DataError> {
-    let media = media_of(path, read_type);
-    let source = Source { media, paths: vec![path.to_owned()], read_type, part: None };
+) -> Result<Visual, DataError> {
+    let source = source_of(path, read_type);
     let watch = Watch::start(limits, &Arc::new(AtomicBool::new(false)));
     let kept = Kept { features: Some(features), scans: None };
-    let (visual, choice) = read_visual(&source, options, kept, watch, &mut |_| ())?;
-    Ok((visual, choice, media))
+    read_visual(&source, options, kept, watch, &mut |_| ())
 }
 
-fn media_of(path: &Path, read_type: Option<ReadType>) -> Media {
-    if read_type.is_none() && is_picture(path) { Media::Image } else { Media::Video }
+fn source_of(path: &Path, read_type: Option<ReadType>) -> Source {
+    let is_image = read_type.is_none() && is_picture(path);
+    let media = if is_image { Media::Image } else { Media::Video };
+    Source { media, path: path.to_owned(), read_type, part: None }
 }
 
 /// Whether a file's suffix is that of a still picture.
@@ -112,21 +115,19 @@ pub(crate) fn load_gated(
     record: &Record,
     index: usize,
     options: &LoadOptions,
-    watch: Watch,
+    watch: &Watch,
     gate: &mut dyn FnMut(usize),
 ) -> Result<Example, DataError> {
-    check_tags(record)?;
-    let source = Source::of(record);
+    check_visuals(record, options.visuals)?;
     let kept = Kept { features: options.features.as_ref(), scans: options.index_cache.as_ref() };
-    let (visual, choice) = read_visual(&source, &options.frames, kept, watch, gate)?;
-    let message = match record.media {
-        Media::Image => String::new(),
-        Media::Video => choice.message(options.frames.time_message),
-    };
-    let prompt = render_chat(&options.tokenizer, &record.turns, &message, options.labels)?;
+    let visuals = Source::all(record)
+        .map(|source| read_visual(&source, &options.frames, kept, watch.clone(), gate))
+        .collect::<Result<Vec<Visual>, _>>()?;
+    let messages: Vec<String> =
+        visuals.iter().map(|visual| visual.message(options.frames.time_message)).collect();
+    let prompt = render_chat(&options.tokenizer, &record.turns, &messages, options.labels)?;
     Ok(Example {
-        visual,
-        media: record.media,
+        visuals,
         input_ids: prompt.input_ids,
         labels: prompt.labels,
         first_turn: prompt.first_turn,
@@ -134,7 +135,6 @@ pub(crate) fn load_gated(
         id: record.id.clone(),
         record: index,
         words: record.words,
-        choice,
     })
 }
 
@@ -152,32 +152,34 @@ fn read_visual(
     kept: Kept,
     watch: Watch,
     gate: &mut dyn FnMut(usize),
-) -> Result<(Visual, Choice), DataError> {
+) -> Result<Visual, DataError> {
+    let media = source.media;
     let key = match kept.features {
         Some(cache) => match cache.find(source, options, gate) {
-            Found::Features(features, choice) => return Ok((Visual::Features(features), choice)),
+            Found::Features(features, choice) => {
+                return Ok(Visual { media, choice, data: VisualData::Features(features) });
+            }
             Found::Nothing(key) => key,
         },
         None => None,
     };
     let (frames, choice) = read_frames(source, options, kept.scans, watch, gate)?;
     let slot = kept.features.zip(key).map(|(cache, key)| cache.slot(key, &choice));
-    Ok((Visual::Frames(frames, slot), choice))
+    Ok(Visual { media, choice, data: VisualData::Frames(frames, slot) })
 }
 
-/// Opens the media of a record as [`load_example`] does, and reads its first wanted frame where that is asked for.
+/// Opens a media file as [`load_example`] does, and reads its first wanted frame where that is asked for.
 pub(crate) fn probe(
-    record: &Record,
+    source: &Source,
     options: &LintOptions,
     cancel: &Arc<AtomicBool>,
 ) -> Result<(), DataError> {
     check_options(&options.frames)?;
-    let source = Source::of(record);
     let watch = Watch::start(&options.limits, cancel);
     let mut reader = source.open(options.frames.rotate, options.index_cache.as_ref(), watch)?;
     let choice = reader.choose(source.part, &options.frames)?;
     if source.media == Media::Video {
-        check_clips(source.path(), &choice, &options.frames)?;
+        check_clips(&source.path, &choice, &options.frames)?;
     }
     let mut seen = false;
     let wanted =
@@ -191,17 +193,16 @@ pub(crate) fn probe(
         return Ok(());
     }
     let message = format!("frame {wanted} cannot be decoded");
-    Err(DataError::Decode { path: source.path().to_owned(), message })
+    Err(DataError::Decode { path: source.path.clone(), message })
 }
 
-/// The model takes exactly one picture or video (`llava_arch.py:708`).
-pub(crate) fn check_tags(record: &Record) -> Result<(), DataError> {
-    let tags = count_image_tags(&record.turns);
-    if tags == 1 {
-        return Ok(());
-    }
-    let message = format!("its conversation has {tags} `<image>` tags; it needs exactly one");
-    Err(DataError::Prompt { id: record.id.clone(), message })
+/// A record's media stand where its `<image>` tags are; a model that takes exactly one is `llava_arch.py:708`.
+pub(crate) fn check_visuals(record: &Record, rule: VisualRule) -> Result<(), DataError> {
+    let turns = match rule {
+        VisualRule::ExactlyOne => &record.turns,
+        VisualRule::Any => heard(&record.turns),
+    };
+    rule.check(&record.id, count_image_tags(turns), record.media.len())
 }
 
 fn read_frames(
@@ -215,7 +216,7 @@ fn read_frames(
     let mut reader = source.open(options.rotate, cache, watch)?;
     let choice = reader.choose(source.part, options)?;
     if source.media == Media::Video {
-        check_clips(source.path(), &choice, options)?;
+        check_clips(&source.path, &choice, options)?;
     }
     let size = options.image_size;
     let mut frames = Frames { pixels: Vec::new(), count: choice.indices.len(), size };
@@ -232,7 +233,7 @@ fn read_frames(
     let got = pixels.len() / frames.frame_bytes();
     if got != numbers.len() {
         let message = format!("{got} of {} wanted frames came", numbers.len());
-        return Err(DataError::Decode { path: source.path().to_owned(), message });
+        return Err(DataError::Decode { path: source.path.clone(), message });
     }
     frames.pixels = repeat_padded(pixels, &choice, frames.frame_bytes());
     Ok((frames, choice))

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::Mixture;
 use crate::frames::{FrameOptions, dynamic_fps};
 use crate::media::index_cache::IndexCache;
+use crate::media::read::Source;
 use crate::mixture::annotation::{Media, Record};
 
 /// Frame rate that is assumed where only a duration is known.
@@ -46,7 +47,7 @@ impl CostModel {
     }
 }
 
-/// How many frames a sample will have.
+/// How many frames a sample will have, over all that it shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PredictedFrames {
     /// Frames.
@@ -69,14 +70,26 @@ fn predicted(
     options: &FrameOptions,
     cache: Option<&IndexCache>,
 ) -> PredictedFrames {
-    if record.media == Media::Image {
-        return PredictedFrames { count: record.paths.len(), known: true };
+    Source::all(record).map(|source| predicted_of(&source, record.duration_s, options, cache)).fold(
+        PredictedFrames { count: 0, known: true },
+        |sum, of| PredictedFrames { count: sum.count + of.count, known: sum.known && of.known },
+    )
+}
+
+fn predicted_of(
+    source: &Source,
+    duration_s: Option<f64>,
+    options: &FrameOptions,
+    cache: Option<&IndexCache>,
+) -> PredictedFrames {
+    if source.media == Media::Image {
+        return PredictedFrames { count: 1, known: true };
     }
-    let scanned = cache.and_then(|cache| cache.frames_and_rate(&record.path()));
-    if let (Some((frames, fps)), None) = (scanned, record.part) {
+    let scanned = cache.and_then(|cache| cache.frames_and_rate(&source.path));
+    if let (Some((frames, fps)), None) = (scanned, source.part) {
         return PredictedFrames { count: dynamic_fps(frames, fps, options).len(), known: true };
     }
-    let duration_s = record.part.map(|(start, end)| end - start).or(record.duration_s);
+    let duration_s = source.part.map(|(start, end)| end - start).or(duration_s);
     let vlen = (duration_s.unwrap_or(ASSUMED_DURATION_S).max(0.0) * ASSUMED_FPS) as usize;
     let count = dynamic_fps(vlen, ASSUMED_FPS, options).len();
     PredictedFrames { count, known: duration_s.is_some() }

@@ -28,7 +28,7 @@ pub struct StreamMeter {
 impl StreamMeter {
     pub(super) fn count(&mut self, example: &Example) {
         self.samples += 1;
-        self.frames += example.choice.indices.len() as u64;
+        self.frames += example.frame_count() as u64;
     }
 
     pub(super) fn count_bad(&mut self, event: &QuarantineEvent) {

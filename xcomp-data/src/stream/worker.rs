@@ -76,7 +76,7 @@ impl Reader<'_> {
         let (queue, number) = (self.queue, self.number);
         let mut reserved = 0;
         let result = catch_unwind(AssertUnwindSafe(|| {
-            load_gated(record, index, &self.options.load, watch, &mut |bytes| {
+            load_gated(record, index, &self.options.load, &watch, &mut |bytes| {
                 queue.reserve(number, bytes);
                 reserved += bytes;
             })

@@ -206,16 +206,17 @@ fn row(cells: &[String; 9]) -> String {
 fn run_show(args: &ShowArgs) -> Result<(), Error> {
     let (_, data) = open(&args.common)?;
     let (report, example) = show(&data.mixture, args.index, data.load_options())?;
-    if let (Some(path), Some(frames)) = (&args.sheet, example.frames()) {
-        write_png(path, &contact_sheet(frames, SHEET_COLUMNS, SHEET_TILE))?;
+    if let Some(path) = &args.sheet {
+        write_png(path, &contact_sheet(example.frames(), SHEET_COLUMNS, SHEET_TILE))?;
     }
+    let paths = report.visuals.iter().map(|visual| visual.path.display().to_string());
     let mut text = format!(
         "sample {} ({}, {}): {}\n{} frames, {} tokens, {} supervised (shown in [[ ]])\n",
         report.index,
         report.source,
         report.id,
-        report.path.display(),
-        report.frames.len(),
+        paths.collect::<Vec<_>>().join(", "),
+        example.frame_count(),
         report.tokens,
         report.supervised
     );

@@ -26,7 +26,7 @@ pub(crate) use format::{Stored, to_device, to_host};
 use xcomp_model::base::family::{Family, Place};
 use xcomp_model::weights::{Look, Named};
 
-/// The merged features of a sample, on the device, without a tape while the tower is frozen.
+/// The merged features of an image or video, on the device, without a tape while the tower is frozen.
 pub(crate) fn merged(plan: &Plan, model: &Vlm, seen: Seen, device: &Device) -> Tensor<3> {
     let dtype = encoding(plan).dtype;
     let (clips, slot) = match seen {

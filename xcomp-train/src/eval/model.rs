@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use xcomp_data::{
-    Choice, FeatureCache, FeatureSlot, Frames, Media, ReadType, TimeMessage, Visual,
+    Choice, FeatureCache, FeatureSlot, Frames, Media, ReadType, TimeMessage, Visual, VisualData,
     load_kept_media, load_media,
 };
 
@@ -91,15 +91,15 @@ impl ModelResponder {
             let (frames, choice, media) = load_media(&path, read_type, &options, &limits)?;
             return Ok(Video { frames, choice, media, held: HeldClips::new() });
         };
-        let (visual, choice, media) =
+        let Visual { media, choice, data } =
             load_kept_media(&path, read_type, &options, &limits, features)?;
         let (count, size) = (choice.indices.len(), options.image_size);
-        let (frames, held) = match visual {
+        let (frames, held) = match data {
             // The held clips are all that is asked for: no pixel is looked at.
-            Visual::Features(features) => {
+            VisualData::Features(features) => {
                 (Frames { pixels: vec![], count, size }, self.answerer.held(features, count))
             }
-            Visual::Frames(frames, slot) => {
+            VisualData::Frames(frames, slot) => {
                 let held = self.fill(&frames, &choice, media, slot)?;
                 (frames, held)
             }

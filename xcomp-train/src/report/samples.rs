@@ -44,13 +44,14 @@ pub(crate) fn load(
 ) -> Result<Sample, Error> {
     let example = load_example(record, index, options)?;
     let (source, id) = (Arc::clone(&example.source), example.id.clone());
-    let frames = example.choice.indices.len();
+    let frames = example.frame_count();
     let (prompt, seen) = collate(example, plan.recipe.data.clip_frames)?;
     if prompt.labels.iter().skip(1).all(|label| *label == IGNORE) {
         return Err(Error::Argument(format!("sample {id} of {source} has no token with a loss")));
     }
-    let merged = vec![vec![merged(plan, model, seen, device)]];
-    Ok(Sample { source, id, frames, batch: MicroBatch { prompts: vec![prompt], merged } })
+    let merged = seen.into_iter().map(|seen| merged(plan, model, seen, device)).collect();
+    let batch = MicroBatch { prompts: vec![prompt], merged: vec![merged] };
+    Ok(Sample { source, id, frames, batch })
 }
 
 #[cfg(test)]

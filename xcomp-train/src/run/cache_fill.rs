@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Instant;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use serde::Serialize;
 use xcomp_data::features::coverage;
 use xcomp_data::features::store::StoreReport;
@@ -96,8 +96,8 @@ pub fn fill(
                 compared.add(plan, &state, example.clone(), device)?;
             }
             let (_, seen) = collate(example, plan.recipe.data.clip_frames)?;
-            if matches!(seen, Seen::Clips(..)) {
-                merged(plan, &state.model, seen, device);
+            for new in seen.into_iter().filter(|seen| matches!(seen, Seen::Clips(..))) {
+                merged(plan, &state.model, new, device);
             }
             tell(samples as usize);
         }
@@ -136,17 +136,22 @@ impl Compared {
         device: &Device,
     ) -> Result<(), Error> {
         let (prompt, seen) = collate(example, plan.recipe.data.clip_frames)?;
-        let Seen::Clips(clips, _) = seen else { return Ok(()) };
-        let features = state.model.encode(&clips, device, encoding(plan));
-        let kept = to_host(&features, Stored::of(plan));
-        let kept = to_device(kept, encoding(plan).dtype, device);
-        let loss = |merged| {
-            let prompts = std::slice::from_ref(&prompt);
+        let mut exact = vec![];
+        for seen in seen {
+            let Seen::Clips(clips, _) = seen else { return Ok(()) };
+            exact.push(state.model.encode(&clips, device, encoding(plan)));
+        }
+        let rounded = |features: &Tensor<3>| {
+            to_device(to_host(features, Stored::of(plan)), encoding(plan).dtype, device)
+        };
+        let kept: Vec<_> = exact.iter().map(rounded).collect();
+        let loss = |merged: Vec<Tensor<3>>| {
+            let (prompts, merged) = (std::slice::from_ref(&prompt), vec![merged]);
             let (loss, weight) =
-                state.model.loss(prompts, vec![vec![merged]], &plan.compression, loss_norm(plan));
+                state.model.loss(prompts, merged, &plan.compression, loss_norm(plan));
             f64::from(loss.into_scalar::<f32>()) / weight.max(1) as f64
         };
-        self.exact += loss(features);
+        self.exact += loss(exact);
         self.kept += loss(kept);
         self.count += 1;
         Ok(())

@@ -29,7 +29,8 @@ pub(crate) struct HostBatch {
     /// Id of each sample.
     pub(crate) ids: Vec<String>,
     prompts: Vec<Prompt>,
-    seen: Vec<Seen>,
+    /// What each sample shows.
+    seen: Vec<Vec<Seen>>,
 }
 
 /// Takes the next samples off the stream and moves the position behind them.
@@ -48,7 +49,7 @@ pub(crate) fn load_micro_batch(
         let (example, after) = next.ok_or(Error::OutOfData)??;
 
         let (source, id) = (Arc::clone(&example.source), example.id.clone());
-        let frames = example.choice.indices.len();
+        let frames = example.frame_count();
         let (prompt, seen) = collate(example, plan.recipe.data.clip_frames)?;
         let size = SampleSize {
             frames,
@@ -81,7 +82,8 @@ pub(crate) fn micro_step(
     meter: &mut Meter,
 ) -> NamedTensors {
     let source = Arc::clone(&batch.source);
-    let is_cached = |seen: &&Seen| matches!(seen, Seen::Features(_));
+    let of_cache = |seen: &Seen| matches!(seen, Seen::Features(_));
+    let is_cached = |seen: &&Vec<Seen>| !seen.is_empty() && seen.iter().all(of_cache);
     let (begun, cached) = (Instant::now(), batch.seen.iter().filter(is_cached).count());
     let micro = encode(plan, model, batch, device);
     meter.encoded(begun.elapsed().as_secs_f64(), cached);
@@ -102,8 +104,9 @@ pub(crate) fn forward_backward(
 
 /// Frames through the tower, or features from the cache.
 fn encode(plan: &Plan, model: &Vlm, batch: HostBatch, device: &Device) -> MicroBatch {
-    let merged = batch.seen.into_iter().map(|seen| vec![merged(plan, model, seen, device)]);
-    MicroBatch { prompts: batch.prompts, merged: merged.collect() }
+    let merged =
+        |seen: Vec<Seen>| seen.into_iter().map(|seen| merged(plan, model, seen, device)).collect();
+    MicroBatch { prompts: batch.prompts, merged: batch.seen.into_iter().map(merged).collect() }
 }
 
 /// How the tower runs: all activations that follow take the dtype of the visual features.

@@ -29,27 +29,24 @@ pub(crate) trait Reader {
     fn read(&mut self, numbers: &[usize], sink: &mut Sink<'_>) -> Result<(), DataError>;
 }
 
-/// What is to be read, from a record or from a question about a file.
+/// A picture or video to be read, of a record or of a question about a file.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
     pub(crate) media: Media,
-    pub(crate) paths: Vec<PathBuf>,
+    pub(crate) path: PathBuf,
     pub(crate) read_type: Option<ReadType>,
     pub(crate) part: Option<(f64, f64)>,
 }
 
 impl Source {
-    pub(crate) fn of(record: &Record) -> Self {
-        Self {
-            media: record.media,
-            paths: record.all_paths(),
+    /// What a record shows, in order.
+    pub(crate) fn all(record: &Record) -> impl Iterator<Item = Self> + '_ {
+        record.media.iter().zip(record.paths()).map(|(file, path)| Self {
+            media: file.kind,
+            path,
             read_type: record.dataset.read_type,
             part: record.part,
-        }
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        self.paths.first().map_or(Path::new(""), PathBuf::as_path)
+        })
     }
 
     /// Opens the reader that fits.
@@ -59,10 +56,7 @@ impl Source {
         cache: Option<&IndexCache>,
         watch: Watch,
     ) -> Result<Box<dyn Reader>, DataError> {
-        let path = self.path();
-        if self.paths.len() > 1 {
-            return Ok(Box::new(pictures::Pictures::list(self.paths.clone(), watch)));
-        }
+        let path = self.path.as_path();
         if self.media == Media::Image {
             return Ok(Box::new(pictures::Single::new(path, watch)));
         }

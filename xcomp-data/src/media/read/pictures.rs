@@ -1,4 +1,4 @@
-//! Single pictures, lists of pictures, and folders of frames.
+//! Single pictures, and folders of frames.
 
 use std::path::{Path, PathBuf};
 
@@ -52,10 +52,6 @@ struct FolderNote {
 }
 
 impl Pictures {
-    pub(super) fn list(files: Vec<PathBuf>, watch: Watch) -> Self {
-        Self { files, fps: 1.0, duration_s: None, watch }
-    }
-
     /// Files in the order of the number before their suffix (`video_utils.py:319-342`).
     ///
     /// Files without a number come first, by name; the reference leaves their order to the file system.
