@@ -15,7 +15,7 @@ use crate::machine::device::Choice;
 use crate::machine::files::read_text;
 use crate::machine::stop::Stop;
 use crate::run::folder::{wait_for, write_json};
-use crate::run::progress::duration;
+use crate::show::numbers::duration;
 
 /// File of a finished training, written last.
 pub const FINISHED: &str = "finished.json";

@@ -19,9 +19,10 @@ use xcomp_model::vlm::Vlm;
 
 use crate::data::collate::Seen;
 use crate::error::Error;
-use crate::plan::{GIB, Plan};
+use crate::plan::Plan;
 use crate::recipe::tables::DataTable;
 use crate::recipe::tune::Part;
+use crate::show::numbers::GIB;
 use crate::train::batch::encoding;
 use crate::train::named::{Look, Named};
 pub(crate) use format::{Stored, to_device, to_host};

@@ -4,6 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::show::numbers::duration;
 use crate::train::Event;
 use crate::train::meter::Record;
 
@@ -80,16 +81,6 @@ pub fn step_line(record: &Record, steps: usize) -> String {
     )
 }
 
-/// `18h42`, `7m05`, `12s`.
-pub fn duration(seconds: f64) -> String {
-    let seconds = seconds.round() as u64;
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, s) => format!("{s}s"),
-        (0, m, s) => format!("{m}m{s:02}"),
-        (h, m, _) => format!("{h}h{m:02}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,13 +98,5 @@ mod tests {
             step_line(&record, 2247),
             "step 100/2247 4.5% | loss 0.7123 | gnorm 2.31 | lr 9.9e-6 | 1.02 smp/s 300 fr/s | mfu 31% | wait 1% | mem 44.4G | eta 18h42"
         );
-    }
-
-    #[test]
-    fn durations_are_short() {
-        let check = |seconds, text: &str| assert_eq!(duration(seconds), text);
-        check(12.4, "12s");
-        check(425.0, "7m05");
-        check(67_329.0, "18h42");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::show::table::Table;
+use super::table::{Table, escaped};
 
 const STYLE: &str = "body{font:15px/1.5 sans-serif;max-width:1200px;margin:2em auto;padding:0 1em;color:#222}\
 table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #ccc;padding:.3em .6em;text-align:left}\
@@ -68,9 +68,4 @@ impl Page {
     fn put(&mut self, line: &str) {
         writeln!(self.body, "{line}").expect("a string takes every line");
     }
-}
-
-/// Words that mean themselves in HTML.
-pub fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
