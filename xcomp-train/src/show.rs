@@ -3,4 +3,5 @@
 pub mod charts;
 pub mod numbers;
 pub mod page;
+pub mod progress;
 pub mod table;

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::machine::device::{Choice, open};
 use crate::machine::files::write_atomically;
 use crate::machine::memory::peak_rss_bytes;
-use crate::show::charts::Curve;
+use crate::show::charts::chart::{Chart, Point, Series};
 
 /// What holds where nothing is said; the frames are those of the reference's evaluation.
 const USUAL: Usual = Usual {
@@ -137,14 +137,18 @@ fn plot(
     choice: &FrameChoice,
     selection: &Selection,
 ) -> Result<(), Error> {
-    let points: Vec<(f64, f64)> = choice.times_s().zip(selection.scores.iter().copied()).collect();
-    let curve = Curve {
+    let times: Vec<f64> = choice.times_s().collect();
+    let point = |(x, y): (&f64, &f64)| Point { x: *x, y: *y, interval: None };
+    let points = times.iter().zip(&selection.scores).map(point).collect();
+    let chart = Chart {
         title: question,
         x_label: "time in s; chosen frames are marked",
-        points: &points,
-        marked: &selection.frames,
+        y_label: "score",
+        series: vec![Series { name: "frames".into(), points }],
+        marked: selection.frames.iter().filter_map(|at| times.get(*at)).copied().collect(),
+        ..Chart::default()
     };
-    write_atomically(path, curve.svg().as_bytes())
+    write_atomically(path, chart.svg().as_bytes())
 }
 
 fn report(

@@ -11,7 +11,7 @@ use super::world::{Drawn, draw_chain, draw_hay};
 use super::{Chain, Piece, is_letter, place, read_chains};
 use crate::answer::{Answerer, patient_limits};
 use crate::error::Error;
-use crate::show::charts::HeatMap;
+use crate::show::charts::heat_map::HeatMap;
 
 /// Frames of one haystack video that are held at a time.
 const HELD_FRAMES: usize = 512;
