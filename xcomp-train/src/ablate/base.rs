@@ -88,13 +88,9 @@ impl Base {
     ///
     /// # Errors
     /// If it fails.
-    pub fn make(
-        &self,
-        workers: Workers,
-        tell: &(dyn Fn(&str) + Sync),
-    ) -> Result<Option<BaseReport>, Error> {
+    pub fn make(&self, workers: Workers) -> Result<Option<BaseReport>, Error> {
         let alone = Workers { jobs: 1, ..workers };
-        let worked = work(std::slice::from_ref(&self.training), alone, tell)?;
+        let worked = work(std::slice::from_ref(&self.training), alone)?;
         if let Some(log) = worked.failed.first() {
             return Err(failed(log));
         }

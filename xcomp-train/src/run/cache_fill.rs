@@ -15,6 +15,7 @@ use crate::data::{Data, frame_options};
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::show::numbers::GIB;
+use crate::show::progress::Progress;
 use crate::train::batch::{encoding, loss_norm};
 use crate::train::checkpoint::identity::Identity;
 use crate::train::state::TrainState;
@@ -56,17 +57,11 @@ pub enum Task {
     Verify,
 }
 
-/// Fills or checks the recipe's cache; `tell` hears how many samples are done.
+/// Fills or checks the recipe's cache.
 ///
 /// # Errors
 /// If the recipe names no cache, or the model, the data or the store cannot be used.
-pub fn fill(
-    plan: &Plan,
-    data: &Data,
-    device: &Device,
-    task: Task,
-    tell: &mut dyn FnMut(usize),
-) -> Result<FillReport, Error> {
+pub fn fill(plan: &Plan, data: &Data, device: &Device, task: Task) -> Result<FillReport, Error> {
     let begun = Instant::now();
     let state = TrainState::start(plan, Identity::new(), device)?;
     let cache = open_cache(plan, &state.model, device)?.ok_or_else(|| {
@@ -91,6 +86,7 @@ pub fn fill(
     if task == Task::Fill && missing > 0 {
         let mut stream = data.pass(Some(cache.clone()))?;
         let mut compared = Compared::default();
+        let progress = Progress::new("samples", report.samples);
         for next in stream.by_ref() {
             let (example, Position { samples, .. }) = next?;
             if !exact(plan) && compared.count < COMPARED {
@@ -100,8 +96,9 @@ pub fn fill(
             if matches!(seen, Seen::Clips(..)) {
                 merged(plan, &state.model, seen, device);
             }
-            tell(samples as usize);
+            progress.at(samples as usize);
         }
+        drop(progress);
         let broken = stream.take_events();
         report
             .notes

@@ -40,7 +40,9 @@ struct State {
 }
 
 impl Progress {
-    /// Work of so many pieces, such as `samples checked`; without a number, how many there are is not known.
+    /// Work of so many pieces, such as `samples`; without a number, how many there are is not known.
+    ///
+    /// Work without a name is told of by its notes on a terminal, and elsewhere by nothing but its lines.
     pub fn new(what: &str, all: impl Into<Option<usize>>) -> Self {
         let (what, begun, all) = (what.to_owned(), Instant::now(), all.into());
         let state = State { what, begun, before: 0, done: 0, all, note: String::new() };
@@ -72,6 +74,12 @@ impl Progress {
         lock(&self.state).done = done;
     }
 
+    /// So much of so much is done by now.
+    pub fn of(&self, done: usize, all: usize) {
+        let mut state = lock(&self.state);
+        (state.done, state.all) = (done, Some(all));
+    }
+
     /// One more is done.
     pub fn step(&self) {
         lock(&self.state).done += 1;
@@ -80,6 +88,11 @@ impl Progress {
     /// Words behind the numbers.
     pub fn note(&self, words: &str) {
         words.clone_into(&mut lock(&self.state).note);
+    }
+
+    /// Whether it stands on a terminal.
+    pub fn moves(&self) -> bool {
+        self.bar.is_some()
     }
 
     /// A line that stays.
@@ -127,9 +140,12 @@ fn bar(all: Option<usize>) -> ProgressBar {
 fn shown(state: &State, bar: Option<&ProgressBar>, waited: Duration) -> Duration {
     let text = state.text(state.begun.elapsed().as_secs_f64());
     let Some(bar) = bar else {
-        say(&text);
+        if !state.what.is_empty() {
+            say(&text);
+        }
         return (waited * 2).clamp(OFTEN, SELDOM);
     };
+    state.all.iter().for_each(|all| bar.set_length(*all as u64));
     bar.set_position(state.done as u64);
     bar.set_message(text);
     bar.tick();
@@ -140,6 +156,9 @@ impl State {
     /// `samples 120/2000 6.0% | 3.2/s | eta 9m47 | the note`.
     fn text(&self, seconds: f64) -> String {
         let Self { what, before, done, all, note, .. } = self;
+        if what.is_empty() {
+            return note.clone();
+        }
         let own = done - before;
         let rate = match own as f64 / seconds {
             rate if rate >= 1.0 => format!("{rate:.1}/s"),
