@@ -15,7 +15,7 @@ use crate::data::{Data, frame_options};
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::show::numbers::GIB;
-use crate::show::progress::Progress;
+use crate::show::progress::{Progress, during};
 use crate::train::batch::{encoding, loss_norm};
 use crate::train::checkpoint::identity::Identity;
 use crate::train::state::TrainState;
@@ -68,9 +68,11 @@ pub fn fill(plan: &Plan, data: &Data, device: &Device, task: Task) -> Result<Fil
         let message = "[data] feature_cache names no folder; set it to keep features".to_owned();
         Error::Mismatch { path: plan.recipe.path.clone(), message }
     })?;
-    let check = (task == Task::Verify).then(|| cache.store().check()).transpose()?;
+    let read_all = || during("reading every record", || cache.store().check());
+    let check = (task == Task::Verify).then(read_all).transpose()?;
     let frames = frame_options(&plan.recipe, &plan.config);
-    let (found, missing) = coverage(&cache, data.mixture.records(), &frames);
+    let look = || coverage(&cache, data.mixture.records(), &frames);
+    let (found, missing) = during("looking for kept features", look);
     let mut report = FillReport {
         folder: plan.recipe.data.feature_cache.clone(),
         samples: data.mixture.len(),
@@ -104,7 +106,7 @@ pub fn fill(plan: &Plan, data: &Data, device: &Device, task: Task) -> Result<Fil
             .notes
             .extend(broken.into_iter().map(|event| format!("{}: {}", event.id, event.reason)));
         report.losses = compared.means();
-        let (have, missing) = coverage(&cache, data.mixture.records(), &frames);
+        let (have, missing) = look();
         (report.made, report.missing) = (have - report.found.min(have), missing);
     }
     report.notes.extend(cache.store().take_notes());

@@ -159,7 +159,7 @@ impl State {
         if what.is_empty() {
             return note.clone();
         }
-        let own = done - before;
+        let own = done.saturating_sub(*before);
         let rate = match own as f64 / seconds {
             rate if rate >= 1.0 => format!("{rate:.1}/s"),
             rate => format!("{:.1} s each", 1.0 / rate),
