@@ -34,6 +34,8 @@ const MARKERS: [&[(i32, i32)]; 5] = [
     &[(0, 5), (5, -4), (-5, -4)],
 ];
 
+type Axes<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Axis, Axis>>;
+
 /// A point with its interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
@@ -115,17 +117,7 @@ impl Chart<'_> {
         let upright = |at: &f64| [(*at, y.range().start), (*at, y.range().end)];
         let upright = |at| PathElement::new(upright(at), COLOURS[1]);
         chart.draw_series(self.marked.iter().map(upright))?;
-        for (at, series) in self.series.iter().enumerate() {
-            let points: Vec<Point> = series.finite().collect();
-            let places = || points.iter().map(|point| (point.x, point.y));
-            chart.draw_series(LineSeries::new(places(), colour(at).stroke_width(2)))?;
-            chart.draw_series(points.iter().filter_map(|point| bar(at, point)))?;
-            let every = if points.len() > FEW { points.len().div_ceil(MARKED) } else { 1 };
-            chart.draw_series(
-                places().step_by(every).map(|place| EmptyElement::at(place) + marker(at)),
-            )?;
-        }
-        Ok(())
+        self.series.iter().enumerate().try_for_each(|(at, series)| series.draw(at, &mut chart))
     }
 
     fn axes(&self) -> (Axis, Axis) {
@@ -140,8 +132,22 @@ impl Chart<'_> {
 }
 
 impl Series {
+    /// Points that are finite, with those intervals that are.
     fn finite(&self) -> impl Iterator<Item = Point> + Clone + '_ {
-        self.points.iter().copied().filter(|point| point.x.is_finite() && point.y.is_finite())
+        let points = self.points.iter().filter(|p| p.x.is_finite() && p.y.is_finite());
+        let known = |(low, high): &(f64, f64)| low.is_finite() && high.is_finite();
+        points.map(move |p| Point { interval: p.interval.filter(known), ..*p })
+    }
+
+    fn draw(&self, at: usize, chart: &mut Axes) -> Drawn {
+        let points: Vec<Point> = self.finite().collect();
+        let places = || points.iter().map(|point| (point.x, point.y));
+        chart.draw_series(LineSeries::new(places(), colour(at).stroke_width(2)))?;
+        chart.draw_series(points.iter().filter_map(|point| bar(at, point)))?;
+        let every = if points.len() > FEW { points.len().div_ceil(MARKED) } else { 1 };
+        let marked = places().step_by(every).map(|place| EmptyElement::at(place) + marker(at));
+        chart.draw_series(marked)?;
+        Ok(())
     }
 }
 
@@ -185,7 +191,7 @@ mod tests {
     fn every_series_has_its_name_its_marker_and_its_finite_points() {
         let all = [
             series("a < b & c", &[(1.0, 0.2), (2.0, 0.5)]),
-            series("d", &[(1.5, f64::NAN), (1.0, 0.3)]),
+            series("d", &[(1.5, f64::NAN), (1.0, 0.3), (f64::INFINITY, 1.0)]),
         ];
         let level = Some((0.0, "guessing"));
         let svg = Chart { title: "t>", series: all.into(), level, ..Chart::default() }.svg();
