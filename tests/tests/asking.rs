@@ -54,9 +54,12 @@ fn chooses_frames_and_draws_their_scores() {
         );
         assert_eq!(chosen["visual_tokens_in"], 16 * 16);
         let svg = std::fs::read_to_string(run.path("scores.svg")).unwrap();
-        assert_eq!(svg.matches("<line").count(), 16);
-        let points = svg.split("points=\"").nth(1).unwrap().split('"').next().unwrap();
-        assert_eq!(points.split(' ').count(), 96, "a score for every frame");
+        let lines = |colour: &str, places: usize| {
+            let drawn = svg.lines().filter(|line| line.starts_with("<polyline"));
+            drawn.filter(|l| l.contains(colour) && l.matches(',').count() == places).count()
+        };
+        assert_eq!(lines("#D55E00", 2), 16, "a line for every chosen frame");
+        assert_eq!(lines("#1F83C4", 96), 1, "a score for every frame");
     }
 }
 

@@ -52,7 +52,7 @@ fn cache(tiny: &Tiny, set: &[&str], task: Task) -> FillReport {
     let plan = Plan::new(recipe, Some(SAMPLES)).unwrap();
     let data = Data::open(&plan.recipe, &plan.config, None).unwrap();
     let device = device::open(Choice::Cpu).unwrap();
-    fill(&plan, &data, &device, task, &mut |_| ()).unwrap()
+    fill(&plan, &data, &device, task).unwrap()
 }
 
 fn filled(tiny: &Tiny) {

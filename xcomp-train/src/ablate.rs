@@ -33,6 +33,7 @@ use sweep::Sweep;
 use crate::error::Error;
 use crate::machine::files::write_atomically;
 use crate::run::folder::{RunDir, write_json};
+use crate::show::progress::say;
 
 /// Prepares a sweep and says what is to do: makes its world, trains nothing.
 ///
@@ -57,24 +58,21 @@ pub fn ablate(
     out: &Path,
     workers: Workers,
     facts: Vec<(String, String)>,
-    tell: &(dyn Fn(&str) + Sync),
 ) -> Result<SweepReport, Error> {
     let folder = RunDir::open(out)?;
     write_atomically(&folder.file("sweep.toml"), sweep.text.as_bytes())?;
-    for line in estimate(sweep, out, workers.jobs)?.to_string().lines() {
-        tell(line);
-    }
+    say(estimate(sweep, out, workers.jobs)?.to_string().trim_end());
     let mut material = Material::prepare(sweep, out)?;
     let mut known = None;
     if let Some(base) = Base::of(sweep, &material, out)? {
-        let Some(report) = base.make(workers, tell)? else {
+        let Some(report) = base.make(workers)? else {
             return Err(stopped(workers, 0, 0, out));
         };
         known = Some(report);
         material.checkpoint = Some(base.checkpoint());
     }
     let runs = Runs::of(sweep, &material, out)?;
-    let worked = work(&runs.trainings, workers, tell)?;
+    let worked = work(&runs.trainings, workers)?;
     let outcomes = outcomes(sweep, &runs)?;
     let report = write(sweep, &folder, known, &outcomes, facts)?;
     if !worked.failed.is_empty() {

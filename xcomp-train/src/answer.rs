@@ -31,6 +31,7 @@ use crate::machine::random::Random;
 use crate::plan::{compression_plan, model_config};
 use crate::recipe::checked_compression;
 use crate::recipe::tables::{CompressionTable, DataTable, ScheduleKind};
+use crate::show::progress::during;
 
 /// The block of an exported `config.json` that states how the model was tuned to compress.
 ///
@@ -114,7 +115,7 @@ impl Answerer {
         let generation = Generation::of(folder, &tokenizer)?;
         let device = device.clone().inner();
         let mut model = Vlm::new(&config, &device);
-        model.load_weights(folder)?;
+        during("loading the weights", || model.load_weights(folder))?;
         Ok(Self { model, config, compression, tokenizer, generation, device })
     }
 

@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{EXIT_RECIPE, Error};
+use crate::show::progress::say;
 
 /// Supervised compression tuning of video VLMs.
 #[derive(Debug, Parser)]
@@ -141,7 +142,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// One line on stderr for each line of the error; a closed stderr is not worth another error.
+/// One line on stderr for each line of the error.
 fn complain(error: &Error) {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
@@ -152,7 +153,7 @@ fn complain(error: &Error) {
         }
         source = inner.source();
     }
-    writeln!(std::io::stderr(), "error: {text}").unwrap_or_default();
+    say(&format!("error: {text}"));
 }
 
 /// Writes a result to stdout.

@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::plan::cost::SampleSize;
 use crate::recipe::Recipe;
 use crate::recipe::tables::{BrokenSample, LabelRule, Order};
+use crate::show::progress::during;
 
 /// What a run reads.
 #[derive(Debug, Clone)]
@@ -56,7 +57,7 @@ fn present_mixture(recipe: &Recipe) -> Result<Option<Mixture>, Error> {
         return Ok(None);
     }
     let options = MixtureOptions { check_media: false, ..mixture_options(recipe) };
-    match Mixture::load(path, &options) {
+    match read_mixture(path, &options) {
         Ok(mixture) => Ok(Some(mixture)),
         Err(DataError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.into()),
@@ -202,12 +203,16 @@ impl Data {
 /// The mixture; media may be gone where their features can be kept, and each sample says so when it is read.
 fn load_mixture(recipe: &Recipe) -> Result<Mixture, Error> {
     let (path, options) = (Path::new(&recipe.data.mixture), mixture_options(recipe));
-    match Mixture::load(path, &options) {
+    match read_mixture(path, &options) {
         Err(DataError::MissingMedia { .. }) if Path::new(&recipe.data.feature_cache).is_dir() => {
-            Ok(Mixture::load(path, &MixtureOptions { check_media: false, ..options })?)
+            Ok(read_mixture(path, &MixtureOptions { check_media: false, ..options })?)
         }
         loaded => Ok(loaded?),
     }
+}
+
+fn read_mixture(path: &Path, options: &MixtureOptions) -> Result<Mixture, DataError> {
+    during("reading the mixture", || Mixture::load(path, options))
 }
 
 /// Which tokens carry loss.

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::machine::files::{at, create_folder, read_text, write_atomically};
 use crate::plan::Plan;
 use crate::recipe::tables::{FloatWord, Init};
+use crate::show::progress::Progress;
 use crate::train::checkpoint::tensors::write_parameters;
 use crate::train::checkpoint::{Checkpoints, Saved, read_tensors};
 use crate::train::optimizer::init::random;
@@ -69,6 +70,7 @@ pub fn find_checkpoint(run: &Path, step: Option<usize>) -> Result<Saved, Error> 
 /// # Errors
 /// If something cannot be read or written.
 pub fn export(plan: &Plan, saved: &Saved, folder: &Path, device: &Device) -> Result<(), Error> {
+    let _shown = Progress::new("writing the export", None);
     create_folder(folder)?;
     let model = tuned_model(plan, saved, device)?;
     let dtype = match plan.recipe.checkpoint.export_dtype {

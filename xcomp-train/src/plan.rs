@@ -28,6 +28,7 @@ use crate::recipe::tables::{
     CompressionTable, FloatWord, GroupOrderWord, Keep, RecomputeWord, ScheduleKind,
 };
 use crate::recipe::tune::{Part, tuned};
+use crate::show::numbers::GIB;
 
 /// A checked recipe with all that follows from it.
 #[derive(Debug, Clone)]
@@ -211,9 +212,6 @@ impl Plan {
         self.memory(self.samples.worst).peak() as f64 <= limit_gib * GIB
     }
 }
-
-/// Bytes of a GiB.
-pub const GIB: f64 = 1_073_741_824.0;
 
 /// The sizes in a `config.json`, with the order of tokens that a `[compression]` table asks for.
 ///

@@ -28,6 +28,7 @@ use crate::recipe::tables::Init;
 use crate::run::folder::write_json;
 use crate::run::launch::EXPORT;
 use crate::run::metrics::{self, METRICS};
+use crate::show::progress::Progress;
 use crate::train::batch::{backward, sum_gradients};
 use crate::train::checkpoint::Checkpoints;
 use crate::train::checkpoint::identity::Identity;
@@ -113,15 +114,11 @@ impl Subject {
         Ok(Self { run: run.into(), weights, plan, data, state, device: device.clone() })
     }
 
-    /// Measures on up to `samples` samples, evenly spread over the mixture; `tell` hears how many are done, and of how many.
+    /// Measures on up to `samples` samples, evenly spread over the mixture.
     ///
     /// # Errors
     /// If no sample can be used, or the feature cache cannot be opened.
-    pub fn measure(
-        &self,
-        samples: usize,
-        tell: &mut dyn FnMut(usize, usize),
-    ) -> Result<Learnability, Error> {
+    pub fn measure(&self, samples: usize) -> Result<Learnability, Error> {
         let Self { plan, data, state, device, .. } = self;
         let options = xcomp_data::LoadOptions {
             features: open_cache(plan, &state.model, device)?,
@@ -129,14 +126,16 @@ impl Subject {
         };
         let chosen = evenly(samples, data.mixture.len());
         let mut tally = Tally::new(Drops::new(&state.model, plan, chosen.len()));
-        for (done, index) in chosen.iter().enumerate() {
-            tell(done, chosen.len());
+        let progress = Progress::new("samples", chosen.len());
+        for index in &chosen {
             let record = &data.mixture.records()[*index];
             match load(plan, &state.model, record, *index, &options, device) {
                 Ok(sample) => tally.add(plan, state, sample),
                 Err(why) => tally.left_out.push(why.to_string()),
             }
+            progress.step();
         }
+        drop(progress);
         self.report(tally)
     }
 

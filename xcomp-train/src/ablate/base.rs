@@ -18,6 +18,7 @@ use crate::eval::responses::Record;
 use crate::eval::results::{RESULTS, read_results};
 use crate::run::launch::EXPORT;
 use crate::run::metrics::{self, METRICS};
+use crate::show::progress::Progress;
 use crate::train::checkpoint::Checkpoints;
 
 /// What the base knows.
@@ -88,13 +89,9 @@ impl Base {
     ///
     /// # Errors
     /// If it fails.
-    pub fn make(
-        &self,
-        workers: Workers,
-        tell: &(dyn Fn(&str) + Sync),
-    ) -> Result<Option<BaseReport>, Error> {
+    pub fn make(&self, workers: Workers) -> Result<Option<BaseReport>, Error> {
         let alone = Workers { jobs: 1, ..workers };
-        let worked = work(std::slice::from_ref(&self.training), alone, tell)?;
+        let worked = work(std::slice::from_ref(&self.training), alone)?;
         if let Some(log) = worked.failed.first() {
             return Err(failed(log));
         }
@@ -115,8 +112,9 @@ impl Base {
     fn curve(&self, workers: Workers) -> Result<Option<Vec<(f64, f64)>>, Error> {
         let Some((questions, videos)) = &self.steps else { return Ok(Some(vec![])) };
         let mut curve = vec![];
-        for saved in Checkpoints::open(&self.training.folder).folders()? {
-            let step = saved.step;
+        let kept = Checkpoints::open(&self.training.folder).folders()?;
+        let progress = Progress::new("checkpoints examined", kept.len());
+        for step in kept.into_iter().map(|saved| saved.step) {
             let folder = self.training.folder.join(format!("step-{step}"));
             let exam = exam((questions, videos), self.ask.clone(), &folder)?;
             if !exam.folder.join(RESULTS).is_file() {
@@ -129,6 +127,7 @@ impl Base {
             let scores = seed_scores(read_results(&exam.folder)?.iter());
             let right: f64 = scores.values().map(|(_, score)| score).sum();
             curve.push((step as f64, right / scores.len().max(1) as f64));
+            progress.step();
         }
         Ok(Some(curve))
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::execute::{finished, is_finished};
 use super::runs::{Runs, Training};
 use crate::error::Error;
-use crate::run::progress::duration;
+use crate::show::numbers::duration;
 
 /// FLOPs a second of one process until a training of the sweep has been timed: a tiny model on one core of a server.
 const ASSUMED_FLOPS_PER_S: f64 = 3e10;

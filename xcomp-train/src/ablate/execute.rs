@@ -15,7 +15,7 @@ use crate::machine::device::Choice;
 use crate::machine::files::read_text;
 use crate::machine::stop::Stop;
 use crate::run::folder::{wait_for, write_json};
-use crate::run::progress::duration;
+use crate::show::progress::Progress;
 
 /// File of a finished training, written last.
 pub const FINISHED: &str = "finished.json";
@@ -68,20 +68,17 @@ pub fn finished(folder: &Path) -> Result<Option<Finished>, Error> {
     parsed.map(Some).map_err(|error| crate::machine::files::at("cannot read", &path)(error.into()))
 }
 
-/// Does every training that is not finished, and its examinations; `tell` gets a line for each.
+/// Does every training that is not finished, and its examinations.
 ///
 /// A training that fails does not keep others from being done.
 ///
 /// # Errors
 /// If a process cannot be started or a file not be written.
-pub fn work(
-    trainings: &[Training],
-    workers: Workers,
-    tell: &(dyn Fn(&str) + Sync),
-) -> Result<Worked, Error> {
-    let (next, begun) = (AtomicUsize::new(0), Instant::now());
+pub fn work(trainings: &[Training], workers: Workers) -> Result<Worked, Error> {
+    let next = AtomicUsize::new(0);
     let open: Vec<&Training> = trainings.iter().filter(|t| !is_finished(t)).collect();
     let worked = Mutex::new(Worked { done: trainings.len() - open.len(), failed: vec![] });
+    let progress = Progress::new("runs", trainings.len()).from(trainings.len() - open.len());
     let worker = || -> Result<(), Error> {
         while workers.stop.asked().is_none() {
             let Some(training) = open.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
@@ -90,19 +87,13 @@ pub fn work(
             match ended {
                 None => worked.done += 1,
                 Some((Ended::Failed, log)) => {
-                    tell(&format!("failed, see {}", log.display()));
+                    progress.line(&format!("failed, see {}", log.display()));
                     worked.failed.push(log);
                 }
                 Some(_) => break,
             }
-            let so_far = worked.done + open.len() - trainings.len() + worked.failed.len();
-            let left = begun.elapsed().as_secs_f64() / so_far as f64 * (open.len() - so_far) as f64;
-            let (done, all) = (worked.done, trainings.len());
-            tell(&format!(
-                "run {done}/{all} | {} | eta {}",
-                training.folder.display(),
-                duration(left)
-            ));
+            progress.step();
+            progress.note(&format!("last {}", training.folder.display()));
         }
         Ok(())
     };

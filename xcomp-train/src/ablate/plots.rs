@@ -11,71 +11,44 @@ pub type Plot = (&'static str, String);
 /// Every picture that there is something to draw in.
 pub fn plots(base: Option<&BaseReport>, outcomes: &[Outcome]) -> Vec<Plot> {
     let guess = base.and_then(|base| base.tasks.last()).map(|all| (all.guess, "guessing"));
-    let tokens = outcomes
-        .iter()
-        .map(|outcome| series(&outcome.arm, [(outcome.mean_tokens, &outcome.scores)]));
-    let frames = |outcome: &Outcome| {
-        series(
-            &outcome.arm,
-            outcome.by_frames.iter().map(|(frames, scores)| (*frames as f64, scores)),
-        )
+    let tokens = |o: &Outcome| series(&o.arm, [(o.mean_tokens, &o.scores)]);
+    let frames = |o: &Outcome| {
+        let by_frames = o.by_frames.iter().map(|(frames, scores)| (*frames as f64, scores));
+        series(&o.arm, by_frames)
     };
-    let losses = |outcome: &Outcome| curve(&outcome.arm, &outcome.losses);
-    let right = "share of right answers";
-    let mut plots = vec![
+    let each = |of: &dyn Fn(&Outcome) -> Series| outcomes.iter().map(of).collect();
+    let (right, mean_tokens) = ("share of right answers", "tokens of a frame, mean over layers");
+    let losses = each(&|outcome| curve(&outcome.arm, &outcome.losses));
+    let mut charts = vec![
         (
             "tokens.svg",
-            chart(
-                "Accuracy against tokens",
-                "tokens of a frame, mean over layers",
-                right,
-                tokens.collect(),
-                guess,
-            ),
+            chart(["Accuracy against tokens", mean_tokens, right], each(&tokens), guess),
         ),
         (
             "frames.svg",
-            chart(
-                "Accuracy against frames",
-                "frames looked at",
-                right,
-                outcomes.iter().map(frames).collect(),
-                guess,
-            ),
+            chart(["Accuracy against frames", "frames looked at", right], each(&frames), guess),
         ),
-        (
-            "losses.svg",
-            chart(
-                "Training losses, first seed",
-                "step",
-                "loss",
-                outcomes.iter().map(losses).collect(),
-                None,
-            ),
-        ),
+        ("losses.svg", chart(["Training losses, first seed", "step", "loss"], losses, None)),
     ];
     if let Some(base) = base {
         let learnt = vec![curve("validation questions", &base.curve)];
-        plots.push((
-            "base.svg",
-            chart("The base while it is trained", "step", right, learnt, guess),
-        ));
         let losses = vec![curve("loss", &base.losses)];
-        plots.push(("base-loss.svg", chart("Loss of the base", "step", "loss", losses, None)));
+        let title = "The base while it is trained";
+        charts.push(("base.svg", chart([title, "step", right], learnt, guess)));
+        charts.push(("base-loss.svg", chart(["Loss of the base", "step", "loss"], losses, None)));
     }
-    plots.retain(|(_, svg)| svg.contains("<circle") || svg.contains(','));
-    plots
+    charts.retain(|(_, chart)| !chart.series.is_empty());
+    charts.into_iter().map(|(name, chart)| (name, chart.svg())).collect()
 }
 
-fn chart(
-    title: &str,
-    x_label: &str,
-    y_label: &str,
+/// A chart of those series that have points.
+fn chart<'a>(
+    [title, x_label, y_label]: [&'a str; 3],
     series: Vec<Series>,
-    level: Option<(f64, &str)>,
-) -> String {
-    let series: Vec<Series> = series.into_iter().filter(|s| !s.points.is_empty()).collect();
-    Chart { title, x_label, y_label, series, level }.svg()
+    level: Option<(f64, &'a str)>,
+) -> Chart<'a> {
+    let series = series.into_iter().filter(|series| !series.points.is_empty()).collect();
+    Chart { title, x_label, y_label, series, level, ..Chart::default() }
 }
 
 fn series<'a>(name: &str, places: impl IntoIterator<Item = (f64, &'a Scores)>) -> Series {

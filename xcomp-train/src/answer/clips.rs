@@ -8,6 +8,7 @@ use xcomp_model::vision::frames::Clips;
 
 use super::Answerer;
 use crate::error::Error;
+use crate::show::progress::Progress;
 
 /// Frames of a video, held as bytes, and their clips as the tower left them.
 ///
@@ -18,6 +19,7 @@ pub struct EncodedClips<'a> {
     frames: &'a Frames,
     held: HeldClips,
     runs: usize,
+    shown: Option<&'a Progress>,
 }
 
 /// Encoded clips by the numbers of their frames.
@@ -34,7 +36,13 @@ impl<'a> EncodedClips<'a> {
 
     /// As [`EncodedClips::new`], with the clips of the same frames from before.
     pub fn go_on(answerer: &'a Answerer, frames: &'a Frames, held: HeldClips) -> Self {
-        Self { answerer, frames, held, runs: 0 }
+        Self { answerer, frames, held, runs: 0, shown: None }
+    }
+
+    /// Tells `progress` of every clip that goes through the tower.
+    #[must_use]
+    pub fn shown(self, progress: &'a Progress) -> Self {
+        Self { shown: Some(progress), ..self }
     }
 
     /// The clips, for another question about the same frames.
@@ -83,6 +91,7 @@ impl<'a> EncodedClips<'a> {
             .expect("a clip has its frames");
         let encoded = self.answerer.encode(&clip);
         self.runs += 1;
+        self.shown.iter().for_each(|progress| progress.step());
         if (self.held.len() + 1) * numbers.len() <= Self::MAX_HELD_FRAMES {
             self.held.insert(numbers.to_vec(), encoded.clone());
         }

@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::{Bench, Parts};
 use crate::machine::device::Choice;
 use crate::machine::memory::{peak_rss_bytes, reserved_bytes};
-use crate::plan::{GIB, Plan};
+use crate::plan::Plan;
+use crate::show::numbers::GIB;
 
 /// A measurement.
 #[derive(Debug, Clone, PartialEq, Serialize)]

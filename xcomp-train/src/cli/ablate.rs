@@ -1,6 +1,5 @@
 //! `xcomp ablate`.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -58,7 +57,7 @@ pub(super) fn run(args: &AblateArgs) -> Result<(), Error> {
     }
     let workers = Workers { jobs, device: args.device, stop: &stop };
     let facts = facts(args, jobs);
-    let report = ablate(&sweep, &out, workers, facts, &say)?;
+    let report = ablate(&sweep, &out, workers, facts)?;
     match args.format {
         Format::Text => {
             print(&markdown(&report))?;
@@ -77,9 +76,4 @@ fn facts(args: &AblateArgs, jobs: usize) -> Vec<(String, String)> {
         ("program".into(), format!("xcomp {}", env!("CARGO_PKG_VERSION"))),
         ("device".into(), format!("{}, {cores} cores", args.device)),
     ]
-}
-
-/// One line of progress; a closed stderr is not worth an error.
-fn say(line: &str) {
-    writeln!(std::io::stderr(), "{line}").unwrap_or_default();
 }

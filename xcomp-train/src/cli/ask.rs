@@ -16,7 +16,8 @@ use crate::error::Error;
 use crate::machine::device::{Choice, open};
 use crate::machine::files::write_atomically;
 use crate::machine::memory::peak_rss_bytes;
-use crate::show::charts::Curve;
+use crate::show::charts::chart::{Chart, Point, Series};
+use crate::show::progress::{Progress, during};
 
 /// What holds where nothing is said; the frames are those of the reference's evaluation.
 const USUAL: Usual = Usual {
@@ -71,14 +72,17 @@ pub(super) fn run(args: &AskArgs) -> Result<(), Error> {
     let answerer = asking.compressing(answerer)?;
     let frames = asking.frames(&USUAL, answerer.config().vision.clip_frames)?;
     let options = answerer.frame_options(frames);
-    let (frames, choice, media) = load_media(&args.video, None, &options, &patient_limits())?;
+    let read = || load_media(&args.video, None, &options, &patient_limits());
+    let (frames, choice, media) = during("reading the video", read)?;
     let (seen, selection) = look(args, &answerer, frames, &choice, media)?;
     if let Some(path) = &args.plot {
         plot(path, &args.question, &choice, &selection)?;
     }
 
     let streams = matches!(args.format, Format::Text);
+    let mut waiting = Some(Progress::new("reading the question", None));
     let mut show = |text: &str| {
+        waiting.take(); // before the first word
         if streams {
             let mut out = std::io::stdout();
             // The whole answer is printed again below if this fails.
@@ -109,8 +113,12 @@ fn look(
         return Ok((answerer.see(frames, choice, media)?, all));
     }
     let message = choice.message(TimeMessage::Short);
-    let mut clips = EncodedClips::new(answerer, &frames);
-    let selection = match args.asking.select(&USUAL) {
+    let select = args.asking.select(&USUAL);
+    let clip_frames = answerer.config().vision.clip_frames;
+    let known = select.is_none().then_some(frames.count / clip_frames);
+    let progress = Progress::new("clips through the tower", known);
+    let mut clips = EncodedClips::new(answerer, &frames).shown(&progress);
+    let selection = match select {
         Some(options) => answerer.select(&mut clips, &message, &args.question, &options)?,
         None => all,
     };
@@ -137,14 +145,18 @@ fn plot(
     choice: &FrameChoice,
     selection: &Selection,
 ) -> Result<(), Error> {
-    let points: Vec<(f64, f64)> = choice.times_s().zip(selection.scores.iter().copied()).collect();
-    let curve = Curve {
+    let times: Vec<f64> = choice.times_s().collect();
+    let point = |(x, y): (&f64, &f64)| Point { x: *x, y: *y, interval: None };
+    let points = times.iter().zip(&selection.scores).map(point).collect();
+    let chart = Chart {
         title: question,
         x_label: "time in s; chosen frames are marked",
-        points: &points,
-        marked: &selection.frames,
+        y_label: "score",
+        series: vec![Series { name: "frames".into(), points }],
+        marked: selection.frames.iter().filter_map(|at| times.get(*at)).copied().collect(),
+        ..Chart::default()
     };
-    write_atomically(path, curve.svg().as_bytes())
+    write_atomically(path, chart.svg().as_bytes())
 }
 
 fn report(

@@ -1,7 +1,5 @@
 //! `xcomp bench`: training steps of a recipe's shapes, timed.
 
-use std::io::Write as _;
-
 use clap::Args;
 
 use super::{Format, RecipeArgs, print, print_as};
@@ -9,6 +7,7 @@ use crate::bench::{BenchOptions, bench};
 use crate::error::Error;
 use crate::machine::device::Choice;
 use crate::recipe::Recipe;
+use crate::show::progress::say;
 
 /// Arguments of `xcomp bench`.
 #[derive(Debug, Args)]
@@ -56,7 +55,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
         warmup: args.warmup as usize,
     };
     let report = bench(recipe, &options, args.device, &mut |row| {
-        writeln!(std::io::stderr(), "{row}").unwrap_or_default();
+        say(&row.to_string());
     })?;
     print_as(args.format, &report)?;
     if args.profile && args.format == Format::Text {

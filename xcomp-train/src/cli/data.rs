@@ -1,7 +1,6 @@
 //! `xcomp data lint|stats|show|cache`: the mixture of a recipe, before it is trained on.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -20,11 +19,10 @@ use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
 use crate::recipe::Recipe;
 use crate::run::cache_fill::{Task, fill};
+use crate::show::progress::{Progress, during};
 
 /// Samples of each dataset that `stats` tokenizes.
 const MAX_TOKENIZED: usize = 200;
-/// `cache` tells how far it is after so many samples.
-const TOLD_SAMPLES: usize = 100;
 /// A contact sheet is so many pictures wide.
 const SHEET_COLUMNS: usize = 8;
 /// Each so many pixels.
@@ -115,7 +113,9 @@ fn run_lint(common: &Common) -> Result<(), Error> {
     let frames = frame_options(&plan.recipe, &plan.config);
     let options =
         LintOptions { frames, threads: plan.recipe.data.workers, ..LintOptions::default() };
-    let report = lint(&data.mixture, &options, &|_, _| ())?;
+    let progress = Progress::new("media", data.mixture.len());
+    let report = lint(&data.mixture, &options, &|done, all| progress.of(done, all))?;
+    drop(progress);
     output(common.format, &lint_text(&report), &report)?;
     if report.is_clean() {
         return Ok(());
@@ -152,7 +152,7 @@ fn run_stats(common: &Common) -> Result<(), Error> {
         step_samples: plan.samples_per_step(),
         world: 1,
     };
-    let report = stats(&data.mixture, &options)?;
+    let report = during("counting", || stats(&data.mixture, &options))?;
     output(common.format, &stats_text(&report), &report)
 }
 
@@ -232,11 +232,7 @@ fn run_cache(args: &CacheArgs) -> Result<(), Error> {
     let device = device::open(args.device)?;
     let samples = data.mixture.len();
     let task = if args.verify { Task::Verify } else { Task::Fill };
-    let report = fill(&plan, &data, &device, task, &mut |done| {
-        if done.is_multiple_of(TOLD_SAMPLES) {
-            writeln!(std::io::stderr(), "{done} of {samples} samples").unwrap_or_default();
-        }
-    })?;
+    let report = fill(&plan, &data, &device, task)?;
     output(args.common.format, &report.to_string(), &report)?;
     if report.is_clean() {
         return Ok(());

@@ -1,6 +1,5 @@
 //! `xcomp eval`: a checkpoint on the questions of a benchmark.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -23,6 +22,7 @@ use crate::machine::files::write_atomically;
 use crate::machine::stop::on_end_of_input;
 use crate::recipe::Recipe;
 use crate::recipe::tables::{AnswerBy, Benchmark, EvalTable};
+use crate::show::progress::Progress;
 
 /// The resolved recipe in the folder of a run.
 const LOCK: &str = "recipe.lock.toml";
@@ -89,14 +89,15 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
         responder = responder.keeping(&recipe.data)?;
     }
 
-    let total = questions.len();
+    let progress = Progress::new("questions", questions.len());
     let mut right = 0.0;
     let mut show = |index: usize, record: &Record| {
         right += record.score.unwrap_or(0.0);
-        let line = format!("{}/{total} {right} right | {}", index + 1, record.doc_id);
-        writeln!(std::io::stderr(), "{line}").unwrap_or_default();
+        progress.at(index + 1);
+        progress.note(&format!("{right} right"));
     };
     let records = answer_all(benchmark, &questions, &mut responder, &args.out, &mut show)?;
+    drop(progress);
     let report = EvalReport::new(benchmark, &records, args.asking.seed);
     write_results(&args.out, &report, &records)?;
     print_as(args.format, &report)

@@ -1,6 +1,5 @@
 //! `xcomp niah`: chains of pictures hidden in long videos.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -63,10 +62,7 @@ pub(super) fn run(args: &NiahArgs) -> Result<(), Error> {
     let answerer = Answerer::open(&args.checkpoint, &open(args.device)?)?;
     let (lengths, depths) = (args.lengths.clone(), args.depths.clone());
     let grid = Grid { lengths, depths, chains: args.count };
-    let mut show = |cell: &Cell| {
-        writeln!(std::io::stderr(), "{}", line(cell)).unwrap_or_default();
-    };
-    let cells = run_grid(&answerer, &args.material(), &grid, &mut show)?;
+    let cells = run_grid(&answerer, &args.material(), &grid)?;
 
     create_folder(&args.out)?;
     let json = serde_json::to_string_pretty(&cells).expect("plain data is JSON");

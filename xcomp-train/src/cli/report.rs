@@ -1,6 +1,5 @@
 //! `xcomp report RUN`: what a run has learnt of its drops.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -35,11 +34,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Error> {
     let room = Room::of(&plan, &device);
     let report = room.guard(&plan, || {
         let subject = Subject::open(&args.run, plan.clone(), &device)?;
-        let mut stderr = std::io::stderr();
-        subject.measure(args.samples as usize, &mut |done, all| {
-            // A closed stderr must not end a report.
-            writeln!(stderr, "sample {} of {all}", done + 1).unwrap_or_default();
-        })
+        subject.measure(args.samples as usize)
     })?;
     write(&report)?;
     print_as(args.format, &report)

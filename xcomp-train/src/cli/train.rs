@@ -11,7 +11,7 @@ use crate::machine::device::Choice;
 use crate::machine::stop::{Stop, parse_duration};
 use crate::recipe::Recipe;
 use crate::run::launch::{Launch, launch};
-use crate::run::progress::duration;
+use crate::show::numbers::duration;
 use crate::train::Summary;
 
 /// Arguments of `xcomp train`.

@@ -19,8 +19,9 @@ use xcomp_model::vlm::Vlm;
 
 use crate::data::collate::Seen;
 use crate::error::Error;
-use crate::plan::{GIB, Plan};
+use crate::plan::Plan;
 use crate::recipe::tables::DataTable;
+use crate::show::numbers::GIB;
 use crate::train::batch::encoding;
 pub(crate) use format::{Stored, to_device, to_host};
 use xcomp_model::base::family::{Family, Place};

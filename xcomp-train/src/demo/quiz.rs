@@ -12,6 +12,7 @@ use super::scene::FRAMES;
 use super::world::HeldOut;
 use crate::answer::{AnswerOptions, Answerer, Seen};
 use crate::error::Error;
+use crate::show::progress::Progress;
 
 /// Most tokens of an answer; the right ones are one word.
 const MAX_NEW_TOKENS: usize = 8;
@@ -54,6 +55,7 @@ pub fn ask(
     let options = AnswerOptions { max_new_tokens: MAX_NEW_TOKENS, ..AnswerOptions::default() };
     let mut scores: BTreeMap<String, Score> = BTreeMap::new();
     let mut seen: Option<(&str, Seen)> = None;
+    let progress = Progress::new("held-out questions", questions.len());
     for question in questions {
         let known = seen.take().filter(|(video, _)| *video == question.video);
         let (_, video) = match known {
@@ -64,6 +66,7 @@ pub fn ask(
         let score = scores.entry(question.question_type.clone()).or_default();
         score.right += usize::from(answer == question.answer);
         score.asked += 1;
+        progress.step();
     }
     Ok(scores)
 }

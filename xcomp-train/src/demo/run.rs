@@ -20,10 +20,10 @@ use crate::error::Error;
 use crate::machine::device::{self, Choice};
 use crate::machine::memory::peak_rss_bytes;
 use crate::machine::stop::Stop;
-use crate::plan::text::decimal;
-use crate::plan::{GIB, Plan};
+use crate::plan::Plan;
 use crate::recipe::Recipe;
 use crate::run::launch::{EXPORT, train_recipe};
+use crate::show::numbers::{GIB, decimal};
 use crate::train::meter::Record;
 
 /// The recipe that the demo trains, in the repository as `recipes/demo.toml`.

@@ -13,6 +13,7 @@ use super::error::DemoError;
 use super::film::{Asked, Film};
 use super::scene::{FPS, SIDE};
 use crate::machine::random::Random;
+use crate::show::progress::Progress;
 
 /// Films of one purpose.
 #[derive(Clone, Debug)]
@@ -88,10 +89,11 @@ impl<F: Film> World<F> {
         fs::create_dir_all(&clips).map_err(DemoError::write(&clips))?;
         let splits = std::iter::once(&self.train).chain(&self.asked);
         let all: Vec<(String, &F)> = splits.flat_map(Split::named).collect();
-        let encoders: Vec<&str> = all
-            .par_iter()
-            .map(|(name, film)| write_clip(&clips.join(name), *film))
-            .collect::<Result<_, _>>()?;
+        let progress = Progress::new("clips made", all.len());
+        let encode = |(name, film): &(String, &F)| {
+            write_clip(&clips.join(name), *film).inspect(|_| progress.step())
+        };
+        let encoders: Vec<&str> = all.par_iter().map(encode).collect::<Result<_, _>>()?;
         let mixture = folder.join("mixture.yaml");
         fs::write(&mixture, MIXTURE).map_err(DemoError::write(&mixture))?;
         write_json(&folder.join("train.json"), &self.conversations())?;

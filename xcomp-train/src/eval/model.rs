@@ -19,6 +19,7 @@ use crate::data::features::{Stored, to_host};
 use crate::error::Error;
 use crate::machine::files::{entries, size_and_sha256};
 use crate::recipe::tables::{AnswerBy, DataTable};
+use crate::show::progress::during;
 
 /// Endings that are tried where a benchmark names a video without one.
 const ENDINGS: [&str; 6] = ["mp4", "mkv", "webm", "avi", "mov", "gif"];
@@ -60,11 +61,7 @@ impl ModelResponder {
     /// # Errors
     /// If the folder's files cannot be hashed.
     pub fn new(answerer: Answerer, folder: &Path, ask: AskSettings) -> Result<Self, Error> {
-        let mut weights = String::new();
-        for path in entries(folder)?.into_iter().filter(|path| path.is_file()) {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            weights += &[&name, " ", &size_and_sha256(&path)?.1, "\n"].concat();
-        }
+        let weights = during("hashing the weights", || hashes(folder))?;
         Ok(Self { answerer, weights, ask, features: None, last: None })
     }
 
@@ -178,6 +175,16 @@ impl Responder for ModelResponder {
         self.last = Some((question.video.clone(), video));
         Ok(Response { text, frames_s })
     }
+}
+
+/// Name and hash of each file of a folder.
+fn hashes(folder: &Path) -> Result<String, Error> {
+    let mut lines = String::new();
+    for path in entries(folder)?.into_iter().filter(|path| path.is_file()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        lines += &[&name, " ", &size_and_sha256(&path)?.1, "\n"].concat();
+    }
+    Ok(lines)
 }
 
 /// The letter with the best score, the first of equals.

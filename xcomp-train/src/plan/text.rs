@@ -5,6 +5,7 @@ use std::fmt;
 use super::report::{PlanReport, SampleCost};
 use crate::plan::cost::layers::LayerCost;
 use crate::plan::cost::memory::Moment;
+use crate::show::numbers::{bytes, decimal, grouped, scaled};
 
 impl fmt::Display for PlanReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -176,42 +177,4 @@ fn flops_line(sample: &SampleCost) -> String {
     let parts: Vec<String> =
         parts.iter().map(|(name, flops)| format!("{name} {}", scaled(*flops))).collect();
     format!("{} FLOPs: {}", scaled(sample.model_flops), parts.join(", "))
-}
-
-/// A number with at most two decimals.
-pub(crate) fn decimal(number: f64) -> String {
-    ((number * 100.0).round() / 100.0).to_string()
-}
-
-/// `1234567` as `1,234,567`.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A count with three digits and a decimal prefix.
-fn scaled(number: f64) -> String {
-    const PREFIXES: [(f64, &str); 7] =
-        [(1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")];
-    let (size, prefix) =
-        PREFIXES.into_iter().find(|(size, _)| number >= *size).unwrap_or((1.0, ""));
-    let value = number / size;
-    let decimals = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
-    format!("{value:.decimals$}{prefix}")
-}
-
-/// Bytes with a binary prefix.
-pub(crate) fn bytes(count: u64) -> String {
-    const PREFIXES: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match PREFIXES.into_iter().find(|(size, _)| count >= *size) {
-        Some((size, unit)) => format!("{:.1} {unit}", count as f64 / size as f64),
-        None => format!("{count} B"),
-    }
 }

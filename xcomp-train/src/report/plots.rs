@@ -66,7 +66,7 @@ fn groups<'a>(title: &'a str, rows: &[GroupRow]) -> Chart<'a> {
         x_label: "group, in the order of the table",
         y_label: "loss",
         series,
-        level: None,
+        ..Chart::default()
     }
 }
 
@@ -78,7 +78,7 @@ fn chart<'a, const N: usize>(
 ) -> Chart<'a> {
     let drawn = series.into_iter().filter(|(_, points)| !points.is_empty());
     let series = drawn.map(|(name, points)| Series { name: name.into(), points }).collect();
-    Chart { title, x_label, y_label, series, level: None }
+    Chart { title, x_label, y_label, series, ..Chart::default() }
 }
 
 fn point(x: usize, y: f64) -> Point {

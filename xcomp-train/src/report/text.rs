@@ -6,7 +6,7 @@ use super::Learnability;
 use super::drops::DropRow;
 use super::layers::LayerRow;
 use super::losses::{GroupRow, Mean};
-use crate::plan::text::decimal;
+use crate::show::numbers::decimal;
 use crate::show::page::Page;
 use crate::show::table::Table;
 

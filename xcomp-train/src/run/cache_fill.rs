@@ -13,7 +13,9 @@ use crate::data::collate::{Seen, collate};
 use crate::data::features::{Stored, merged, open_cache, to_device, to_host};
 use crate::data::{Data, frame_options};
 use crate::error::Error;
-use crate::plan::{GIB, Plan};
+use crate::plan::Plan;
+use crate::show::numbers::GIB;
+use crate::show::progress::{Progress, during};
 use crate::train::batch::{encoding, loss_norm};
 use crate::train::checkpoint::identity::Identity;
 use crate::train::state::TrainState;
@@ -55,26 +57,22 @@ pub enum Task {
     Verify,
 }
 
-/// Fills or checks the recipe's cache; `tell` hears how many samples are done.
+/// Fills or checks the recipe's cache.
 ///
 /// # Errors
 /// If the recipe names no cache, or the model, the data or the store cannot be used.
-pub fn fill(
-    plan: &Plan,
-    data: &Data,
-    device: &Device,
-    task: Task,
-    tell: &mut dyn FnMut(usize),
-) -> Result<FillReport, Error> {
+pub fn fill(plan: &Plan, data: &Data, device: &Device, task: Task) -> Result<FillReport, Error> {
     let begun = Instant::now();
     let state = TrainState::start(plan, Identity::new(), device)?;
     let cache = open_cache(plan, &state.model, device)?.ok_or_else(|| {
         let message = "[data] feature_cache names no folder; set it to keep features".to_owned();
         Error::Mismatch { path: plan.recipe.path.clone(), message }
     })?;
-    let check = (task == Task::Verify).then(|| cache.store().check()).transpose()?;
+    let read_all = || during("reading every record", || cache.store().check());
+    let check = (task == Task::Verify).then(read_all).transpose()?;
     let frames = frame_options(&plan.recipe, &plan.config);
-    let (found, missing) = coverage(&cache, data.mixture.records(), &frames);
+    let look = || coverage(&cache, data.mixture.records(), &frames);
+    let (found, missing) = during("looking for kept features", look);
     let mut report = FillReport {
         folder: plan.recipe.data.feature_cache.clone(),
         samples: data.mixture.len(),
@@ -90,6 +88,7 @@ pub fn fill(
     if task == Task::Fill && missing > 0 {
         let mut stream = data.pass(Some(cache.clone()))?;
         let mut compared = Compared::default();
+        let progress = Progress::new("samples", report.samples);
         for next in stream.by_ref() {
             let (example, Position { samples, .. }) = next?;
             if !exact(plan) && compared.count < COMPARED {
@@ -99,14 +98,15 @@ pub fn fill(
             for new in seen.into_iter().filter(|seen| matches!(seen, Seen::Clips(..))) {
                 merged(plan, &state.model, new, device);
             }
-            tell(samples as usize);
+            progress.at(samples as usize);
         }
+        drop(progress);
         let broken = stream.take_events();
         report
             .notes
             .extend(broken.into_iter().map(|event| format!("{}: {}", event.id, event.reason)));
         report.losses = compared.means();
-        let (have, missing) = coverage(&cache, data.mixture.records(), &frames);
+        let (have, missing) = look();
         (report.made, report.missing) = (have - report.found.min(have), missing);
     }
     report.notes.extend(cache.store().take_notes());

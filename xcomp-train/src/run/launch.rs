@@ -12,7 +12,7 @@ use crate::plan::groups::Groups;
 use crate::recipe::Recipe;
 use crate::run::folder::RunDir;
 use crate::run::metrics::Metrics;
-use crate::run::progress::Progress;
+use crate::run::progress::RunProgress;
 use crate::train::checkpoint::Checkpoints;
 use crate::train::checkpoint::identity::of_run;
 use crate::train::checkpoint::resume::{automatic, named};
@@ -68,7 +68,7 @@ pub fn launch(recipe: Recipe, launch: Launch) -> Result<Summary, Error> {
     from.checkpoint.iter().try_for_each(|saved| Checkpoints::open(run.path()).mend_last(saved))?;
     run.describe(&plan, &identity, &device_name)?;
 
-    let progress = Progress::new(plan.steps);
+    let mut progress = RunProgress::new(plan.steps);
     progress.line(&Groups::of(&plan).to_string());
     if let Some(line) = tight {
         progress.line(&line);
@@ -82,8 +82,9 @@ pub fn launch(recipe: Recipe, launch: Launch) -> Result<Summary, Error> {
         from: &from,
         room: &room,
     };
-    let summary = recorded(&task, stop, &progress)?;
+    let summary = recorded(&task, stop, &mut progress)?;
     progress.line(&room.predicted_and_actual(&plan, &summary.largest));
+    drop(progress);
     // Also by a start that finds nothing to do: a kill may have come before the export was whole.
     if let Some(saved) = summary.checkpoint.as_ref().or(from.checkpoint.as_ref()) {
         export(&plan, saved, &run.file(EXPORT), &device)?;
@@ -103,7 +104,7 @@ pub fn planned(recipe: Recipe) -> Result<Plan, Error> {
 }
 
 /// The loop, with every event shown and written down.
-fn recorded(task: &Training, mut stop: Stop, progress: &Progress) -> Result<Summary, Error> {
+fn recorded(task: &Training, mut stop: Stop, progress: &mut RunProgress) -> Result<Summary, Error> {
     let step = task.from.checkpoint.as_ref().map_or(0, |saved| saved.step);
     let mut metrics = Metrics::open(task.run, step, task.plan.recipe.log.tensorboard)?;
     let mut report = |event: Event| {

@@ -1,45 +1,36 @@
-//! What a user sees while a run goes on: one moving line on a terminal, plain lines elsewhere. All of it on stderr.
+//! What a user sees while a run goes on: the last step's line beside a bar on a terminal, every line elsewhere.
 
-use std::io::{IsTerminal as _, Write as _};
-
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
+use crate::show::numbers::duration;
+use crate::show::progress::{Progress, say};
 use crate::train::Event;
 use crate::train::meter::Record;
 
 /// Shows events.
 #[derive(Debug)]
-pub struct Progress {
-    bar: Option<ProgressBar>,
+pub struct RunProgress {
+    /// From the first step on.
+    bar: Option<Progress>,
     steps: usize,
 }
 
-impl Progress {
-    /// A line that moves if stderr is a terminal.
+impl RunProgress {
+    /// Nothing is shown yet.
     pub fn new(steps: usize) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            bar.set_style(ProgressStyle::with_template("{msg}").expect("a template of one field"));
-            bar
-        });
-        Self { bar, steps }
+        Self { bar: None, steps }
     }
 
     /// Shows an event.
-    pub fn show(&self, event: &Event) {
+    pub fn show(&mut self, event: &Event) {
         match event {
-            Event::Started { step: 0, steps } => self.line(&format!("starts: {steps} steps")),
             Event::Started { step, steps } => {
-                self.line(&format!("goes on after step {step} of {steps}"));
+                self.line(&match step {
+                    0 => format!("starts: {steps} steps"),
+                    step => format!("goes on after step {step} of {steps}"),
+                });
+                self.bar = Some(Progress::new("", *steps).from(*step));
             }
             Event::Note(note) => self.line(note),
-            Event::Step(record) => {
-                let line = step_line(record, self.steps);
-                match &self.bar {
-                    Some(bar) => bar.set_message(line),
-                    None => self.line(&line),
-                }
-            }
+            Event::Step(record) => self.step(record),
             Event::Saved(published) => self.line(&format!(
                 "saved {} in {:.1} s",
                 published.saved.folder.display(),
@@ -48,13 +39,20 @@ impl Progress {
         }
     }
 
+    fn step(&self, record: &Record) {
+        let line = step_line(record, self.steps);
+        match self.bar.as_ref().filter(|bar| bar.moves()) {
+            Some(bar) => {
+                bar.at(record.step);
+                bar.note(&line);
+            }
+            None => say(&line),
+        }
+    }
+
     /// A line that stays.
     pub fn line(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(text),
-            // A closed stderr must not end a run.
-            None => writeln!(std::io::stderr(), "{text}").unwrap_or_default(),
-        }
+        self.bar.as_ref().map_or_else(|| say(text), |bar| bar.line(text));
     }
 }
 
@@ -80,16 +78,6 @@ pub fn step_line(record: &Record, steps: usize) -> String {
     )
 }
 
-/// `18h42`, `7m05`, `12s`.
-pub fn duration(seconds: f64) -> String {
-    let seconds = seconds.round() as u64;
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, s) => format!("{s}s"),
-        (0, m, s) => format!("{m}m{s:02}"),
-        (h, m, _) => format!("{h}h{m:02}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,13 +95,5 @@ mod tests {
             step_line(&record, 2247),
             "step 100/2247 4.5% | loss 0.7123 | gnorm 2.31 | lr 9.9e-6 | 1.02 smp/s 300 fr/s | mfu 31% | wait 1% | mem 44.4G | eta 18h42"
         );
-    }
-
-    #[test]
-    fn durations_are_short() {
-        let check = |seconds, text: &str| assert_eq!(duration(seconds), text);
-        check(12.4, "12s");
-        check(425.0, "7m05");
-        check(67_329.0, "18h42");
     }
 }

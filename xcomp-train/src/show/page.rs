@@ -2,13 +2,16 @@
 
 use std::fmt::Write as _;
 
-use crate::show::table::Table;
+use super::table::{Table, escaped};
 
-const STYLE: &str = "body{font:15px/1.5 sans-serif;max-width:1200px;margin:2em auto;padding:0 1em;color:#222}\
-table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #ccc;padding:.3em .6em;text-align:left}\
-th{background:#f3f3f3}.better{background:#e2f3e2}.worse{background:#f8e0dd}\
-figure{display:inline-block;margin:.5em}svg{max-width:100%;height:auto;border:1px solid #eee}\
-pre{background:#f6f6f6;padding:1em;overflow:auto}";
+/// Colours by name, light and dark; everything else takes them.
+const STYLE: &str = ":root{color-scheme:light dark;--ink:#222;--ground:#fff;--head:#f3f3f3;--line:#ccc;--better:#e2f3e2;--worse:#f8e0dd}\
+@media(prefers-color-scheme:dark){:root{--ink:#ddd;--ground:#1b1d1f;--head:#2a2d30;--line:#4a4e52;--better:#1f3d24;--worse:#4a2522}}\
+body{font:15px/1.5 sans-serif;max-width:1200px;margin:2em auto;padding:0 1em;color:var(--ink);background:var(--ground)}\
+table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid var(--line);padding:.3em .6em;text-align:left}\
+th{background:var(--head)}.better{background:var(--better)}.worse{background:var(--worse)}\
+figure{display:inline-block;margin:.5em}svg{max-width:100%;height:auto;border:1px solid var(--line)}\
+pre{background:var(--head);padding:1em;overflow:auto}";
 
 /// A page that is being written from top to bottom.
 #[derive(Debug, Clone)]
@@ -68,9 +71,4 @@ impl Page {
     fn put(&mut self, line: &str) {
         writeln!(self.body, "{line}").expect("a string takes every line");
     }
-}
-
-/// Words that mean themselves in HTML.
-pub fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -1,7 +1,5 @@
 //! A table of words: Markdown, aligned text, HTML.
 
-use crate::show::page::escaped;
-
 /// Heads and cells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
@@ -59,6 +57,11 @@ impl Table {
         let rows: String = self.rows.iter().map(row).collect();
         format!("<table>\n<tr>{}</tr>\n{rows}</table>\n", cells(&self.head, "th"))
     }
+}
+
+/// Words that mean themselves in HTML.
+pub fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

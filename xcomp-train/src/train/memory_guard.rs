@@ -8,10 +8,10 @@ use xcomp_model::ops::on_cpu;
 
 use crate::error::Error;
 use crate::machine::memory::{MemoryMeter, available_bytes, rss_bytes};
+use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
 use crate::plan::cost::memory::Memory;
-use crate::plan::text::bytes;
-use crate::plan::{GIB, Plan};
+use crate::show::numbers::{GIB, bytes};
 
 /// What a run may take, and what it holds already.
 #[derive(Debug, Clone)]

@@ -8,8 +8,9 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::machine::memory::{MemoryMeter, rss_bytes};
+use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
-use crate::plan::{GIB, Plan};
+use crate::show::numbers::GIB;
 
 /// One line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

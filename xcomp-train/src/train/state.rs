@@ -13,6 +13,7 @@ use crate::machine::files::read_text;
 use crate::plan::Plan;
 use crate::recipe::tables::Init;
 use crate::recipe::tune::tuned;
+use crate::show::progress::during;
 use crate::train::checkpoint::identity::{Identity, differences};
 use crate::train::checkpoint::tensors::{
     read_named, read_parameters, upload_named, write_parameters,
@@ -119,7 +120,8 @@ impl TrainState {
         let mut model = Vlm::new(&plan.config, &device.clone().autodiff());
         match plan.recipe.model.init {
             Init::Checkpoint => {
-                model.load_weights(plan.recipe.model.checkpoint.as_ref())?;
+                let folder = plan.recipe.model.checkpoint.as_ref();
+                during("loading the base weights", || model.load_weights(folder))?;
             }
             Init::Random => model = random(model, plan.recipe.train.seed),
         }
@@ -169,7 +171,8 @@ impl TrainState {
         saved: &Saved,
         device: &Device,
     ) -> Result<Self, Error> {
-        let (weights, moments) = read_tensors(&saved.folder)?;
+        let read = || read_tensors(&saved.folder);
+        let (weights, moments) = during("loading the checkpoint", read)?;
         let state = Self::start(plan, identity, device)?;
         Ok(Self {
             step: stored.step,

@@ -11,7 +11,8 @@ use super::world::{Drawn, draw_chain, draw_hay};
 use super::{Chain, Piece, is_letter, place, read_chains};
 use crate::answer::{Answerer, patient_limits};
 use crate::error::Error;
-use crate::show::charts::HeatMap;
+use crate::show::charts::heat_map::HeatMap;
+use crate::show::progress::Progress;
 
 /// Frames of one haystack video that are held at a time.
 const HELD_FRAMES: usize = 512;
@@ -63,20 +64,16 @@ pub struct Cell {
     pub score: f64,
 }
 
-/// Runs the grid; `on_cell` hears each result.
+/// Runs the grid.
 ///
 /// # Errors
 /// If material cannot be read or does not fit the model.
-pub fn run(
-    answerer: &Answerer,
-    material: &Material,
-    grid: &Grid,
-    on_cell: &mut dyn FnMut(&Cell),
-) -> Result<Vec<Cell>, Error> {
+pub fn run(answerer: &Answerer, material: &Material, grid: &Grid) -> Result<Vec<Cell>, Error> {
     let clip = answerer.config().vision.clip_frames;
     let longest = grid.lengths.iter().max().copied().unwrap_or(0).div_ceil(clip);
     let hay = haystack(answerer, material, longest)?;
     let chains = chains(answerer, material, grid.chains)?;
+    let progress = Progress::new("cells", grid.lengths.len() * grid.depths.len());
     let mut cells = vec![];
     for &frames in &grid.lengths {
         for &depth in &grid.depths {
@@ -93,8 +90,8 @@ pub fn run(
             let share = |right: u32| f64::from(right) / chains.len().max(1) as f64;
             let (caption, qa) = (share(caption), share(qa));
             let cell = Cell { frames, depth, caption, qa, score: f64::midpoint(caption, qa) };
-            on_cell(&cell);
             cells.push(cell);
+            progress.step();
         }
     }
     Ok(cells)
@@ -128,6 +125,7 @@ fn planted(needles: &[Tensor<3>], hay: &Tensor<3>, clips: usize, depth: f64) -> 
 fn haystack(answerer: &Answerer, material: &Material, clips: usize) -> Result<Tensor<3>, Error> {
     let config = &answerer.config().vision;
     let (clip, size) = (config.clip_frames, config.image_size);
+    let progress = Progress::new("clips of hay", clips);
     let mut held: Vec<Tensor<3>> = vec![];
     let mut have = 0;
     let mut add = |pixels: Vec<u8>| -> Result<usize, Error> {
@@ -136,6 +134,7 @@ fn haystack(answerer: &Answerer, material: &Material, clips: usize) -> Result<Te
         let part = part.ok_or_else(|| Error::Argument("hay does not make whole clips".into()))?;
         have += part.count;
         held.push(answerer.encode(&part));
+        progress.at(have);
         Ok(have)
     };
     match material {

@@ -1,20 +1,40 @@
 //! Several series over one pair of axes, with intervals where they are known.
 
-use super::{page, put, range, text};
+use plotters::coord::ranged1d::Ranged as _;
+use plotters::element::ErrorBarOrientV;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-const SIZE: (f64, f64) = (720.0, 400.0);
-/// Room for the axes and, on the right, for the names.
-const LEFT: f64 = 72.0;
-const RIGHT: f64 = 230.0;
-const TOP: f64 = 44.0;
-const BOTTOM: f64 = 56.0;
-/// A series of more points is a curve and gets no dots.
-const FEW: usize = 12;
-/// Marks that an axis has at most, without its ends.
-const MARKS: f64 = 5.0;
-/// Colours that stay apart for most eyes (Okabe and Ito), then again with dashes and hollow dots.
-const COLOURS: [&str; 8] =
-    ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7f7f7f"];
+use super::axis::Axis;
+use super::{Area, Drawn, INK, ink, picture, width_of};
+
+/// Pixels of the axes with all that is drawn between them.
+const PLOT: (u32, u32) = (560, 380);
+/// Pixels from name to name in the legend.
+const ROW: i32 = 20;
+/// A series of more points is a curve, of which about so many points are marked.
+const FEW: usize = 40;
+const MARKED: usize = 10;
+/// Colours that stay apart for most eyes (after Okabe and Ito) and show on white as on black.
+const COLOURS: [RGBColor; 7] = [
+    RGBColor(0x1f, 0x83, 0xc4),
+    RGBColor(0xd5, 0x5e, 0x00),
+    RGBColor(0x00, 0x9e, 0x73),
+    RGBColor(0xc0, 0x6c, 0x98),
+    RGBColor(0xb5, 0x80, 0x00),
+    RGBColor(0x7f, 0x7f, 0x7f),
+    INK,
+];
+/// Corners around a point: disc, square, triangle, diamond, triangle on its tip.
+const MARKERS: [&[(i32, i32)]; 5] = [
+    &[(-2, -4), (2, -4), (4, -2), (4, 2), (2, 4), (-2, 4), (-4, 2), (-4, -2)],
+    &[(-4, -4), (4, -4), (4, 4), (-4, 4)],
+    &[(0, -5), (5, 4), (-5, 4)],
+    &[(0, -6), (5, 0), (0, 6), (-5, 0)],
+    &[(0, 5), (5, -4), (-5, -4)],
+];
+
+type Axes<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Axis, Axis>>;
 
 /// A point with its interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,7 +57,7 @@ pub struct Series {
 }
 
 /// The picture of several series.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Chart<'a> {
     /// What is shown.
     pub title: &'a str,
@@ -49,221 +69,155 @@ pub struct Chart<'a> {
     pub series: Vec<Series>,
     /// A horizontal line and its name, such as what guessing gives.
     pub level: Option<(f64, &'a str)>,
-}
-
-/// Values from mark to mark.
-struct Axis {
-    low: f64,
-    high: f64,
-    step: f64,
-}
-
-impl Axis {
-    /// Around all values, with marks at 1, 2 or 5 times a power of ten.
-    fn around((low, high): (f64, f64)) -> Self {
-        const ROUNDING: f64 = 1e-9;
-        let least = (high - low) / MARKS;
-        let power = 10_f64.powf(least.log10().floor());
-        let steps = [1.0, 2.0, 5.0].map(|times| times * power);
-        let wide = |step: &f64| *step >= least * (1.0 - ROUNDING);
-        let step = steps.into_iter().find(wide).unwrap_or(10.0 * power);
-        Self {
-            low: (low / step + ROUNDING).floor() * step,
-            high: (high / step - ROUNDING).ceil() * step,
-            step,
-        }
-    }
-
-    fn share(&self, value: f64) -> f64 {
-        (value - self.low) / (self.high - self.low)
-    }
-
-    fn marks(&self) -> impl Iterator<Item = f64> {
-        let (low, step) = (self.low, self.step);
-        let count = ((self.high - self.low) / step).round() as usize;
-        (0..=count).map(move |mark| low + step * mark as f64)
-    }
-
-    /// As many digits as tell marks apart.
-    fn number(&self, value: f64) -> String {
-        let digits = -self.step.log10().floor();
-        match digits {
-            ..=0.0 => format!("{value:.0}"),
-            ..=3.0 => format!("{value:.*}", digits as usize),
-            _ => format!("{value:.0e}"),
-        }
-    }
-}
-
-/// Where values stand in the picture.
-struct Frame {
-    x: Axis,
-    y: Axis,
-}
-
-impl Frame {
-    fn across(&self, x: f64) -> f64 {
-        LEFT + self.x.share(x) * (SIZE.0 - LEFT - RIGHT)
-    }
-
-    fn down(&self, y: f64) -> f64 {
-        SIZE.1 - BOTTOM - self.y.share(y) * (SIZE.1 - TOP - BOTTOM)
-    }
+    /// Places of vertical lines, such as the frames that were chosen.
+    pub marked: Vec<f64>,
 }
 
 impl Chart<'_> {
     /// The picture.
     pub fn svg(&self) -> String {
-        let finite = || self.series.iter().flat_map(Series::finite);
-        let ends = |p: &Point| p.interval.map_or([p.y; 2], |(low, high)| [low, high]);
-        let level = self.level.iter().map(|level| level.0);
-        let frame = Frame {
-            x: Axis::around(range(finite().map(|point| point.x))),
-            y: Axis::around(range(finite().flat_map(|p| ends(&p)).chain(level))),
-        };
-        let mut body = self.axes(&frame);
-        if let Some((y, name)) = self.level {
-            line(&mut body, [LEFT, frame.down(y), SIZE.0 - RIGHT, frame.down(y)], "#999999");
-            put(&mut body, &left(SIZE.0 - RIGHT + 8.0, frame.down(y) + 4.0, name, "#666666"));
-        }
-        for (at, series) in self.series.iter().enumerate() {
-            series.draw(&frame, at, &mut body);
-        }
-        page(SIZE.0, SIZE.1, &body)
+        let names = || self.series.iter().map(|series| series.name.as_str());
+        let names = || names().chain(self.level.map(|level| level.1));
+        let legend = 48 + names().map(width_of).max().unwrap_or(0);
+        let height = PLOT.1.max(ROW as u32 * (names().count() as u32 + 3));
+        picture(self.title, (PLOT.0 + legend, height), |area| {
+            let (plot, legend) = area.split_horizontally(PLOT.0);
+            self.plot(&plot)?;
+            names().enumerate().try_for_each(|(at, name)| self.row(&legend, at, name))
+        })
     }
 
-    fn axes(&self, frame: &Frame) -> String {
-        let mut body = text(f64::midpoint(LEFT, SIZE.0 - RIGHT), 24.0, self.title);
-        let (bottom, right) = (SIZE.1 - BOTTOM, SIZE.0 - RIGHT);
-        for x in frame.x.marks() {
-            put(&mut body, &text(frame.across(x), bottom + 18.0, &frame.x.number(x)));
+    /// A name in the legend; behind the series stands the level.
+    fn row(&self, legend: &Area, at: usize, name: &str) -> Drawn {
+        let y = (at as i32 + 1) * ROW;
+        let line = |style: ShapeStyle| PathElement::new([(6, y), (30, y)], style);
+        if at < self.series.len() {
+            legend.draw(&line(colour(at).stroke_width(2)))?;
+            legend.draw(&(EmptyElement::at((18, y)) + marker(at)))?;
+        } else {
+            legend.draw(&line(grey()))?;
         }
-        for y in frame.y.marks() {
-            put(&mut body, &text(LEFT - 28.0, frame.down(y) + 4.0, &frame.y.number(y)));
-            line(&mut body, [LEFT, frame.down(y), right, frame.down(y)], "#e8e8e8");
-        }
-        line(&mut body, [LEFT, bottom, right, bottom], "#444444");
-        line(&mut body, [LEFT, TOP, LEFT, bottom], "#444444");
-        put(&mut body, &text(f64::midpoint(LEFT, right), SIZE.1 - 14.0, self.x_label));
-        let words = text(0.0, 0.0, self.y_label);
-        let turned = format!(
-            r#"<g transform="translate(16 {}) rotate(-90)">{words}</g>"#,
-            f64::midpoint(TOP, bottom)
-        );
-        put(&mut body, &turned);
-        body
+        let middle = Pos::new(HPos::Left, VPos::Center);
+        Ok(legend.draw(&Text::new(name.to_owned(), (36, y), ink().pos(middle)))?)
+    }
+
+    fn plot(&self, area: &Area) -> Drawn {
+        let (x, y) = self.axes();
+        let mut chart = ChartBuilder::on(area)
+            .margin(10)
+            .x_label_area_size(44)
+            .y_label_area_size(76)
+            .build_cartesian_2d(x, y)?;
+        let mut mesh = chart.configure_mesh();
+        mesh.x_desc(self.x_label).y_desc(self.y_label).label_style(ink()).axis_desc_style(ink());
+        mesh.axis_style(INK.mix(0.6)).bold_line_style(INK.mix(0.15)).disable_x_mesh().draw()?;
+
+        let level = self.level.map(|(at, _)| [(x.range().start, at), (x.range().end, at)]);
+        chart.draw_series(level.map(|line| PathElement::new(line, grey())))?;
+        let upright = |at: &f64| [(*at, y.range().start), (*at, y.range().end)];
+        let upright = |at| PathElement::new(upright(at), COLOURS[1]);
+        chart.draw_series(self.marked.iter().map(upright))?;
+        self.series.iter().enumerate().try_for_each(|(at, series)| series.draw(at, &mut chart))
+    }
+
+    fn axes(&self) -> (Axis, Axis) {
+        let points = || self.series.iter().flat_map(Series::finite);
+        let values = |p: Point| p.interval.map_or([p.y; 2], |(low, high)| [low, high]);
+        let level = self.level.map(|level| level.0);
+        (
+            Axis::around(points().map(|point| point.x).chain(self.marked.iter().copied())),
+            Axis::around(points().flat_map(values).chain(level)),
+        )
     }
 }
 
 impl Series {
-    fn finite(&self) -> impl Iterator<Item = Point> + '_ {
-        self.points.iter().copied().filter(|point| point.x.is_finite() && point.y.is_finite())
+    /// Points that are finite, with those intervals that are.
+    fn finite(&self) -> impl Iterator<Item = Point> + Clone + '_ {
+        let points = self.points.iter().filter(|p| p.x.is_finite() && p.y.is_finite());
+        let known = |(low, high): &(f64, f64)| low.is_finite() && high.is_finite();
+        points.map(move |p| Point { interval: p.interval.filter(known), ..*p })
     }
 
-    fn draw(&self, frame: &Frame, at: usize, body: &mut String) {
-        let style = Style::of(at);
-        let places: Vec<_> = self.finite().map(|p| (frame.across(p.x), frame.down(p.y))).collect();
-        style.line(&places, body);
-        for point in self.finite().filter(|_| self.points.len() <= FEW) {
-            let (across, down) = (frame.across(point.x), frame.down(point.y));
-            if let Some((low, high)) = point.interval {
-                line(body, [across, frame.down(low), across, frame.down(high)], style.colour);
-            }
-            style.dot((across, down), body);
-        }
-        let (start, row) = (SIZE.0 - RIGHT + 8.0, TOP + 10.0 + 18.0 * at as f64);
-        style.line(&[(start, row - 4.0), (start + 20.0, row - 4.0)], body);
-        if self.points.len() <= FEW {
-            style.dot((start + 10.0, row - 4.0), body);
-        }
-        put(body, &left(start + 26.0, row, &self.name, "#222222"));
+    fn draw(&self, at: usize, chart: &mut Axes) -> Drawn {
+        let points: Vec<Point> = self.finite().collect();
+        let places = || points.iter().map(|point| (point.x, point.y));
+        chart.draw_series(LineSeries::new(places(), colour(at).stroke_width(2)))?;
+        chart.draw_series(points.iter().filter_map(|point| bar(at, point)))?;
+        let every = if points.len() > FEW { points.len().div_ceil(MARKED) } else { 1 };
+        let marked = places().step_by(every).map(|place| EmptyElement::at(place) + marker(at));
+        chart.draw_series(marked)?;
+        Ok(())
     }
 }
 
-/// How a series looks, in the picture and beside its name.
-struct Style {
-    colour: &'static str,
-    /// The colours have come round once.
-    again: bool,
+fn grey() -> ShapeStyle {
+    INK.mix(0.5).stroke_width(2)
 }
 
-impl Style {
-    fn of(at: usize) -> Self {
-        Self { colour: COLOURS[at % COLOURS.len()], again: at >= COLOURS.len() }
-    }
-
-    fn line(&self, places: &[(f64, f64)], body: &mut String) {
-        let places: Vec<String> = places.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-        let (points, colour) = (places.join(" "), self.colour);
-        let dashes = if self.again { "5 3" } else { "none" };
-        put(
-            body,
-            &format!(
-                r#"<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6" stroke-dasharray="{dashes}"/>"#
-            ),
-        );
-    }
-
-    fn dot(&self, (x, y): (f64, f64), body: &mut String) {
-        let colour = self.colour;
-        let fill = if self.again { "#ffffff" } else { colour };
-        put(
-            body,
-            &format!(r#"<circle cx="{x:.1}" cy="{y:.1}" r="4" fill="{fill}" stroke="{colour}"/>"#),
-        );
-    }
+fn colour(at: usize) -> RGBColor {
+    COLOURS[at % COLOURS.len()]
 }
 
-fn line(body: &mut String, [x1, y1, x2, y2]: [f64; 4], colour: &str) {
-    put(
-        body,
-        &format!(
-            r#"<line x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}" stroke="{colour}" stroke-width="1.4"/>"#
-        ),
-    );
+fn bar(at: usize, point: &Point) -> Option<ErrorBar<f64, f64, ErrorBarOrientV<f64, f64>>> {
+    let (low, high) = point.interval?;
+    Some(ErrorBar::new_vertical(point.x, low, point.y, high, colour(at), 6))
 }
 
-fn left(x: f64, y: f64, words: &str, colour: &str) -> String {
-    text(x, y, words)
-        .replace("text-anchor=\"middle\"", &format!("fill=\"{colour}\" font-size=\"12\""))
+/// What marks the points of a series; the same colour comes with another form each time round.
+fn marker(at: usize) -> Polygon<(i32, i32)> {
+    Polygon::new(MARKERS[at % MARKERS.len()], colour(at).filled())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_chart_holds_every_finite_point_with_its_interval() {
-        let point = |x, y, interval| Point { x, y, interval };
-        let series = vec![
-            Series {
-                name: "a < b".into(),
-                points: vec![point(1.0, 0.2, Some((0.1, 0.3))), point(2.0, 0.5, None)],
-            },
-            Series { name: "c".into(), points: vec![point(1.5, f64::NAN, None)] },
-        ];
-        let level = Some((0.0, "guessing"));
-        let chart = Chart { title: "t", x_label: "x", y_label: "y", series, level };
-        let svg = chart.svg();
-        // Two points, and a dot beside each name.
-        assert_eq!(svg.matches("<circle").count(), 4);
-        assert!(svg.contains("a &lt; b") && svg.contains("guessing"));
-        assert!(!svg.contains("NaN"));
-        // The right-most, highest point stands in the right upper corner of the frame.
-        assert!(svg.contains(r#"<circle cx="490.0" cy="44.0""#), "{svg}");
+    fn series(name: &str, points: &[(f64, f64)]) -> Series {
+        let point =
+            |(x, y): &(f64, f64)| Point { x: *x, y: *y, interval: Some((y - 0.1, y + 0.1)) };
+        Series { name: name.into(), points: points.iter().map(point).collect() }
+    }
+
+    /// Texts in the order of the file.
+    fn texts(svg: &str) -> Vec<&str> {
+        let after = svg.split("<text").skip(1).filter_map(|text| text.split_once('>'));
+        after
+            .map(|(_, text)| text.split_once('<').map_or(text, |(words, _)| words).trim())
+            .collect()
     }
 
     #[test]
-    fn marks_are_round_numbers_around_all_values() {
-        for (ends, want) in [
-            ((0.36, 0.9), ["0.2", "0.4", "0.6", "0.8", "1.0"].as_slice()),
-            ((8.0, 32.0), &["5", "10", "15", "20", "25", "30", "35"]),
-            ((0.3, 0.5), &["0.30", "0.35", "0.40", "0.45", "0.50"]),
-            ((0.0, 4e-5), &["0e0", "1e-5", "2e-5", "3e-5", "4e-5"]),
-        ] {
-            let axis = Axis::around(ends);
-            let marks: Vec<String> = axis.marks().map(|mark| axis.number(mark)).collect();
-            assert_eq!(marks, want);
+    fn every_series_has_its_name_its_marker_and_its_finite_points() {
+        let all = [
+            series("a < b & c", &[(1.0, 0.2), (2.0, 0.5)]),
+            series("d", &[(1.5, f64::NAN), (1.0, 0.3), (f64::INFINITY, 1.0)]),
+        ];
+        let level = Some((0.0, "guessing"));
+        let svg = Chart { title: "t>", series: all.into(), level, ..Chart::default() }.svg();
+        let texts = texts(&svg);
+        for name in ["t&gt;", "a &lt; b &amp; c", "d", "guessing"] {
+            assert!(texts.contains(&name), "{name}: {texts:?}");
         }
+        let drawn = |colour: &str| {
+            svg.matches(&format!("<polygon opacity=\"1\" fill=\"{colour}\"")).count()
+        };
+        assert_eq!((drawn("#1F83C4"), drawn("#D55E00")), (3, 2), "{svg}");
+        let long = Chart { title: &"why ".repeat(99), ..Chart::default() }.svg();
+        assert!(long.contains("why …") && long.contains("width=\"808\""), "{long}");
+        assert!(!svg.contains("NaN") && !svg.contains("#010203"), "{svg}");
+    }
+
+    #[test]
+    fn a_long_curve_is_marked_here_and_there() {
+        let points: Vec<_> = (0..1000).map(|x| (f64::from(x), 0.5)).collect();
+        let chart = Chart { series: vec![series("loss", &points)], ..Chart::default() };
+        assert_eq!(chart.svg().matches("<polygon").count(), MARKED + 1);
+    }
+
+    #[test]
+    fn forms_and_colours_do_not_come_together_again_soon() {
+        let look = |at: usize| (colour(at), MARKERS[at % MARKERS.len()]);
+        assert!((1..35).all(|at| look(at) != look(0)));
     }
 }

@@ -9,6 +9,7 @@ use crate::machine::files::{entries, read_text, sha256, size_and_sha256};
 use crate::plan::Plan;
 use crate::recipe::KEYS;
 use crate::recipe::tables::{EvalTable, Init};
+use crate::show::progress::during;
 
 /// Names and values that fix the numbers of a run.
 pub type Identity = BTreeMap<String, String>;
@@ -57,7 +58,10 @@ pub fn of_run(plan: &Plan, data: &Data) -> Result<Identity, Error> {
     identity.insert("sha256 of the tokenizer".into(), data.tokenizer.sha256().into());
     identity.insert("sha256 of the mixture".into(), data.mixture.hash().into());
     if recipe.model.init == Init::Checkpoint {
-        identity.insert("sha256 of the base weights".into(), weights(&recipe.model.checkpoint)?);
+        identity.insert(
+            "sha256 of the base weights".into(),
+            during("hashing the base weights", || weights(&recipe.model.checkpoint))?,
+        );
     }
     Ok(identity)
 }

@@ -1,0 +1,129 @@
+//! Marks at round numbers around all values.
+
+use std::ops::Range;
+
+use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
+
+/// Marks that an axis has at most, without its ends.
+const MARKS: f64 = 5.0;
+/// Shares of a step below this are rounding.
+const ROUNDING: f64 = 1e-9;
+
+/// Values from mark to mark.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Axis {
+    low: f64,
+    high: f64,
+    step: f64,
+}
+
+impl Axis {
+    /// Around all finite values, with marks at 1, 2 or 5 times a power of ten; whole numbers get whole marks.
+    pub(super) fn around(values: impl Iterator<Item = f64> + Clone) -> Self {
+        let whole = values.clone().all(|value| value.fract() == 0.0);
+        let (low, high) = ends(values);
+        let least = (high - low) / MARKS;
+        let power = 10_f64.powf(least.log10().floor());
+        let wide = |step: &f64| *step >= least * (1.0 - ROUNDING);
+        let step = [1.0, 2.0, 5.0, 10.0].map(|times| times * power).into_iter().find(wide);
+        let step = step.unwrap_or(10.0 * power).max(if whole { 1.0 } else { 0.0 });
+        Self {
+            low: (low / step + ROUNDING).floor() * step,
+            high: (high / step - ROUNDING).ceil() * step,
+            step,
+        }
+    }
+
+    fn marks(self) -> Vec<f64> {
+        let count = ((self.high - self.low) / self.step).round() as usize;
+        (0..=count).map(|mark| self.low + self.step * mark as f64).collect()
+    }
+
+    /// As many digits as tell marks apart; below 0.001 as `1.25e-4`.
+    fn number(self, value: f64) -> String {
+        let place = |size: f64| (size.log10() + ROUNDING).floor() as i32;
+        let digits = usize::try_from(-place(self.step)).unwrap_or(0);
+        let most = place(self.low.abs().max(self.high.abs()));
+        match value.abs() < self.step * 0.5 {
+            true => "0".into(),
+            false if most >= -3 && digits <= 4 => format!("{value:.digits$}"),
+            false => {
+                format!("{value:.*e}", (place(value.abs()) - place(self.step)).max(0) as usize)
+            }
+        }
+    }
+}
+
+impl Ranged for Axis {
+    type FormatOption = NoDefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, (from, to): (i32, i32)) -> i32 {
+        let share = (value - self.low) / (self.high - self.low);
+        (f64::from(from) + share * f64::from(to - from)).round() as i32
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
+        if hint.weight().allow_light_points() { vec![] } else { self.marks() }
+    }
+
+    fn range(&self) -> Range<f64> {
+        self.low..self.high
+    }
+}
+
+impl ValueFormatter<f64> for Axis {
+    fn format_ext(&self, value: &f64) -> String {
+        self.number(*value)
+    }
+}
+
+/// Smallest and largest value, never equal.
+fn ends(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let (low, high) =
+        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+    // A spread that f64 cannot divide is none.
+    match high - low > low.abs().max(high.abs()) * ROUNDING {
+        true => (low, high),
+        false if low.is_finite() && low != 0.0 => (low - low.abs() / 2.0, low + low.abs() / 2.0),
+        false => (0.0, 1.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_round_numbers_around_all_values_and_differ() {
+        let check = |values: &[f64], want: &[&str]| {
+            let axis = Axis::around(values.iter().copied());
+            let marks: Vec<String> = axis.marks().into_iter().map(|m| axis.number(m)).collect();
+            assert_eq!(marks, want);
+        };
+        check(&[0.36, 0.9], &["0.2", "0.4", "0.6", "0.8", "1.0"]);
+        check(&[8.0, 32.0], &["5", "10", "15", "20", "25", "30", "35"]);
+        check(&[1.0, 2.0], &["1", "2"]);
+        check(&[0.3, 0.5], &["0.30", "0.35", "0.40", "0.45", "0.50"]);
+        check(&[0.0, 4e-5], &["0", "1e-5", "2e-5", "3e-5", "4e-5"]);
+        check(
+            &[0.0048, 0.0071],
+            &["0.0045", "0.0050", "0.0055", "0.0060", "0.0065", "0.0070", "0.0075"],
+        );
+        check(&[9.1e-5, 1.2e-4], &["9e-5", "1.0e-4", "1.1e-4", "1.2e-4"]);
+        check(&[-1e-5, 1e-5], &["-1.0e-5", "-5e-6", "0", "5e-6", "1.0e-5"]);
+        check(&[3.0, 3.0], &["1", "2", "3", "4", "5"]);
+        check(&[0.0], &["0", "1"]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_two_marks_read_alike(low in -1e6..1e6_f64, scale in -9..6_i32, part in 1e-3..1.0_f64) {
+            let low = low * 10_f64.powi(scale - 6);
+            let axis = Axis::around([low, low + low.abs() * part + 10_f64.powi(scale)].into_iter());
+            let marks: Vec<String> = axis.marks().into_iter().map(|m| axis.number(m)).collect();
+            proptest::prop_assert!(marks.windows(2).all(|two| two[0] != two[1]), "{marks:?}");
+            proptest::prop_assert!((2..=8).contains(&marks.len()), "{marks:?}");
+        }
+    }
+}
