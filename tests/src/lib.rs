@@ -9,6 +9,7 @@ pub mod ffmpeg;
 #[cfg(feature = "video")]
 mod fixture;
 mod golden;
+pub mod imports;
 mod llm;
 mod material;
 mod module;
