@@ -44,7 +44,10 @@ impl Imports {
             };
             if path.is_dir() {
                 self.add_folder(&path, &own);
-            } else if path.extension().is_some_and(|it| it == "rs") && stem != "main" && stem != "tests" {
+            } else if path.extension().is_some_and(|it| it == "rs")
+                && stem != "main"
+                && stem != "tests"
+            {
                 self.add(&own, &fs::read_to_string(&path).expect("a readable file"));
             }
         }
@@ -64,7 +67,9 @@ impl Imports {
         let mut rest = tokens;
         while let [first, behind @ ..] = rest {
             rest = match (word(first).as_str(), behind) {
-                ("#", [TokenTree::Group(attribute), item @ ..]) if for_tests(attribute.stream()) => {
+                ("#", [TokenTree::Group(attribute), item @ ..])
+                    if for_tests(attribute.stream()) =>
+                {
                     behind_item(item)
                 }
                 ("use", _) => self.add_use(module, behind),
@@ -135,7 +140,8 @@ impl Imports {
     /// Which module names which, both with their paths.
     pub fn edges(&self) -> BTreeSet<(Segments, Segments)> {
         let of_module = |(from, module): (&Segments, &Module)| {
-            let homes: Vec<_> = module.named.iter().filter_map(|path| self.home(from, path)).collect();
+            let homes: Vec<_> =
+                module.named.iter().filter_map(|path| self.home(from, path)).collect();
             homes.into_iter().map(|to| (from.clone(), to)).collect::<Vec<_>>()
         };
         self.modules.iter().flat_map(of_module).filter(|(from, to)| from != to).collect()
@@ -169,7 +175,8 @@ fn behind_item(tokens: &[TokenTree]) -> &[TokenTree] {
 fn plain_path(tokens: &[TokenTree]) -> (Segments, &[TokenTree]) {
     let mut path = vec![word(&tokens[0])];
     let mut rest = &tokens[1..];
-    while let [TokenTree::Punct(_), TokenTree::Punct(_), TokenTree::Ident(name), behind @ ..] = rest {
+    while let [TokenTree::Punct(_), TokenTree::Punct(_), TokenTree::Ident(name), behind @ ..] = rest
+    {
         path.push(name.to_string());
         rest = behind;
     }

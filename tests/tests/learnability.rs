@@ -14,7 +14,7 @@ use xcomp_model::loss::LossNorm;
 use xcomp_model::vision::frames::Encoding;
 use xcomp_tests::{Ended, Tiny};
 use xcomp_train::data::Data;
-use xcomp_train::data::collate::{Seen, collate};
+use xcomp_train::data::collate::{VisualInput, collate};
 use xcomp_train::export::{find_checkpoint, tuned_model};
 use xcomp_train::machine::device::Choice;
 use xcomp_train::machine::stop::Stop;
@@ -153,7 +153,7 @@ fn mean_loss(tiny: &Tiny, plan: &Plan, compression: &CompressionPlan) -> f64 {
     let losses = data.mixture.records().iter().enumerate().map(|(index, record)| {
         let example = load_example(record, index, data.load_options()).unwrap();
         let (prompt, seen) = collate(example, plan.recipe.data.clip_frames).unwrap();
-        let Seen::Clips(clips, _) = seen else { panic!("no cache was asked") };
+        let VisualInput::Clips(clips, _) = seen else { panic!("no cache was asked") };
         let merged = vec![Some(model.encode(&clips, &device, Encoding::default()))];
         let (loss, _) = model.loss(&[prompt], merged, compression, LossNorm::Sample);
         f64::from(loss.into_scalar::<f32>())

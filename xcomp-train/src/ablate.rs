@@ -31,8 +31,8 @@ use runs::Runs;
 use sweep::Sweep;
 
 use crate::error::Error;
-use crate::machine::files::write_atomically;
-use crate::run::folder::{RunDir, write_json};
+use crate::machine::files::{write_atomically, write_json};
+use crate::run::folder::RunDir;
 
 /// Prepares a sweep and says what is to do: makes its world, trains nothing.
 ///

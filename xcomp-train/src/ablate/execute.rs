@@ -12,9 +12,9 @@ use super::runs::{Exam, Training};
 use crate::error::Error;
 use crate::eval::results::RESULTS;
 use crate::machine::device::Choice;
-use crate::machine::files::read_text;
+use crate::machine::files::{read_text, write_json};
 use crate::machine::stop::Stop;
-use crate::run::folder::{wait_for, write_json};
+use crate::run::folder::wait_for;
 use crate::run::progress::duration;
 
 /// File of a finished training, written last.

@@ -9,9 +9,9 @@ use xcomp_data::{Choice as FrameChoice, Frames, Media, TimeMessage, load_media};
 
 use super::asking::{AskingArgs, Usual};
 use super::{Format, print};
-use crate::answer::clips::EncodedClips;
+use crate::answer::clips::HeldClips;
 use crate::answer::select::{ScoreMode, Selection};
-use crate::answer::{Answerer, Seen, patient_limits};
+use crate::answer::{Answerer, EncodedMedia, patient_limits};
 use crate::error::Error;
 use crate::machine::device::{Choice, open};
 use crate::machine::files::write_atomically;
@@ -103,19 +103,19 @@ fn look(
     frames: Frames,
     choice: &FrameChoice,
     media: Media,
-) -> Result<(Seen, Selection), Error> {
+) -> Result<(EncodedMedia, Selection), Error> {
     let all = Selection { frames: (0..frames.count).collect(), scores: vec![] };
     if media == Media::Image {
         return Ok((answerer.see(frames, choice, media)?, all));
     }
     let message = choice.message(TimeMessage::Short);
-    let mut clips = EncodedClips::new(answerer, &frames);
+    let mut clips = answerer.clips(&frames, HeldClips::new());
     let selection = match args.asking.select(&USUAL) {
         Some(options) => answerer.select(&mut clips, &message, &args.question, &options)?,
         None => all,
     };
     let merged = clips.merged(&selection.frames)?;
-    Ok((Seen { merged, message }, selection))
+    Ok((EncodedMedia { merged, message }, selection))
 }
 
 /// Before anything is loaded: an SVG picture under the name of a PNG would not open.
@@ -149,7 +149,7 @@ fn plot(
 
 fn report(
     answerer: &Answerer,
-    seen: &Seen,
+    seen: &EncodedMedia,
     choice: &FrameChoice,
     selection: &Selection,
     answer: String,

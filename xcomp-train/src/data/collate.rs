@@ -4,6 +4,8 @@ use xcomp_data::{Example, FeatureSlot, Features, Frames, IGNORE, IMAGE_TOKEN, Me
 use xcomp_model::splice::Prompt;
 use xcomp_model::vision::frames::Clips;
 
+use crate::error::Error;
+
 /// An example whose parts do not fit together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CollateError {
@@ -31,9 +33,15 @@ pub enum CollateError {
     },
 }
 
+impl From<CollateError> for Error {
+    fn from(error: CollateError) -> Self {
+        Self::Collate(error.into())
+    }
+}
+
 /// What the visual tokens of a sample are made from; nothing is uploaded yet.
 #[derive(Debug, Clone)]
-pub enum Seen {
+pub enum VisualInput {
     /// Frames for the tower, and where its features belong, if they are kept.
     Clips(Clips, Option<FeatureSlot>),
     /// Features of the tower.
@@ -44,7 +52,10 @@ pub enum Seen {
 ///
 /// # Errors
 /// If the prompt has not exactly one image marker, or the frames make no whole clips.
-pub fn collate(example: Example, clip_frames: usize) -> Result<(Prompt, Seen), CollateError> {
+pub fn collate(
+    example: Example,
+    clip_frames: usize,
+) -> Result<(Prompt, VisualInput), CollateError> {
     let (id, origin) = (example.id.clone(), example.source.to_string());
     let markers =
         || example.input_ids.iter().enumerate().filter(|(_, token)| **token == IMAGE_TOKEN);
@@ -54,20 +65,20 @@ pub fn collate(example: Example, clip_frames: usize) -> Result<(Prompt, Seen), C
     };
 
     let frames = example.choice.indices.len();
-    let seen = match example.visual {
-        Visual::Features(features) => Some(Seen::Features(features)),
+    let visual = match example.visual {
+        Visual::Features(features) => Some(VisualInput::Features(features)),
         Visual::Frames(frames, slot) => {
-            clips(frames, example.media, clip_frames).map(|clips| Seen::Clips(clips, slot))
+            clips(frames, example.media, clip_frames).map(|clips| VisualInput::Clips(clips, slot))
         }
     };
-    let seen = seen.ok_or(CollateError::Clips { id, origin, frames, clip_frames })?;
+    let visual = visual.ok_or(CollateError::Clips { id, origin, frames, clip_frames })?;
     let labels = example
         .labels
         .into_iter()
         .map(|label| if label == IGNORE { xcomp_model::loss::IGNORE } else { label });
     Ok((
         Prompt { ids: example.input_ids, labels: labels.collect(), image_at: Some(image_at) },
-        seen,
+        visual,
     ))
 }
 

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use xcomp_data::media::encode::EncodeError;
 
+use crate::error::Error;
+
 /// An error of the demo; each message says which step and which file.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
@@ -44,6 +46,12 @@ pub enum DemoError {
         /// Mean loss of the last steps.
         last: f64,
     },
+}
+
+impl From<DemoError> for Error {
+    fn from(error: DemoError) -> Self {
+        Self::Demo(error.into())
+    }
 }
 
 impl DemoError {

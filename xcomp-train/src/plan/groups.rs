@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use crate::plan::Plan;
 use crate::plan::cost::parameters::tensors;
+use crate::plan::lr::Rate;
 use crate::plan::text::grouped;
 use crate::recipe::tables::{DecayRule, OptimizerTable};
 use crate::recipe::tune::{Part, tuned};
-use crate::train::optimizer::adamw::Rate;
 
 /// Tensors with one learning rate and decay.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::error::Error;
+
 /// One thing wrong with a recipe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -73,6 +75,12 @@ pub enum RecipeError {
         /// Every problem, in the order of the file.
         problems: Vec<Problem>,
     },
+}
+
+impl From<RecipeError> for Error {
+    fn from(error: RecipeError) -> Self {
+        Self::Recipe(error.into())
+    }
 }
 
 fn listing(path: &std::path::Path, problems: &[Problem]) -> String {

@@ -8,7 +8,6 @@ use crate::plan::Plan;
 use crate::plan::groups::peak_rate;
 use crate::recipe::tables::OptimizerTable;
 use crate::recipe::tune::{Part, tuned};
-use crate::train::adam;
 use crate::train::named::{Look, Named};
 use crate::train::optimizer::adamw::{AdamW, AdamWState};
 use crate::train::optimizer::clip::clip_grad_norm;
@@ -54,7 +53,7 @@ pub(crate) fn layer_rows(plan: &Plan, state: &TrainState, grads: NamedTensors) -
     let mut measure = Measure {
         parts: &plan.parts,
         optimizer: &plan.recipe.optimizer,
-        adam: adam(plan),
+        adam: AdamW::of(plan),
         moments: &state.optim,
         grads,
         clipped,

@@ -9,12 +9,12 @@ use xcomp_data::features::coverage;
 use xcomp_data::features::store::StoreReport;
 use xcomp_data::{Example, Position};
 
-use crate::data::collate::{Seen, collate};
+use crate::data::Data;
+use crate::data::collate::{VisualInput, collate};
 use crate::data::features::{Stored, merged, open_cache, to_device, to_host};
-use crate::data::{Data, frame_options};
 use crate::error::Error;
+use crate::plan::survey::frame_options;
 use crate::plan::{GIB, Plan};
-use crate::train::batch::{encoding, loss_norm};
 use crate::train::checkpoint::identity::Identity;
 use crate::train::state::TrainState;
 
@@ -95,9 +95,9 @@ pub fn fill(
             if !exact(plan) && compared.count < COMPARED {
                 compared.add(plan, &state, example.clone(), device)?;
             }
-            let (_, seen) = collate(example, plan.recipe.data.clip_frames)?;
-            if matches!(seen, Seen::Clips(..)) {
-                merged(plan, &state.model, seen, device);
+            let (_, visual) = collate(example, plan.recipe.data.clip_frames)?;
+            if matches!(visual, VisualInput::Clips(..)) {
+                merged(plan, &state.model, visual, device);
             }
             tell(samples as usize);
         }
@@ -116,7 +116,7 @@ pub fn fill(
 }
 
 fn exact(plan: &Plan) -> bool {
-    Stored::of(plan).holds(encoding(plan).dtype)
+    Stored::of(plan).holds(plan.encoding().dtype)
 }
 
 /// Losses of the same samples with exact features and with kept ones.
@@ -135,15 +135,15 @@ impl Compared {
         example: Example,
         device: &Device,
     ) -> Result<(), Error> {
-        let (prompt, seen) = collate(example, plan.recipe.data.clip_frames)?;
-        let Seen::Clips(clips, _) = seen else { return Ok(()) };
-        let features = state.model.encode(&clips, device, encoding(plan));
+        let (prompt, visual) = collate(example, plan.recipe.data.clip_frames)?;
+        let VisualInput::Clips(clips, _) = visual else { return Ok(()) };
+        let features = state.model.encode(&clips, device, plan.encoding());
         let kept = to_host(&features, Stored::of(plan));
-        let kept = to_device(kept, encoding(plan).dtype, device);
+        let kept = to_device(kept, plan.encoding().dtype, device);
         let loss = |merged| {
             let prompts = std::slice::from_ref(&prompt);
             let (loss, weight) =
-                state.model.loss(prompts, vec![Some(merged)], &plan.compression, loss_norm(plan));
+                state.model.loss(prompts, vec![Some(merged)], &plan.compression, plan.loss_norm());
             f64::from(loss.into_scalar::<f32>()) / weight.max(1) as f64
         };
         self.exact += loss(features);

@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::train::Event;
+use crate::train::event::Event;
 use crate::train::meter::Record;
 
 /// Shows events.

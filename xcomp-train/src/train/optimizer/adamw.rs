@@ -8,6 +8,8 @@ use burn::tensor::{Bool, Tensor};
 use xcomp_model::ops::{AdamWStep, Moments, adamw, on_cpu};
 use xcomp_model::vlm::Vlm;
 
+use crate::plan::Plan;
+use crate::plan::lr::Rate;
 use crate::train::named::{Change, Named};
 use crate::train::optimizer::grads::NamedTensors;
 
@@ -22,15 +24,6 @@ pub struct AdamW {
     pub adam_epsilon: f64,
 }
 
-/// What one parameter is stepped with.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rate {
-    /// Learning rate.
-    pub lr: f64,
-    /// Decoupled weight decay.
-    pub weight_decay: f64,
-}
-
 /// The state of the optimizer: everything but the weights.
 #[derive(Debug, Clone, Default)]
 pub struct AdamWState {
@@ -43,6 +36,16 @@ pub struct AdamWState {
 }
 
 impl AdamW {
+    /// The constants of a plan's recipe.
+    pub fn of(plan: &Plan) -> Self {
+        let optimizer = &plan.recipe.optimizer;
+        Self {
+            adam_beta1: optimizer.adam_beta1,
+            adam_beta2: optimizer.adam_beta2,
+            adam_epsilon: optimizer.adam_epsilon,
+        }
+    }
+
     /// Moves every parameter that has a gradient; `rate` gives its learning rate and decay by name.
     ///
     /// A learning rate of 0 (the first step of a warm-up) moves nothing but updates the state, as in the reference.
