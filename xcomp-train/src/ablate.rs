@@ -4,17 +4,17 @@
 //! their results become tables, pictures and a page. Whatever is finished is never done again.
 
 pub mod base;
-pub mod child;
+pub mod blind;
 pub mod estimate;
 pub mod execute;
-pub mod guess;
 pub mod html;
 pub mod material;
 pub mod outcome;
+mod overrides;
 pub mod plots;
+pub mod process;
 pub mod report;
 pub mod runs;
-mod setting;
 pub mod sweep;
 pub mod text;
 

@@ -134,7 +134,7 @@ mod tests {
     use xcomp_model::base::config::ModelConfig;
 
     use super::*;
-    use crate::demo::film::Film;
+    use crate::demo::clip::DrawnClip;
     use crate::demo::scene::Scene;
 
     #[test]

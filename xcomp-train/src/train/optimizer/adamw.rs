@@ -80,8 +80,8 @@ impl AdamW {
         if known.is_some_and(|sound| sound.into_data().iter::<bool>().any(|sound| !sound)) {
             return model;
         }
-        let mut stepper = Stepper { adam: *self, state, grads: &mut grads, rate: &rate, sound };
-        model.change_each(&mut stepper)
+        let mut update = Update { adam: *self, state, grads: &mut grads, rate: &rate, sound };
+        model.change_each(&mut update)
     }
 
     /// How far the step after those that `state` has seen would move one tensor; `state` stays as it is.
@@ -120,7 +120,7 @@ impl AdamW {
     }
 }
 
-struct Stepper<'a, R> {
+struct Update<'a, R> {
     adam: AdamW,
     state: &'a mut AdamWState,
     grads: &'a mut NamedTensors,
@@ -128,7 +128,7 @@ struct Stepper<'a, R> {
     sound: Option<Tensor<1, Bool>>,
 }
 
-impl<R: Fn(&str) -> Rate> Stepper<'_, R> {
+impl<R: Fn(&str) -> Rate> Update<'_, R> {
     /// One tensor, flat and without a tape.
     fn update(&mut self, name: &str, weight: Tensor<1>, grad: Tensor<1>) -> Tensor<1> {
         let step = self.adam.constants(self.state.step, (self.rate)(name));
@@ -153,7 +153,7 @@ impl<R: Fn(&str) -> Rate> Stepper<'_, R> {
     }
 }
 
-impl<R: Fn(&str) -> Rate> Change for Stepper<'_, R> {
+impl<R: Fn(&str) -> Rate> Change for Update<'_, R> {
     fn change<const D: usize>(&mut self, name: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some(grad) = self.grads.remove(name) else { return param };
         let (id, tensor, mapper) = param.consume();
@@ -189,14 +189,14 @@ mod tests {
     fn stepped(sound: f32, grad: &[f32]) -> [Vec<f32>; 3] {
         let mut state = moments();
         state.step = 1;
-        let mut stepper = Stepper {
+        let mut update = Update {
             adam: ADAM,
             state: &mut state,
             grads: &mut NamedTensors::default(),
             rate: &|_: &str| RATE,
             sound: Some(tensor(&[sound]).is_finite()),
         };
-        let weight = stepper.update("w", tensor(&[1.0, 2.0]), tensor(grad));
+        let weight = update.update("w", tensor(&[1.0, 2.0]), tensor(grad));
         let moments = [&state.exp_avg, &state.exp_avg_sq].map(|m| m.get("w").unwrap().clone());
         let [mean, mean_square] = moments;
         [weight, mean, mean_square].map(|tensor| tensor.into_data().iter::<f32>().collect())
