@@ -127,24 +127,91 @@ impl Imports {
             match brought {
                 _ if name == "super" => drop(at.pop()),
                 _ if self.modules.contains_key(&inner) => at = inner,
-                Some(elsewhere) => {
+                Some(elsewhere) if at != from => {
                     let whole = [elsewhere, &names[index + 1..]].concat();
                     return self.home(&at, &whole).or(Some(at));
                 }
-                None => break, // an item of this module
+                _ => break, // an item of this module
             }
         }
         Some(at)
     }
 
-    /// Which module names which, both with their paths.
-    pub fn edges(&self) -> BTreeSet<(Segments, Segments)> {
+    /// Which module names which.
+    fn edges(&self) -> BTreeSet<(Segments, Segments)> {
         let of_module = |(from, module): (&Segments, &Module)| {
-            let homes: Vec<_> =
-                module.named.iter().filter_map(|path| self.home(from, path)).collect();
-            homes.into_iter().map(|to| (from.clone(), to)).collect::<Vec<_>>()
+            let homes = module.named.iter().filter_map(|path| self.home(from, path));
+            homes.map(|to| (from.clone(), to)).collect::<Vec<_>>()
         };
         self.modules.iter().flat_map(of_module).filter(|(from, to)| from != to).collect()
+    }
+
+    /// What is wrong where folders should keep to an order: imports that point up or aside, and folders that only one of both knows.
+    ///
+    /// The root of the crate may name everything.
+    pub fn against(&self, order: &Order) -> Vec<String> {
+        let there: BTreeSet<&String> =
+            self.modules.keys().filter_map(|path| path.first()).collect();
+        let listed: BTreeSet<&String> = order.lines.iter().flatten().collect();
+        let mut wrong: Vec<String> = there
+            .symmetric_difference(&listed)
+            .map(|folder| format!("`{folder}` is only in one of the list and the sources"))
+            .collect();
+        for (from, to) in self.edges() {
+            let (Some(lower), Some(upper)) = (to.first(), from.first()) else { continue };
+            if lower != upper && order.floor(lower) >= order.floor(upper) {
+                wrong.push(format!("{} imports from {}", from.join("::"), to.join("::")));
+            }
+        }
+        wrong
+    }
+
+    /// Circles of modules that import each other, but for imports from the parent module; one line each.
+    pub fn circles(&self) -> Vec<String> {
+        let mut edges = self.edges();
+        edges.retain(|(from, to)| from.split_last().is_some_and(|(_, parent)| parent != to));
+        let reached = |start: &Segments| {
+            let (mut found, mut open) = (BTreeSet::new(), vec![start.clone()]);
+            while let Some(at) = open.pop() {
+                let next = edges.iter().filter(|(from, _)| *from == at).map(|(_, to)| to);
+                open.extend(next.filter(|to| found.insert((*to).clone())).cloned());
+            }
+            found
+        };
+        let behind: BTreeMap<&Segments, BTreeSet<Segments>> =
+            self.modules.keys().map(|module| (module, reached(module))).collect();
+        let circle_of = |(module, found): (&&Segments, &BTreeSet<Segments>)| {
+            let members = found.iter().filter(|other| behind[other].contains(*module));
+            members.map(|other| other.join("::")).collect::<Vec<_>>().join(", ")
+        };
+        let circles: BTreeSet<String> = behind.iter().map(circle_of).collect();
+        circles.into_iter().filter(|circle| !circle.is_empty()).collect()
+    }
+}
+
+/// The folders of a crate, lowest first; those of one line may not import each other.
+#[derive(Debug)]
+pub struct Order {
+    lines: Vec<Vec<String>>,
+}
+
+impl Order {
+    /// The list behind "```order NAME" in a Markdown text.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn of_crate(text: &str, name: &str) -> Self {
+        let mut lines = text.lines().skip_while(|line| *line != format!("```order {name}")).skip(1);
+        let list = lines.by_ref().take_while(|line| *line != "```");
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect();
+        let lines: Vec<Vec<String>> = list.map(words).collect();
+        assert!(!lines.is_empty(), "no order of {name}'s folders");
+        Self { lines }
+    }
+
+    /// The line of a folder; none for a folder that is not listed.
+    fn floor(&self, folder: &String) -> Option<usize> {
+        self.lines.iter().position(|line| line.contains(folder))
     }
 }
 
@@ -210,5 +277,63 @@ fn expand(tree: &[TokenTree], before: &[String], leaves: &mut Vec<(Segments, Str
     }
     if let Some(name) = path.last().cloned() {
         leaves.push((path, name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The modules of a made-up crate; paths are written as in Rust.
+    fn imports(files: &[(&str, &str)]) -> Imports {
+        let mut imports = Imports::default();
+        for (module, text) in files {
+            let path: Vec<String> =
+                module.split("::").filter(|it| !it.is_empty()).map(str::to_owned).collect();
+            imports.add(&path, text);
+        }
+        imports
+    }
+
+    /// `low` and `aside` are peers below `high`; `text` stands in `low`.
+    fn check(text: &str, want: &[&str]) {
+        let order = Order::of_crate("```order it\nlow aside\nhigh\n```", "it");
+        let files =
+            [("", "pub use high::top::Roof;"), ("low", text), ("aside", ""), ("high::top", "")];
+        let imports = imports(&[&files[..], &[("high", "use crate::low::Floor;")]].concat());
+        assert_eq!(imports.against(&order), want, "{text}");
+    }
+
+    #[test]
+    fn an_import_that_points_up_or_aside_is_named() {
+        check("use std::fs; use crate::low::Own;", &[]);
+        check("use crate::high::top::Roof;", &["low imports from high::top"]);
+        check("use crate::{Roof as R};", &["low imports from high::top"]);
+        check("use super::{high::{self}, low::X};", &["low imports from high"]);
+        check("fn f() { println!(\"{}\", crate::aside::f()) }", &["low imports from aside"]);
+        check("mod inner { use super::super::aside::*; }", &["low::inner imports from aside"]);
+    }
+
+    #[test]
+    fn text_comments_and_tests_import_nothing() {
+        check("/// [`crate::high`]\nconst A: &str = \"use crate::high::B;\";", &[]);
+        check("#[cfg(test)] mod tests { use crate::high::Roof; }", &[]);
+        check("#[cfg(all(test, unix))] use crate::high::{Roof}; use crate::low::X;", &[]);
+    }
+
+    #[test]
+    fn the_list_names_the_folders_that_are_there() {
+        let order = Order::of_crate("```order it\nlow gone\n```", "it");
+        let wrong = imports(&[("low", ""), ("new", "")]).against(&order);
+        assert_eq!(wrong.len(), 2, "{wrong:?}");
+    }
+
+    #[test]
+    fn circles_are_found_but_for_children_that_use_their_parent() {
+        let parent = ("a", "use a_part::X; mod a_part { use super::Y; }");
+        assert!(imports(&[parent, ("b", "use crate::a::Y;")]).circles().is_empty());
+        let files =
+            [("a", "use crate::b::B;"), ("b", "use crate::c::C;"), ("c", "use crate::a::A;")];
+        assert_eq!(imports(&files).circles(), ["a, b, c"]);
     }
 }
