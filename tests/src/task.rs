@@ -41,7 +41,7 @@ impl Task {
         task.write("mixture.yaml", PICTURES);
         task.write("config.json", &config(SIDE, 16, 32).to_string());
         task.write_tokenizer(&["Which colour is it?", "red green blue white"]);
-        task.write("recipe.toml", &RECIPE.replace("max_steps = 6", "max_steps = 4"));
+        task.write("recipe.toml", &recipe(4, 0.0));
         task
     }
 
@@ -76,7 +76,7 @@ impl Task {
         task.write("config.json", &config(SIDE, 4, 16).to_string());
         let texts = COLOURS.map(|(name, _)| format!("What colour is it? It is {name}."));
         task.write_tokenizer(&texts);
-        task.write("recipe.toml", RECIPE);
+        task.write("recipe.toml", &recipe(6, 0.1));
         task
     }
 
@@ -220,7 +220,9 @@ const FOLDERS: &str = "datasets:
     video_read_type: img
 ";
 
-const RECIPE: &str = r#"[model]
+fn recipe(max_steps: usize, warmup_ratio: f64) -> String {
+    format!(
+        r#"[model]
 init = "random"
 config = "config.json"
 tokenizer = "tokenizer.json"
@@ -239,10 +241,10 @@ parts = ["llm", "projector"]
 learning_rate = 1e-2
 
 [schedule]
-warmup_ratio = 0.1
+warmup_ratio = {warmup_ratio}
 
 [train]
-max_steps = 6
+max_steps = {max_steps}
 gradient_accumulation_steps = 2
 
 [checkpoint]
@@ -252,4 +254,6 @@ export_dtype = "f32"
 
 [log]
 tensorboard = false
-"#;
+"#
+    )
+}
