@@ -6,22 +6,19 @@
 mod compare;
 #[cfg(feature = "video")]
 pub mod ffmpeg;
-#[cfg(feature = "video")]
-mod fixture;
 mod golden;
+pub mod imports;
 mod llm;
 mod material;
 mod module;
 mod parity;
 mod prompted;
 #[cfg(feature = "video")]
-mod tiny;
+mod task;
 
 pub use compare::{
     Tolerance, assert_close, assert_exact, assert_grad_close, assert_grad_within, assert_scalar,
 };
-#[cfg(feature = "video")]
-pub use fixture::{Ended, TinyRun};
 pub use golden::{Case, HostData, HostTensor, case, cases, golden_roots};
 pub use llm::{case_schedule, compare_gradients, compare_hidden, prompts};
 pub use material::{kills, media_root, shared_root, skipped};
@@ -29,4 +26,4 @@ pub use module::{gradients, host, load_case, weights};
 pub use parity::{Precision, assert_parity, chosen_device};
 pub use prompted::Prompted;
 #[cfg(feature = "video")]
-pub use tiny::Tiny;
+pub use task::{Ended, Task};

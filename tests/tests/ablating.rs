@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use xcomp_tests::TinyRun;
+use xcomp_tests::Task;
 use xcomp_train::ablate::sweep::Sweep;
 use xcomp_train::demo::mini::Mini;
 use xcomp_train::recipe::{Recipe, answer_compression};
@@ -16,8 +16,8 @@ use xcomp_train::recipe::{Recipe, answer_compression};
 const XCOMP: &str = env!("CARGO_BIN_EXE_xcomp-under-test");
 
 /// A tiny task with questions, and recipes for a base and for what is tuned on it.
-fn task() -> TinyRun {
-    let run = TinyRun::new();
+fn task() -> Task {
+    let run = Task::pictures();
     let words = ["red", "green", "blue", "white"];
     let question = |index: usize| {
         json!({
@@ -42,9 +42,9 @@ frames = [8]
 ask = ["--by", "likelihood"]
 "#;
 
-fn ablate(run: &TinyRun, more: &[&str]) -> (i32, String, String) {
+fn ablate(run: &Task, more: &[&str]) -> (i32, String, String) {
     let fixed = ["ablate", "sweep.toml", "--out", "sweep", "--device", "cpu"];
-    let ended = run.run(XCOMP, &[&fixed, more].concat());
+    let ended = run.run(&[&fixed, more].concat());
     (ended.code, ended.stdout, ended.stderr)
 }
 

@@ -4,14 +4,13 @@ use std::io::Write as _;
 
 use serde_json::Value;
 use xcomp_data::media::encode::{RgbFrames, write_mp4};
-use xcomp_tests::TinyRun;
+use xcomp_tests::Task;
 
-const XCOMP: &str = env!("CARGO_BIN_EXE_xcomp-under-test");
 const SIDE: usize = 64;
 
 /// A tuned model and a video of `count` frames at 8 frames a second, dark but for a bright middle.
-fn tuned(count: usize) -> TinyRun {
-    let run = TinyRun::tuned(XCOMP);
+fn tuned(count: usize) -> Task {
+    let run = Task::tuned();
     let level = |frame: usize| if (count / 2..count / 2 + 8).contains(&frame) { 240 } else { 30 };
     let pixels: Vec<u8> =
         (0..count).flat_map(|frame| vec![level(frame); SIDE * SIDE * 3]).collect();
@@ -20,11 +19,11 @@ fn tuned(count: usize) -> TinyRun {
     run
 }
 
-fn ask(run: &TinyRun, more: &[&str]) -> Value {
+fn ask(run: &Task, more: &[&str]) -> Value {
     let mut arguments = vec!["ask", "model", "film.mp4", "Which colour is it?", "--format", "json"];
     arguments.extend(["--max-new-tokens", "8", "--device", "cpu"]);
     arguments.extend(more);
-    let ended = run.run(XCOMP, &arguments);
+    let ended = run.run(&arguments);
     assert_eq!(ended.code, 0, "{arguments:?}: {ended:?}");
     serde_json::from_str(&ended.stdout).unwrap()
 }
@@ -79,7 +78,7 @@ fn a_checkpoint_answers_under_another_compression() {
 
         let mut arguments = vec!["ask", "model", "film.mp4", "Which colour is it?"];
         arguments.extend(["--select", "16"].into_iter().chain(compression(schedule)));
-        let ended = run.run(XCOMP, &arguments);
+        let ended = run.run(&arguments);
         assert_eq!(ended.code, 2, "{ended:?}");
         assert!(ended.stderr.contains("its layers hold no whole frames"), "{ended:?}");
     }
@@ -92,7 +91,7 @@ fn a_stop_string_ends_the_answer() {
     let say = |stop: &[&str]| -> String {
         let asked = ["ask", "model", "film.mp4", "Which colour is it?", "--frames", "16"];
         let written = ["--device", "cpu", "--max-new-tokens", "12", "--temperature", "1"];
-        let ended = run.run(XCOMP, &[&asked[..], &written, stop].concat());
+        let ended = run.run(&[&asked[..], &written, stop].concat());
         assert_eq!(ended.code, 0, "{ended:?}");
         ended.stdout.split("\n[16 frames").next().unwrap().to_owned()
     };
@@ -125,7 +124,7 @@ fn the_folders_generation_config_holds_unless_a_flag_says_otherwise() {
     assert_eq!(say(&drawn.replace("true", "false"), &[]), say(plain, &[]));
 
     run.write("model/generation_config.json", r#"{"repetition_penalty": 0}"#);
-    let ended = run.run(XCOMP, &["ask", "model", "film.mp4", "What?"]);
+    let ended = run.run(&["ask", "model", "film.mp4", "What?"]);
     assert_eq!(ended.code, 2, "{ended:?}");
     assert!(ended.stderr.contains("generation_config.json"), "{ended:?}");
 }
@@ -193,7 +192,7 @@ fn wrong_numbers_are_one_clear_line() {
         if ["--repeat", "--plot"].contains(&more[0]) {
             arguments.extend(["--select", "16"]);
         }
-        let ended = run.run(XCOMP, &arguments);
+        let ended = run.run(&arguments);
         assert_eq!(ended.code, 2, "{ended:?}");
         assert!(ended.stderr.contains(says), "{ended:?}");
     }

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use xcomp_tests::{Tiny, TinyRun};
+use xcomp_tests::Task;
 
 fn xcomp(arguments: &[&str]) -> Output {
     let program = env!("CARGO_BIN_EXE_xcomp-under-test");
@@ -57,7 +57,7 @@ fn the_missions_recipe_is_planned_with_no_weights_present() {
 
 #[test]
 fn a_wrong_key_is_named_with_line_and_suggestion_within_50_ms() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     tiny.write("wrong.toml", "[model]\ncheckpoint = \"x\"\n[optimizer]\nlearning_rat = 1e-5\n");
     let path = tiny.path("wrong.toml");
     let path = path.to_str().unwrap();
@@ -99,7 +99,7 @@ fn wrong_arguments_and_missing_files_exit_with_2() {
 
 #[test]
 fn a_run_is_trained_exported_and_continued() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     let recipe = tiny.path("recipe.toml");
     let (recipe, run, export) = (recipe.to_str().unwrap(), tiny.path("run"), tiny.path("export"));
     let (run, export) = (run.to_str().unwrap(), export.to_str().unwrap());
@@ -125,7 +125,7 @@ fn a_run_is_trained_exported_and_continued() {
 
 #[test]
 fn unusable_data_exits_with_3() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     let recipe = tiny.path("recipe.toml");
     let recipe = recipe.to_str().unwrap();
     let with = |set: &str, want: &[&str]| {
@@ -150,7 +150,7 @@ fn unusable_data_exits_with_3() {
 
 #[test]
 fn the_mixture_is_reported() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     let recipe = tiny.path("recipe.toml");
     let recipe = recipe.to_str().unwrap();
     check(&["data", "lint", recipe], 0, &["12 samples over 12 media, 0 cannot be used"]);
@@ -165,7 +165,7 @@ fn the_mixture_is_reported() {
 
 #[test]
 fn damaged_base_weights_are_named() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     let recipe = tiny.path("recipe.toml");
     let recipe = recipe.to_str().unwrap();
     let (run, base) = (tiny.path("run"), tiny.path("run/export"));
@@ -200,13 +200,13 @@ fn damaged_base_weights_are_named() {
 /// Steps of the recipe's shapes need no data; behind kept features there is no tower, without compression there is more to do.
 #[test]
 fn bench_times_steps_with_and_without_the_tower() {
-    let run = TinyRun::new();
+    let run = Task::pictures();
     let bench = |more: &[&str]| {
         let sizes = ["data.expected_text_tokens=20", "data.expected_supervised_tokens=5"];
         let mut arguments = vec!["bench", "recipe.toml", "--steps", "1", "--warmup", "0"];
         arguments.extend(["--device", "cpu", "--format", "json"]);
         arguments.extend(sizes.iter().flat_map(|size| ["--set", size]));
-        run.run(env!("CARGO_BIN_EXE_xcomp-under-test"), &[&arguments, more].concat())
+        run.run(&[&arguments, more].concat())
     };
     let rows = |more: &[&str]| {
         let ended = bench(more);

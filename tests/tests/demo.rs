@@ -1,15 +1,12 @@
 //! `xcomp demo`: the main job from nothing, with what it promises.
 
 use serde_json::Value;
-use xcomp_tests::TinyRun;
+use xcomp_tests::Task;
 
 #[test]
 fn the_demo_learns_to_answer_held_out_questions() {
-    let folder = TinyRun::new();
-    let ended = folder.run(
-        env!("CARGO_BIN_EXE_xcomp-under-test"),
-        &["demo", "--out", "demo", "--device", "cpu", "--format", "json"],
-    );
+    let folder = Task::pictures();
+    let ended = folder.run(&["demo", "--out", "demo", "--device", "cpu", "--format", "json"]);
     assert_eq!(ended.code, 0, "{ended:?}");
     let report: Value = serde_json::from_str(&ended.stdout).unwrap();
     let number = |key: &str| report[key].as_f64().unwrap();

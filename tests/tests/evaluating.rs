@@ -1,18 +1,16 @@
 //! `xcomp eval` and `xcomp compare` on real clips and a tiny tuned model.
 
 use serde_json::{Value, json};
-use xcomp_tests::{TinyRun, media_root};
-
-const XCOMP: &str = env!("CARGO_BIN_EXE_xcomp-under-test");
+use xcomp_tests::{Task, media_root};
 
 #[test]
 fn real_questions_are_answered_counted_and_compared() {
     let Some(media) = media_root("real_questions_are_answered_counted_and_compared") else {
         return;
     };
-    let run = TinyRun::new();
+    let run = Task::pictures();
     let xcomp = |arguments: &[&str]| {
-        let ended = run.run(XCOMP, arguments);
+        let ended = run.run(arguments);
         assert_eq!(ended.code, 0, "{arguments:?}: {ended:?}");
         ended
     };
@@ -62,7 +60,7 @@ fn real_questions_are_answered_counted_and_compared() {
         "{text}"
     );
     let (_, _) = eval("short", &["--limit", "2", "--by", "likelihood"]);
-    let unlike = run.run(XCOMP, &["compare", "likely", "short"]);
+    let unlike = run.run(&["compare", "likely", "short"]);
     assert_eq!(unlike.code, 2);
     assert!(unlike.stderr.contains("same questions"), "{unlike:?}");
 }
@@ -70,9 +68,9 @@ fn real_questions_are_answered_counted_and_compared() {
 /// The recipe says what is evaluated, on what and how; arguments and `--set` win over it.
 #[test]
 fn a_recipe_states_its_evaluation() {
-    let run = TinyRun::new();
+    let run = Task::pictures();
     let xcomp = |arguments: &[&str]| {
-        let ended = run.run(XCOMP, arguments);
+        let ended = run.run(arguments);
         assert_eq!(ended.code, 0, "{arguments:?}: {ended:?}");
         serde_json::from_str::<Value>(&ended.stdout).unwrap_or_default()
     };
@@ -100,7 +98,7 @@ fn a_recipe_states_its_evaluation() {
     let as_mlvu = ["base", "--out", "as-mlvu", "--set", "eval.benchmark=mlvu"];
     assert_eq!(eval(&as_mlvu)["benchmark"], "mlvu");
     let by_argument = [&as_mlvu[..], &["--benchmark", "videomme"]].concat();
-    let refused = run.run(XCOMP, &[&["eval"], &by_argument[..]].concat());
+    let refused = run.run(&[&["eval"], &by_argument[..]].concat());
     assert!(refused.stderr.contains("`options`"), "{refused:?}");
 
     // Kept features change no answer, and are made once.
@@ -111,10 +109,10 @@ fn a_recipe_states_its_evaluation() {
     assert_eq!(eval(&[&["base", "--out", "behind"], &cache[..]].concat()), of_run);
     assert!(bytes > 0 && kept() == bytes, "{bytes} {}", kept());
 
-    let unnamed = run.run(XCOMP, &["eval", "recipe.toml", "--out", "x"]);
+    let unnamed = run.run(&["eval", "recipe.toml", "--out", "x"]);
     assert_eq!(unnamed.code, 2);
     assert!(unnamed.stderr.contains("states no [eval] checkpoint"), "{unnamed:?}");
-    let plain = run.run(XCOMP, &["eval", "base/export", "--out", "x", "--set", "eval.select=8"]);
+    let plain = run.run(&["eval", "base/export", "--out", "x", "--set", "eval.select=8"]);
     assert_eq!(plain.code, 2);
     assert!(plain.stderr.contains("--set has nothing to override"), "{plain:?}");
 }

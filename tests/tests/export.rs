@@ -5,14 +5,12 @@ use std::path::Path;
 
 use safetensors::SafeTensors;
 use serde_json::Value;
-use xcomp_tests::TinyRun;
-
-const XCOMP: &str = env!("CARGO_BIN_EXE_xcomp-under-test");
+use xcomp_tests::Task;
 
 type Tensors = BTreeMap<String, (Vec<usize>, safetensors::Dtype, Vec<u8>)>;
 
-fn xcomp(run: &TinyRun, arguments: &[&str]) {
-    let ended = run.run(XCOMP, arguments);
+fn xcomp(run: &Task, arguments: &[&str]) {
+    let ended = run.run(arguments);
     assert_eq!(ended.code, 0, "{arguments:?}: {ended:?}");
 }
 
@@ -30,7 +28,7 @@ fn tensors(folder: &Path) -> Tensors {
 #[test]
 fn a_round_trip_keeps_the_bytes_of_what_was_not_tuned() {
     for dtype in ["bf16", "f32", "f16"] {
-        let run = TinyRun::new();
+        let run = Task::pictures();
         let dtype = format!("checkpoint.export_dtype={dtype}");
         let base = ["train", "recipe.toml", "--out", "base", "--set", "train.max_steps=1"];
         xcomp(&run, &base);
@@ -63,7 +61,7 @@ fn a_round_trip_keeps_the_bytes_of_what_was_not_tuned() {
 
 #[test]
 fn a_folder_has_what_hugging_face_code_asks_for() {
-    let run = TinyRun::new();
+    let run = Task::pictures();
     xcomp(&run, &["train", "recipe.toml", "--out", "base", "--set", "train.max_steps=1"]);
     xcomp(&run, &["export", "base", "whole"]);
     xcomp(&run, &["export", "base", "from-run", "--llm-only"]);

@@ -2,12 +2,10 @@
 
 use std::fs;
 
-use xcomp_tests::{Ended, TinyRun};
+use xcomp_tests::{Ended, Task};
 
-const XCOMP: &str = env!("CARGO_BIN_EXE_xcomp-under-test");
-
-fn check(run: &TinyRun, arguments: &[&str], code: i32, names: &[&str]) -> Ended {
-    let ended = run.run(XCOMP, arguments);
+fn check(run: &Task, arguments: &[&str], code: i32, names: &[&str]) -> Ended {
+    let ended = run.run(arguments);
     assert_eq!(ended.code, code, "{arguments:?}: {ended:?}");
     for name in names {
         assert!(ended.stderr.contains(name), "{arguments:?}: no `{name}` in: {}", ended.stderr);
@@ -17,23 +15,23 @@ fn check(run: &TinyRun, arguments: &[&str], code: i32, names: &[&str]) -> Ended 
 }
 
 /// A run that works, so that each failure below is that of its one change.
-fn trained() -> TinyRun {
-    let run = TinyRun::new();
-    let ended = run.run(XCOMP, &["train", "recipe.toml", "--out", "base"]);
+fn trained() -> Task {
+    let run = Task::pictures();
+    let ended = run.run(&["train", "recipe.toml", "--out", "base"]);
     assert_eq!(ended.code, 0, "{ended:?}");
     run
 }
 
 #[test]
 fn a_wrong_key_fails_with_its_line_and_the_nearest_key() {
-    let run = TinyRun::new();
+    let run = Task::pictures();
     run.write("wrong.toml", "[optimizer]\nlearning_rte = 1e-5\n");
     check(&run, &["plan", "wrong.toml"], 2, &["wrong.toml", "2", "learning_rte", "learning_rate"]);
 }
 
 #[test]
 fn missing_files_are_named() {
-    let run = TinyRun::new();
+    let run = Task::pictures();
     check(&run, &["train", "absent.toml"], 2, &["absent.toml"]);
     check(
         &run,
@@ -61,7 +59,7 @@ fn missing_files_are_named() {
 
 #[test]
 fn an_unknown_tokenizer_is_named_with_what_it_lacks() {
-    let run = TinyRun::new();
+    let run = Task::pictures();
     check(
         &run,
         &["train", "recipe.toml", "--set", "model.tokenizer=absent.json"],
@@ -103,13 +101,13 @@ fn damaged_weights_are_named() {
     run.write("deeper.json", &text.replace("\"num_hidden_layers\":9", "\"num_hidden_layers\":10"));
     let deeper = [from.as_slice(), &["--set", "model.config=deeper.json"]].concat();
     check(&run, &deeper, 1, &["model.layers.9."]);
-    let ended = run.run(XCOMP, &from);
+    let ended = run.run(&from);
     assert_eq!(ended.code, 0, "the whole file works: {ended:?}");
 }
 
 #[test]
 fn a_video_without_a_video_stream_is_named() {
-    let run = TinyRun::new();
+    let run = Task::pictures();
     run.write("pictures/empty.mp4", "");
     run.write("pictures/text.mp4", "this is no video");
     let record = |video: &str| {
@@ -136,7 +134,7 @@ fn a_video_without_a_video_stream_is_named() {
 
 #[test]
 fn a_run_that_blows_up_ends_with_4_and_is_looked_into_by_replay() {
-    let run = TinyRun::new();
+    let run = Task::pictures();
     let blown = [
         "train",
         "recipe.toml",
@@ -148,7 +146,7 @@ fn a_run_that_blows_up_ends_with_4_and_is_looked_into_by_replay() {
         "optimizer.max_grad_norm=0",
     ];
     check(&run, &blown, 4, &["step 2: ", "is not finite", "xcomp replay run --step 2"]);
-    let replay = run.run(XCOMP, &["replay", "run", "--step", "2"]);
+    let replay = run.run(&["replay", "run", "--step", "2"]);
     let words = ["from the state after step 1", "not finite: model.", "micro-batch 1: "];
     for word in words {
         assert!(replay.stdout.contains(word), "no `{word}` in {replay:?}");

@@ -8,13 +8,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use xcomp_data::PythonRandom;
-use xcomp_tests::Tiny;
+use xcomp_tests::Task;
 use xcomp_train::data::Data;
 use xcomp_train::machine::device::{self, Choice};
 use xcomp_train::machine::files::size_and_sha256;
 use xcomp_train::machine::stop::Stop;
 use xcomp_train::plan::Plan;
-use xcomp_train::run::cache_fill::{FillReport, Task, fill};
+use xcomp_train::run::cache_fill::{self, FillReport, fill};
 use xcomp_train::run::launch::train_recipe;
 use xcomp_train::train::meter::Record;
 
@@ -31,7 +31,7 @@ struct Numbers {
 }
 
 /// Trains into a new folder; gives its numbers and how many samples came from the cache.
-fn train(tiny: &Tiny, out: &str, set: &[&str]) -> (Numbers, u64) {
+fn train(tiny: &Task, out: &str, set: &[&str]) -> (Numbers, u64) {
     let out = tiny.path(out);
     train_recipe(tiny.recipe(set), &out, Choice::Cpu, Stop::never())
         .unwrap_or_else(|error| panic!("{set:?}: {error}"));
@@ -47,7 +47,7 @@ fn train(tiny: &Tiny, out: &str, set: &[&str]) -> (Numbers, u64) {
     (Numbers { losses, files }, records.iter().map(|record| record.cached).sum())
 }
 
-fn cache(tiny: &Tiny, set: &[&str], task: Task) -> FillReport {
+fn cache(tiny: &Task, set: &[&str], task: cache_fill::Task) -> FillReport {
     let recipe = tiny.recipe(&[&[CACHE], set].concat());
     let plan = Plan::new(recipe, Some(SAMPLES)).unwrap();
     let data = Data::open(&plan.recipe, &plan.config, None).unwrap();
@@ -55,17 +55,17 @@ fn cache(tiny: &Tiny, set: &[&str], task: Task) -> FillReport {
     fill(&plan, &data, &device, task).unwrap()
 }
 
-fn filled(tiny: &Tiny) {
-    let report = cache(tiny, &[], Task::Fill);
+fn filled(tiny: &Task) {
+    let report = cache(tiny, &[], cache_fill::Task::Fill);
     assert_eq!((report.found, report.made, report.missing), (0, SAMPLES, 0), "{report}");
 }
 
 /// The store's only file.
-fn store_file(tiny: &Tiny) -> std::path::PathBuf {
+fn store_file(tiny: &Task) -> std::path::PathBuf {
     tiny.path("features/000000.features")
 }
 
-fn delete_media(tiny: &Tiny) {
+fn delete_media(tiny: &Task) {
     std::fs::remove_dir_all(tiny.path("media")).unwrap();
 }
 
@@ -79,7 +79,7 @@ fn a_run_without_a_cache_one_that_fills_it_and_one_behind_it_are_the_same() {
     ];
     let mut first_losses = vec![];
     for (name, format) in formats {
-        let tiny = Tiny::new();
+        let tiny = Task::folders();
         let with = [&[CACHE], format].concat();
         let (plain, cached) = train(&tiny, "plain", format);
         assert_eq!(cached, 0, "{name}");
@@ -96,13 +96,13 @@ fn a_run_without_a_cache_one_that_fills_it_and_one_behind_it_are_the_same() {
 
 #[test]
 fn a_cache_filled_ahead_needs_no_media_and_tells_what_a_format_costs() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     let (plain, _) = train(&tiny, "plain", &[]);
     filled(&tiny);
-    let again = cache(&tiny, &[], Task::Fill);
+    let again = cache(&tiny, &[], cache_fill::Task::Fill);
     assert_eq!((again.found, again.made, again.losses), (SAMPLES, 0, None));
-    let int8 = cache(&tiny, &["data.feature_format=\"int8\""], Task::Fill);
-    let ordered = cache(&tiny, &["compression.group_order=\"frame\""], Task::Fill);
+    let int8 = cache(&tiny, &["data.feature_format=\"int8\""], cache_fill::Task::Fill);
+    let ordered = cache(&tiny, &["compression.group_order=\"frame\""], cache_fill::Task::Fill);
     assert_eq!((ordered.found, ordered.made), (0, SAMPLES), "another order has its own features");
     let (exact, kept) = int8.losses.unwrap();
     assert_eq!((int8.found, int8.made), (0, SAMPLES));
@@ -128,14 +128,14 @@ fn hurt(file: &Path, how: &str) {
 #[test]
 fn a_hurt_cache_changes_nothing_and_is_whole_again() {
     for how in ["delete", "truncate", "flip", "zero"] {
-        let tiny = Tiny::new();
+        let tiny = Task::folders();
         let (plain, _) = train(&tiny, "plain", &[]);
         filled(&tiny);
         hurt(&store_file(&tiny), how);
         let (after, cached) = train(&tiny, "after", &[CACHE]);
         assert_eq!(after, plain, "{how}");
         assert!(cached < SAMPLES as u64, "{how}: something is made anew");
-        let repaired = cache(&tiny, &[], Task::Fill);
+        let repaired = cache(&tiny, &[], cache_fill::Task::Fill);
         assert_eq!((repaired.found + repaired.made, repaired.missing), (SAMPLES, 0), "{how}");
         delete_media(&tiny);
         assert_eq!(train(&tiny, "behind", &[CACHE]), (plain, SAMPLES as u64), "{how}");
@@ -146,21 +146,21 @@ fn a_hurt_cache_changes_nothing_and_is_whole_again() {
 fn a_check_names_damage_drops_it_and_counts_what_is_missing() {
     for (how, dropped, found) in [("delete", 0, 0..1), ("flip", 1, 11..12), ("truncate", 1, 1..12)]
     {
-        let tiny = Tiny::new();
+        let tiny = Task::folders();
         filled(&tiny);
-        assert!(cache(&tiny, &[], Task::Verify).is_clean());
+        assert!(cache(&tiny, &[], cache_fill::Task::Verify).is_clean());
         hurt(&store_file(&tiny), how);
-        let report = cache(&tiny, &[], Task::Verify);
+        let report = cache(&tiny, &[], cache_fill::Task::Verify);
         assert_eq!(report.check.as_ref().unwrap().dropped.len(), dropped, "{how}: {report}");
         assert!(found.contains(&report.found) && !report.is_clean(), "{how}: {report}");
-        assert!(cache(&tiny, &[], Task::Fill).is_clean(), "{how}");
-        assert!(cache(&tiny, &[], Task::Verify).is_clean(), "{how}");
+        assert!(cache(&tiny, &[], cache_fill::Task::Fill).is_clean(), "{how}");
+        assert!(cache(&tiny, &[], cache_fill::Task::Verify).is_clean(), "{how}");
     }
 }
 
 #[test]
 fn other_weights_frames_or_media_find_nothing_stale() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     filled(&tiny);
     for other in [
         "train.seed=7",
@@ -171,23 +171,23 @@ fn other_weights_frames_or_media_find_nothing_stale() {
         "train.dtype=\"bf16\"",
         "data.feature_format=\"int8\"",
     ] {
-        assert_eq!(cache(&tiny, &[other], Task::Verify).found, 0, "{other}");
+        assert_eq!(cache(&tiny, &[other], cache_fill::Task::Verify).found, 0, "{other}");
     }
     for same in ["compression.keep=\"uniform\"", "tune.labels=\"answers\"", "data.workers=2"] {
-        assert_eq!(cache(&tiny, &[same], Task::Verify).found, SAMPLES, "{same}");
+        assert_eq!(cache(&tiny, &[same], cache_fill::Task::Verify).found, SAMPLES, "{same}");
     }
     let (one, other) = (tiny.path("media/picture_0.png"), tiny.path("media/picture_1.png"));
     std::fs::copy(other, one).unwrap();
     let frame = tiny.path("media/folder_1/frame_3.png");
     std::fs::copy(tiny.path("media/folder_2/frame_3.png"), frame).unwrap();
-    let report = cache(&tiny, &[], Task::Verify);
+    let report = cache(&tiny, &[], cache_fill::Task::Verify);
     // The picture now has the bytes of another one, whose features are there.
     assert_eq!((report.found, report.missing), (SAMPLES - 1, 1), "{report}");
 }
 
 #[test]
 fn a_small_limit_keeps_the_store_small_and_the_numbers_as_they_are() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     let (plain, _) = train(&tiny, "plain", &[]);
     let limit = 20_000_u64;
     let gib = format!("data.feature_cache_gib={:.12}", limit as f64 / (1_u64 << 30) as f64);
@@ -199,7 +199,7 @@ fn a_small_limit_keeps_the_store_small_and_the_numbers_as_they_are() {
     }
 }
 
-fn start(tiny: &Tiny) -> Child {
+fn start(tiny: &Task) -> Child {
     let mut command = Command::new(PROGRAM);
     command.args(["data", "cache"]).arg(tiny.path("recipe.toml"));
     command.args(["--device", "cpu", "--set", CACHE]);
@@ -208,7 +208,7 @@ fn start(tiny: &Tiny) -> Child {
 
 #[test]
 fn kills_and_a_second_process_leave_a_sound_store() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     let (plain, _) = train(&tiny, "plain", &[]);
     let begun = Instant::now();
     assert!(start(&tiny).wait().unwrap().success());
@@ -221,7 +221,7 @@ fn kills_and_a_second_process_leave_a_sound_store() {
         children[0].kill().unwrap();
         children[0].wait().unwrap();
         assert!(children[1].wait().unwrap().success());
-        let report = cache(&tiny, &[], Task::Verify);
+        let report = cache(&tiny, &[], cache_fill::Task::Verify);
         assert_eq!((report.found, report.missing), (SAMPLES, 0), "{report}");
     }
     delete_media(&tiny);

@@ -17,7 +17,8 @@ use xcomp_model::vlm::{Vlm, supervised};
 use xcomp_tests::{
     Case, HostTensor, Tolerance, assert_scalar, case_schedule, cases, host, load_case,
 };
-use xcomp_train::train::optimizer::adamw::{AdamW, AdamWState, Rate};
+use xcomp_train::plan::lr::Rate;
+use xcomp_train::train::optimizer::adamw::{AdamW, AdamWState};
 use xcomp_train::train::optimizer::clip::clip_grad_norm;
 use xcomp_train::train::optimizer::grads::NamedTensors;
 use xcomp_train::train::step::{Backward, EveryLayer, Keep, MicroBatch};

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use xcomp_tests::Tiny;
+use xcomp_tests::Task;
 use xcomp_train::machine::device::Choice;
 use xcomp_train::machine::stop::Stop;
 use xcomp_train::recipe::{KEYS, Origin, Recipe};
@@ -120,7 +120,7 @@ fn keys() -> impl Iterator<Item = (&'static str, &'static str)> {
 
 #[test]
 fn every_key_takes_another_value_into_a_run() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     for (from, to) in [
         ("config.json", "other.json"),
         ("tokenizer.json", "other_tokenizer.json"),
@@ -150,7 +150,7 @@ fn every_key_takes_another_value_into_a_run() {
 
 #[test]
 fn every_key_refuses_a_value_of_the_wrong_kind_by_name() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     for (table, key) in keys() {
         let set = [format!("{table}.{key}={{ wrong = 1 }}")];
         let error = Recipe::load(&tiny.path("recipe.toml"), &set).unwrap_err().to_string();

@@ -12,9 +12,9 @@ use xcomp_data::load_example;
 use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, Schedule};
 use xcomp_model::loss::LossNorm;
 use xcomp_model::vision::frames::Encoding;
-use xcomp_tests::{Ended, Tiny};
+use xcomp_tests::{Ended, Task};
 use xcomp_train::data::Data;
-use xcomp_train::data::collate::{Seen, collate};
+use xcomp_train::data::collate::{VisualInput, collate};
 use xcomp_train::export::{find_checkpoint, tuned_model};
 use xcomp_train::machine::device::Choice;
 use xcomp_train::machine::stop::Stop;
@@ -27,7 +27,7 @@ use xcomp_train::train::checkpoint::tensors::{read_file, write_file};
 const SAMPLES: usize = 12;
 const LAYERS: usize = 9;
 
-fn train(tiny: &Tiny, set: &[&str]) {
+fn train(tiny: &Task, set: &[&str]) {
     train_recipe(tiny.recipe(set), &tiny.path("run"), Choice::Cpu, Stop::never())
         .unwrap_or_else(|error| panic!("{set:?}: {error}"));
 }
@@ -57,7 +57,7 @@ fn numbers(value: &Value) -> Vec<f64> {
 
 #[test]
 fn every_section_is_there_and_the_run_may_go_on_meanwhile() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     train(&tiny, &[]);
     let run = tiny.path("run");
     let held = RunDir::open(&run).unwrap();
@@ -79,7 +79,7 @@ fn every_section_is_there_and_the_run_may_go_on_meanwhile() {
 }
 
 /// What must hold of every number of a report on the tiny task.
-fn sound(tiny: &Tiny, found: &Value) {
+fn sound(tiny: &Task, found: &Value) {
     assert_eq!(found["step"], 6);
     let all = |key: &str| found[key].as_array().unwrap().clone();
     // Projector, embeddings, layers, norm: what the recipe tunes.
@@ -113,7 +113,7 @@ fn sound(tiny: &Tiny, found: &Value) {
 /// The same numbers from whole forward passes under plans that are made from lists of tokens per layer.
 #[test]
 fn a_drop_costs_what_the_plan_of_its_token_list_costs() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     train(&tiny, &[]);
     let found = measured(&tiny.path("run"));
     let plan = Plan::new(tiny.recipe(&[]), Some(SAMPLES)).unwrap();
@@ -145,15 +145,17 @@ fn a_drop_costs_what_the_plan_of_its_token_list_costs() {
     assert!(shown > 3);
 }
 
-fn mean_loss(tiny: &Tiny, plan: &Plan, compression: &CompressionPlan) -> f64 {
+fn mean_loss(tiny: &Task, plan: &Plan, compression: &CompressionPlan) -> f64 {
     let device = Device::flex();
     let saved = find_checkpoint(&tiny.path("run"), None).unwrap();
     let model = tuned_model(plan, &saved, &device).unwrap();
     let data = Data::open(&plan.recipe, &plan.config, None).unwrap();
     let losses = data.mixture.records().iter().enumerate().map(|(index, record)| {
         let example = load_example(record, index, data.load_options()).unwrap();
-        let (prompt, seen) = collate(example, plan.recipe.data.clip_frames).unwrap();
-        let [Seen::Clips(clips, _)] = seen.as_slice() else { panic!("no cache was asked") };
+        let (prompt, visuals) = collate(example, plan.recipe.data.clip_frames).unwrap();
+        let [VisualInput::Clips(clips, _)] = visuals.as_slice() else {
+            panic!("no cache was asked")
+        };
         let merged = vec![vec![model.encode(clips, &device, Encoding::default())]];
         let (loss, _) = model.loss(&[prompt], merged, compression, LossNorm::Sample);
         f64::from(loss.into_scalar::<f32>())
@@ -164,7 +166,7 @@ fn mean_loss(tiny: &Tiny, plan: &Plan, compression: &CompressionPlan) -> f64 {
 /// Where no token ever looks at another, dropping some costs nothing, to the bit.
 #[test]
 fn a_decoder_that_mixes_nothing_loses_nothing_by_a_drop() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     train(&tiny, &["train.max_steps=1"]);
     silence(&tiny.path("run/export/model.safetensors"));
     fs::rename(tiny.path("run/export"), tiny.path("silent")).unwrap();
@@ -204,7 +206,7 @@ fn silence(file: &Path) {
 
 #[test]
 fn a_run_without_compression_has_no_drops() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     train(&tiny, &["train.max_steps=1", "compression.schedule=none"]);
     let found = measured(&tiny.path("run"));
     assert_eq!(found["drops"].as_array().unwrap().len(), 0);
@@ -214,7 +216,7 @@ fn a_run_without_compression_has_no_drops() {
 /// Where the whole video is ranked, a drop can be moved; no frame is whole, so nothing is probed.
 #[test]
 fn a_ranked_video_has_drops_that_cost_and_no_probe() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     let set = [
         "train.max_steps=1",
         "compression.schedule=rank",
@@ -233,7 +235,7 @@ fn a_ranked_video_has_drops_that_cost_and_no_probe() {
 
 #[test]
 fn kept_features_serve_without_media_and_an_export_without_checkpoints() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     train(&tiny, &["train.max_steps=1", "data.feature_cache=features"]);
     let run = tiny.path("run");
     let whole = measured(&run);
@@ -251,7 +253,7 @@ fn kept_features_serve_without_media_and_an_export_without_checkpoints() {
 
 #[test]
 fn what_is_no_run_is_one_clear_line() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     for folder in ["absent", "media"] {
         let ended = report(&tiny.path(folder), &[]);
         assert_eq!(ended.code, 1, "{ended:?}");

@@ -2,16 +2,14 @@
 
 #![cfg(feature = "video")]
 
-use xcomp_tests::TinyRun;
-
-const XCOMP: &str = env!("CARGO_BIN_EXE_xcomp-under-test");
+use xcomp_tests::Task;
 
 /// What a process of that many steps may still grow by, in MiB, once its caches are warm.
 const SLACK_MIB: f64 = 8.0;
 
 #[test]
 fn three_hundred_steps_hold_no_more_than_a_hundred() {
-    let run = TinyRun::new();
+    let run = Task::pictures();
     let arguments = [
         "train",
         "recipe.toml",
@@ -26,7 +24,7 @@ fn three_hundred_steps_hold_no_more_than_a_hundred() {
         "--set",
         "checkpoint.save_steps=100",
     ];
-    let ended = run.run(XCOMP, &arguments);
+    let ended = run.run(&arguments);
     assert_eq!(ended.code, 0, "{ended:?}");
     let records = xcomp_train::run::metrics::read(&run.path("run/metrics.jsonl")).unwrap();
     let held_mib = |step: usize| 1024.0 * records[&step].rss_gib;
@@ -41,10 +39,10 @@ fn three_hundred_steps_hold_no_more_than_a_hundred() {
 
 #[test]
 fn a_run_that_may_take_too_little_says_what_was_planned_and_which_key_to_change() {
-    let run = TinyRun::new();
+    let run = Task::pictures();
     let arguments =
         ["train", "recipe.toml", "--out", "run", "--set", "train.memory_limit_gib=0.0001"];
-    let ended = run.run(XCOMP, &arguments);
+    let ended = run.run(&arguments);
     assert_eq!(ended.code, 5, "{ended:?}");
     let words = [
         "error: out of memory: the mean step does not fit; planned are",

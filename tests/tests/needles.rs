@@ -1,11 +1,9 @@
 //! `xcomp niah` from drawn material and from files in the published layout.
 
 use serde_json::{Value, json};
-use xcomp_tests::TinyRun;
+use xcomp_tests::Task;
 
-const XCOMP: &str = env!("CARGO_BIN_EXE_xcomp-under-test");
-
-fn niah(run: &TinyRun, more: &[&str]) -> Vec<Value> {
+fn niah(run: &Task, more: &[&str]) -> Vec<Value> {
     let mut arguments = vec!["niah", "model", "--out", "out", "--format", "json"];
     arguments.extend([
         "--device",
@@ -18,14 +16,14 @@ fn niah(run: &TinyRun, more: &[&str]) -> Vec<Value> {
         "2",
     ]);
     arguments.extend(more);
-    let ended = run.run(XCOMP, &arguments);
+    let ended = run.run(&arguments);
     assert_eq!(ended.code, 0, "{arguments:?}: {ended:?}");
     serde_json::from_str(&ended.stdout).unwrap()
 }
 
 #[test]
 fn every_cell_of_the_grid_is_scored_and_drawn() {
-    let run = TinyRun::tuned(XCOMP);
+    let run = Task::tuned();
     let chain = json!({
         "images": ["0.png", "1.png", "2.png"],
         "question1": "Which?\n(A) red\n(B) green\nOnly give the best option. Best option: (",

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use xcomp_tests::Tiny;
+use xcomp_tests::Task;
 use xcomp_train::error::{EXIT_RECIPE, Error};
 use xcomp_train::machine::device::Choice;
 use xcomp_train::machine::files::size_and_sha256;
@@ -17,7 +17,7 @@ use xcomp_train::train::checkpoint::manifest::damage;
 use xcomp_train::train::checkpoint::tensors::read_file;
 use xcomp_train::train::meter::Record;
 
-fn train(tiny: &Tiny, out: &Path, set: &[&str]) -> Result<Summary, Error> {
+fn train(tiny: &Task, out: &Path, set: &[&str]) -> Result<Summary, Error> {
     train_recipe(tiny.recipe(set), out, Choice::Cpu, Stop::never())
 }
 
@@ -35,7 +35,7 @@ fn records(run: &Path) -> Vec<Record> {
 
 #[test]
 fn a_resumed_run_ends_with_the_same_bits() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     let (whole, parts) = (tiny.path("whole"), tiny.path("parts"));
     train(&tiny, &whole, &[]).unwrap();
     train(&tiny, &parts, &[]).unwrap();
@@ -60,7 +60,7 @@ fn a_resumed_run_ends_with_the_same_bits() {
 
 #[test]
 fn truncated_and_deleted_checkpoints_are_passed_over() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     let (whole, hurt) = (tiny.path("whole"), tiny.path("hurt"));
     let keep_all = "checkpoint.save_total_limit=0";
     train(&tiny, &whole, &[keep_all]).unwrap();
@@ -76,7 +76,7 @@ fn truncated_and_deleted_checkpoints_are_passed_over() {
 
 #[test]
 fn a_changed_run_is_refused_with_every_difference() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     let out = tiny.path("run");
     train(&tiny, &out, &["train.max_steps=2"]).unwrap();
     let refused = |set: &[&str], want: &[&str]| {
@@ -99,7 +99,7 @@ fn a_changed_run_is_refused_with_every_difference() {
 
 #[test]
 fn a_named_checkpoint_is_gone_on_from_and_nothing_is_overtaken() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     let (whole, other) = (tiny.path("whole"), tiny.path("other"));
     train(&tiny, &whole, &[]).unwrap();
     let four = whole.join("checkpoint-4");
@@ -146,7 +146,7 @@ fn relative_distance(a: &[f32], b: &[f32]) -> f64 {
 
 #[test]
 fn accumulation_of_four_ones_is_one_of_four() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     for norm in ["sample", "token"] {
         let norm = format!("train.loss_norm={norm}");
         let run = |batch: &str, accumulation: &str| {
@@ -170,7 +170,7 @@ fn accumulation_of_four_ones_is_one_of_four() {
 
 #[test]
 fn recompute_trains_the_same_model() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     let losses = |recompute: &str| -> Vec<f64> {
         let out = tiny.path(recompute);
         train(&tiny, &out, &[&format!("train.recompute={recompute}")]).unwrap();
@@ -183,7 +183,7 @@ fn recompute_trains_the_same_model() {
 
 #[test]
 fn the_export_reloads_to_the_same_weights() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     let out = tiny.path("run");
     train(&tiny, &out, &[]).unwrap();
     let tuned =
@@ -199,7 +199,7 @@ fn the_export_reloads_to_the_same_weights() {
 
 #[test]
 fn a_loss_that_is_not_finite_stops_the_run_with_the_state_before_it() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     let out = tiny.path("run");
     // A rate that blows the weights up.
     let set =

@@ -10,14 +10,14 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use xcomp_data::PythonRandom;
-use xcomp_tests::{Tiny, kills};
+use xcomp_tests::{Task, kills};
 use xcomp_train::machine::files::size_and_sha256;
 use xcomp_train::train::checkpoint::Checkpoints;
 use xcomp_train::train::checkpoint::manifest::damage;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_xcomp-under-test");
 
-fn start(tiny: &Tiny, run: &Path, extra: &[&str]) -> Child {
+fn start(tiny: &Task, run: &Path, extra: &[&str]) -> Child {
     let mut command = Command::new(PROGRAM);
     command.arg("train").arg(tiny.path("recipe.toml")).arg("--out").arg(run).args(extra);
     command.args(["--device", "cpu"]).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -49,7 +49,7 @@ fn newest(run: &Path) -> usize {
 
 #[test]
 fn kill_minus_nine_at_any_moment_loses_at_most_one_interval() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     let steps = ["--set", "train.max_steps=40", "--set", "checkpoint.save_steps=1"];
     let whole = tiny.path("whole");
     let begun = Instant::now();
@@ -114,7 +114,7 @@ fn signal(child: &Child, name: &str) {
 
 #[test]
 fn a_signal_saves_and_exits_with_75_and_the_run_goes_on_exactly() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     let (whole, parts) = (tiny.path("whole"), tiny.path("parts"));
     assert!(finish(start(&tiny, &whole, &LONG)).status.success());
     for name in ["-TERM", "-INT"] {
@@ -133,7 +133,7 @@ fn a_signal_saves_and_exits_with_75_and_the_run_goes_on_exactly() {
 
 #[test]
 fn a_budget_leaves_time_to_save() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     let run = tiny.path("run");
     let endless = ["--set", "train.max_steps=1000000", "--budget", "2s"];
     let output = finish(start(&tiny, &run, &endless));
@@ -145,7 +145,7 @@ fn a_budget_leaves_time_to_save() {
 
 #[test]
 fn a_kill_behind_the_last_step_is_made_up_for() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     let run = tiny.path("run");
     assert!(finish(start(&tiny, &run, &[])).status.success());
     let whole = fingerprint(&run);
@@ -161,7 +161,7 @@ fn a_kill_behind_the_last_step_is_made_up_for() {
 
 #[test]
 fn two_processes_do_not_share_a_run() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     let run = tiny.path("run");
     let first = start(&tiny, &run, &LONG);
     await_steps(&run, 1);
@@ -175,7 +175,7 @@ fn two_processes_do_not_share_a_run() {
 
 #[test]
 fn a_folder_that_cannot_be_written_is_named() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     for run in [Path::new("/proc/xcomp-run"), &tiny.path("recipe.toml/run")] {
         let output = finish(start(&tiny, run, &[]));
         let err = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -190,7 +190,7 @@ fn a_folder_that_cannot_be_written_is_named() {
 /// A run that keeps every checkpoint on a small disk: it ends with an error that says so, and goes on once there is room.
 #[test]
 fn a_full_disk_leaves_the_last_checkpoint_intact() {
-    let tiny = Tiny::new();
+    let tiny = Task::folders();
     let disk = tiny.path("disk");
     std::fs::create_dir(&disk).unwrap();
     let script = format!(

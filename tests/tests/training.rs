@@ -8,12 +8,13 @@ use xcomp_model::loss::LossNorm;
 use xcomp_model::vision::frames::Encoding;
 use xcomp_model::vlm::Vlm;
 use xcomp_tests::media_root;
-use xcomp_train::data::collate::{Seen, collate};
-use xcomp_train::data::{self, Data};
+use xcomp_train::data::Data;
+use xcomp_train::data::collate::{VisualInput, collate};
 use xcomp_train::export::{find_checkpoint, tuned_model};
 use xcomp_train::machine::device::Choice;
 use xcomp_train::machine::stop::Stop;
 use xcomp_train::plan::Plan;
+use xcomp_train::plan::survey::count;
 use xcomp_train::recipe::Recipe;
 use xcomp_train::run::launch::train_recipe;
 use xcomp_train::train::meter::Record;
@@ -43,7 +44,7 @@ fn two_steps_on_real_clips() {
 fn run(recipe: &Path, set: &[String]) -> Vec<Record> {
     let folder = tempfile::tempdir().unwrap();
     let recipe = Recipe::load(recipe, set).unwrap();
-    let plan = Plan::new(recipe.clone(), data::count(&recipe).unwrap()).unwrap();
+    let plan = Plan::new(recipe.clone(), count(&recipe).unwrap()).unwrap();
     let summary = train_recipe(recipe, folder.path(), Choice::Cpu, Stop::never()).unwrap();
     assert_eq!(summary.step, 2);
     for name in ["recipe.toml", "recipe.lock.toml", "plan.json", "env.json", "trainer_state.json"] {
@@ -67,8 +68,8 @@ fn the_export_reloads_to_the_same_loss(plan: &Plan, run: &Path) {
 
     let data = Data::open(&plan.recipe, &plan.config, None).unwrap();
     let example = load_example(&data.mixture.records()[0], 0, data.load_options()).unwrap();
-    let (prompt, seen) = collate(example, plan.recipe.data.clip_frames).unwrap();
-    let [Seen::Clips(clips, _)] = seen.as_slice() else { panic!("no cache was asked") };
+    let (prompt, visuals) = collate(example, plan.recipe.data.clip_frames).unwrap();
+    let [VisualInput::Clips(clips, _)] = visuals.as_slice() else { panic!("no cache was asked") };
     let loss = |model: &Vlm| {
         let merged = vec![vec![model.encode(clips, &device, Encoding::default())]];
         let (loss, weight) =

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value;
-use xcomp_tests::Tiny;
+use xcomp_tests::Task;
 use xcomp_train::data::Data;
 use xcomp_train::error::Error;
 use xcomp_train::machine::device::Choice;
@@ -31,8 +31,8 @@ const FROM_BASE: [&str; 4] = [
 ];
 
 /// A task whose fifth sample meets an embedding that is not a number; nothing else does.
-fn spoiled_task() -> Tiny {
-    let tiny = Tiny::new();
+fn spoiled_task() -> Task {
+    let tiny = Task::folders();
     let json = |name: &str| -> Value {
         serde_json::from_slice(&std::fs::read(tiny.path(name)).unwrap()).unwrap()
     };
@@ -64,7 +64,7 @@ fn spoiled_task() -> Tiny {
     tiny
 }
 
-fn train(tiny: &Tiny, out: &Path, set: &[&str]) -> Result<Summary, Error> {
+fn train(tiny: &Task, out: &Path, set: &[&str]) -> Result<Summary, Error> {
     train_recipe(tiny.recipe(set), out, Choice::Cpu, Stop::never())
 }
 

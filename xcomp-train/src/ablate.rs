@@ -4,17 +4,17 @@
 //! their results become tables, pictures and a page. Whatever is finished is never done again.
 
 pub mod base;
-pub mod child;
+pub mod blind;
 pub mod estimate;
 pub mod execute;
-pub mod guess;
 pub mod html;
 pub mod material;
 pub mod outcome;
+mod overrides;
 pub mod plots;
+pub mod process;
 pub mod report;
 pub mod runs;
-mod setting;
 pub mod sweep;
 pub mod text;
 
@@ -31,8 +31,8 @@ use runs::Runs;
 use sweep::Sweep;
 
 use crate::error::Error;
-use crate::machine::files::write_atomically;
-use crate::run::folder::{RunDir, write_json};
+use crate::machine::files::{write_atomically, write_json};
+use crate::run::folder::RunDir;
 use crate::show::progress::say;
 
 /// Prepares a sweep and says what is to do: makes its world, trains nothing.

@@ -22,21 +22,16 @@ use xcomp_model::splice::Prompt;
 use xcomp_model::vision::frames::{Clips, Encoding};
 use xcomp_model::vlm::Vlm;
 
-use self::clips::HeldClips;
+use self::clips::{EncodedClips, HeldClips};
 use self::generation_config::Generation;
 use self::text_stream::GrowingText;
 use crate::data::features::{Stored, Tower, to_device};
 use crate::error::Error;
 use crate::machine::random::Random;
 use crate::plan::{compression_plan, model_config};
-use crate::recipe::checked_compression;
 use crate::recipe::tables::{CompressionTable, DataTable, ScheduleKind};
+use crate::recipe::{COMPRESSION_BLOCK, checked_compression};
 use crate::show::progress::during;
-
-/// The block of an exported `config.json` that states how the model was tuned to compress.
-///
-/// It holds the recipe's `[compression]` table. Hugging Face code ignores it.
-pub const COMPRESSION_BLOCK: &str = "xcomp_compression";
 
 /// Seconds that reading one video may take where a person waits for it; films of many hours are welcome.
 const PATIENCE_S: f64 = 86_400.0;
@@ -77,7 +72,7 @@ impl Default for AnswerOptions {
 
 /// Frames of a video or image after the tower, and what the prompt says of them.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct EncodedMedia {
     /// `[clips, frames * tokens_per_frame, mm_hidden]`.
     pub merged: Tensor<3>,
     /// The sentence about duration and frames; empty for an image.
@@ -162,6 +157,12 @@ impl Answerer {
         Tower { model, config, encoding, stored, device }.open_cache(data)
     }
 
+    /// The clips of a video, encoded as they are asked for; `held` are those of the same frames from before.
+    pub fn clips<'a>(&'a self, frames: &'a Frames, held: HeldClips) -> EncodedClips<'a> {
+        let encode = |clips: &Clips| self.encode(clips);
+        EncodedClips::new(frames, self.config.vision.clip_frames, held, Box::new(encode))
+    }
+
     /// Kept features of so many frames, clip by clip.
     pub(crate) fn held(&self, features: Features, frames: usize) -> HeldClips {
         let merged = to_device(features, Encoding::default().dtype, &self.device);
@@ -178,7 +179,12 @@ impl Answerer {
     ///
     /// # Errors
     /// If they do not make whole clips.
-    pub fn see(&self, frames: Frames, choice: &Choice, media: Media) -> Result<Seen, Error> {
+    pub fn see(
+        &self,
+        frames: Frames,
+        choice: &Choice,
+        media: Media,
+    ) -> Result<EncodedMedia, Error> {
         let (count, size, clip) = (frames.count, frames.size, self.config.vision.clip_frames);
         let (clips, message) = match media {
             Media::Image => (Clips::image(frames.pixels, size), String::new()),
@@ -191,7 +197,7 @@ impl Answerer {
                 "{count} frames do not make whole clips of {clip}; ask with a multiple"
             ))
         };
-        Ok(Seen { merged: self.encode(&clips.ok_or_else(wrong)?), message })
+        Ok(EncodedMedia { merged: self.encode(&clips.ok_or_else(wrong)?), message })
     }
 
     /// Clips after the tower: `[clips, frames * tokens_per_frame, mm_hidden]`.
@@ -208,7 +214,7 @@ impl Answerer {
     /// If the tokenizer fails.
     pub fn answer(
         &self,
-        seen: &Seen,
+        seen: &EncodedMedia,
         question: &str,
         options: &AnswerOptions,
         on_text: &mut dyn FnMut(&str),
@@ -239,7 +245,7 @@ impl Answerer {
     /// If the tokenizer fails, or a letter is not one token of it.
     pub fn letter_likelihoods(
         &self,
-        seen: &Seen,
+        seen: &EncodedMedia,
         question: &str,
         letters: &[char],
     ) -> Result<Vec<f64>, Error> {
@@ -276,7 +282,7 @@ impl Answerer {
     /// Runs the decoder over the rendered question.
     fn prefill(
         &self,
-        seen: &Seen,
+        seen: &EncodedMedia,
         question: &str,
         max_new_tokens: usize,
     ) -> Result<(Decoding<'_>, Tensor<1>), Error> {

@@ -17,11 +17,11 @@ use crate::recipe::Recipe;
 use crate::recipe::tables::{CompressionTable, Init, ScheduleKind};
 use crate::train::batch::{backward, sum_gradients};
 use crate::train::checkpoint::identity::Identity;
+use crate::train::optimizer::adamw::AdamW;
 use crate::train::optimizer::clip::clip_grad_norm;
 use crate::train::optimizer::grads::NamedTensors;
 use crate::train::state::TrainState;
 use crate::train::step::{MicroBatch, MicroStep};
-use crate::train::{adam, rate};
 use input::Sample;
 pub use parts::Parts;
 pub use report::{BenchReport, Row, Spread};
@@ -143,9 +143,9 @@ impl Bench<'_> {
 
     /// The samples of one forward, on the device.
     fn micro_batch(&self, sample: &Sample, state: &TrainState) -> MicroBatch {
-        let (prompts, seen) = sample.batch();
+        let (prompts, visuals) = sample.batch();
         let merged =
-            seen.into_iter().map(|seen| merged(self.plan, &state.model, seen, self.device));
+            visuals.into_iter().map(|visual| merged(self.plan, &state.model, visual, self.device));
         MicroBatch { prompts, merged: merged.map(|one| vec![one]).collect() }
     }
 
@@ -154,8 +154,8 @@ impl Bench<'_> {
         let grads = grads.divide(weight.max(1) as f64);
         let (grads, _) = clip_grad_norm(grads, optimizer.max_grad_norm);
         // A step behind the warm-up: its rate is not zero.
-        let rate = |name: &str| rate(self.plan, self.plan.steps / 2, name);
-        state.model = adam(self.plan).step(&mut state.optim, state.model, grads, rate);
+        let rate = |name: &str| self.plan.rate(self.plan.steps / 2, name);
+        state.model = AdamW::of(self.plan).step(&mut state.optim, state.model, grads, rate);
         state
     }
 }

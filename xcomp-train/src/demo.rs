@@ -1,9 +1,10 @@
 //! `xcomp demo`: makes its own material by code, trains on it with LP-Comp, and shows what was learnt.
 
+pub mod attributes;
 pub mod base;
 pub mod bpe;
+pub mod clip;
 pub mod error;
-pub mod film;
 pub mod mini;
 pub mod question;
 pub mod quiz;
@@ -11,6 +12,5 @@ pub mod run;
 pub mod scene;
 pub mod story;
 pub mod story_question;
-pub mod things;
-mod weights;
+pub mod weights;
 pub mod world;

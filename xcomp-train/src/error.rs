@@ -1,4 +1,6 @@
 //! Everything that ends the program, and with which exit code.
+//!
+//! Every folder uses this one, so it names none of them: a folder with an error type of its own boxes it by a `From` beside the type.
 
 use std::path::PathBuf;
 
@@ -6,8 +8,8 @@ use xcomp_data::DataError;
 use xcomp_model::compress::schedule::ScheduleError;
 use xcomp_model::error::ModelError;
 
-use crate::data::collate::CollateError;
-use crate::recipe::problem::RecipeError;
+/// An error type of a folder above this file.
+pub(crate) type Boxed = Box<dyn std::error::Error + Send + Sync>;
 
 /// Exit code: the recipe or the arguments are wrong.
 pub const EXIT_RECIPE: u8 = 2;
@@ -23,9 +25,9 @@ pub const EXIT_STOPPED: u8 = 75;
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The recipe is wrong.
+    /// The recipe is wrong: a `RecipeError`.
     #[error(transparent)]
-    Recipe(#[from] RecipeError),
+    Recipe(Boxed),
     /// The compression does not fit the model.
     #[error("{path}: {source}")]
     Schedule {
@@ -51,9 +53,9 @@ pub enum Error {
     /// The data.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// An example that does not fit the model.
+    /// An example that does not fit the model: a `CollateError`.
     #[error(transparent)]
-    Collate(#[from] CollateError),
+    Collate(Boxed),
     /// A checkpoint that cannot be used.
     #[error("{path}: {message}")]
     Checkpoint {
@@ -154,10 +156,9 @@ pub enum Error {
     /// Memory ran out.
     #[error("out of memory: {0}")]
     Memory(String),
-    /// The demo.
-    #[cfg(feature = "video")]
+    /// The demo: a `DemoError`.
     #[error(transparent)]
-    Demo(#[from] crate::demo::error::DemoError),
+    Demo(Boxed),
     /// A file.
     #[error("{action} {path}: {source}")]
     File {
@@ -192,9 +193,8 @@ impl Error {
             Error::NonFinite { .. } => EXIT_NON_FINITE,
             Error::Memory(_) => EXIT_MEMORY,
             Error::Stopped { .. } | Error::SweepStopped { .. } => EXIT_STOPPED,
-            #[cfg(feature = "video")]
-            Error::Demo(_) => 1,
-            Error::Model(_)
+            Error::Demo(_)
+            | Error::Model(_)
             | Error::File { .. }
             | Error::Checkpoint { .. }
             | Error::RunsFailed { .. }

@@ -10,10 +10,10 @@ use xcomp_data::Tokenizer;
 use xcomp_model::vlm::Vlm;
 use xcomp_model::weights::{SaveOptions, WeightDtype};
 
-use crate::answer::COMPRESSION_BLOCK;
 use crate::error::Error;
 use crate::machine::files::{at, create_folder, read_text, write_atomically};
 use crate::plan::Plan;
+use crate::recipe::COMPRESSION_BLOCK;
 use crate::recipe::tables::{FloatWord, Init};
 use crate::show::progress::Progress;
 use crate::train::checkpoint::tensors::write_parameters;

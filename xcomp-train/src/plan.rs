@@ -4,28 +4,32 @@ pub mod cost;
 pub mod groups;
 pub mod lr;
 pub mod report;
+pub mod survey;
 pub mod text;
 
 use std::path::Path;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, FloatDType};
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::base::connector::GroupOrder;
 use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, RankStage, Schedule, Stage};
 use xcomp_model::cost::{Formats, Kernels};
+use xcomp_model::loss::LossNorm;
 use xcomp_model::ops::on_cpu;
+use xcomp_model::vision::frames::Encoding;
 
-use crate::data::Survey;
 use crate::error::Error;
 use crate::plan::cost::SampleSize;
 use crate::plan::cost::flops::{Flops, Work, of_sample};
 use crate::plan::cost::layers::{LayerCost, of_layers};
 use crate::plan::cost::memory::{Memory, Process, Running, checkpoint_bytes, of_step};
 use crate::plan::cost::parameters::{PartCount, count};
-use crate::plan::lr::LrSchedule;
+use crate::plan::groups::peak_rate;
+use crate::plan::lr::{LrSchedule, Rate};
+use crate::plan::survey::Survey;
 use crate::recipe::Recipe;
 use crate::recipe::tables::{
-    CompressionTable, FloatWord, GroupOrderWord, Keep, RecomputeWord, ScheduleKind,
+    CompressionTable, FloatWord, GroupOrderWord, Keep, LossNormWord, RecomputeWord, ScheduleKind,
 };
 use crate::recipe::tune::{Part, tuned};
 use crate::show::numbers::GIB;
@@ -195,6 +199,31 @@ impl Plan {
     /// Whether the tensor of this name in a checkpoint moves.
     pub fn tunes(&self, name: &str) -> bool {
         self.config.family.place(name).is_some_and(|place| tuned(&self.parts, place))
+    }
+
+    /// How the tower runs: all activations that follow take the dtype of the visual features.
+    pub fn encoding(&self) -> Encoding {
+        let dtype = match self.recipe.train.dtype {
+            FloatWord::F32 => FloatDType::F32,
+            FloatWord::Bf16 => FloatDType::BF16,
+            FloatWord::F16 => FloatDType::F16,
+        };
+        Encoding { dtype, ..Encoding::default() }
+    }
+
+    /// How the losses of a step are averaged.
+    pub fn loss_norm(&self) -> LossNorm {
+        match self.recipe.train.loss_norm {
+            LossNormWord::Sample => LossNorm::Sample,
+            LossNormWord::Token => LossNorm::Token,
+        }
+    }
+
+    /// Learning rate and decay of a parameter in the update of 0-based `step`.
+    pub fn rate(&self, step: usize, name: &str) -> Rate {
+        let place = self.config.family.place(name).expect("a parameter has a place");
+        let peak = peak_rate(&self.recipe.optimizer, place, name);
+        Rate { lr: peak.lr * self.lr.factor(step), ..peak }
     }
 
     fn work(&self) -> Work<'_> {

@@ -170,6 +170,11 @@ impl Recipe {
     }
 }
 
+/// The block of an exported `config.json` that states how the model was tuned to compress.
+///
+/// It holds the recipe's `[compression]` table. Hugging Face code ignores it.
+pub const COMPRESSION_BLOCK: &str = "xcomp_compression";
+
 /// A `[compression]` table made of `key=value` settings alone, for answers: here `fastv` has its place.
 ///
 /// # Errors

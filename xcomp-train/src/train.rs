@@ -2,63 +2,35 @@
 
 pub(crate) mod batch;
 pub mod checkpoint;
+pub mod event;
 pub mod memory_guard;
 pub mod meter;
 pub mod optimizer;
-pub mod saver;
 mod saves;
 pub mod state;
 pub mod step;
 pub(crate) mod unsound;
-mod window;
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
-use burn::tensor::Device;
-use xcomp_data::{FeatureCache, Stream};
+use xcomp_data::FeatureCache;
 
-use crate::data::Data;
 use crate::data::features::open_cache;
 use crate::error::Error;
 use crate::machine::stop::Stop;
 use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
 use crate::plan::cost::parameters::tensors;
-use crate::plan::groups::peak_rate;
+use crate::train::batch::{backward, encode, load_micro_batch, sum_gradients};
 use crate::train::checkpoint::Saved;
-use crate::train::checkpoint::identity::Identity;
-use crate::train::checkpoint::resume::Origin;
-use crate::train::memory_guard::Room;
+use crate::train::event::{Event, Report, Training};
 use crate::train::meter::{Meter, Record};
-use crate::train::optimizer::adamw::{AdamW, Rate};
+use crate::train::optimizer::adamw::AdamW;
 use crate::train::optimizer::clip::clip_grad_norm;
 use crate::train::optimizer::grads::NamedTensors;
-use crate::train::saver::Published;
+use crate::train::saves::Saves;
 use crate::train::state::TrainState;
-use batch::{load_micro_batch, micro_step, sum_gradients};
-use saves::Saves;
-use unsound::settle;
-use window::Window;
-
-/// What the loop tells while it runs.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// The first step is next.
-    Started {
-        /// Steps that were already taken.
-        step: usize,
-        /// Steps planned.
-        steps: usize,
-    },
-    /// Something a user should know.
-    Note(String),
-    /// A step was logged.
-    Step(Box<Record>),
-    /// A checkpoint was published.
-    Saved(Published),
-}
+use crate::train::unsound::UnreadSteps;
 
 /// What a run was.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,133 +47,75 @@ pub struct Summary {
     pub largest: Vec<SampleSize>,
 }
 
-/// A run that is about to go on.
-#[derive(Debug, Clone, Copy)]
-pub struct Training<'a> {
-    /// What is done.
-    pub plan: &'a Plan,
-    /// On what.
-    pub data: &'a Data,
-    /// What a checkpoint must agree with.
-    pub identity: &'a Identity,
-    /// Where, without a tape.
-    pub device: &'a Device,
-    /// Folder of the run.
-    pub run: &'a Path,
-    /// Where this start begins.
-    pub from: &'a Origin,
-    /// Memory that the run may take.
-    pub room: &'a Room,
-}
-
-/// Takes events; its errors end the run.
-pub type Report<'a> = dyn FnMut(Event) -> Result<(), Error> + 'a;
-
-/// What the loop holds beside the state of the run.
-struct Around<'a> {
-    task: &'a Training<'a>,
-    features: Option<Arc<FeatureCache>>,
-    examples: Stream,
-    saves: Saves<'a>,
-    meter: Meter,
-    window: Window,
-}
-
 /// Trains until the plan's last step. Everything a resume needs is in [`TrainState`].
 ///
 /// # Errors
 /// If the data, the disk or a number fails, or the run is stopped early; then the last checkpoint is intact.
 pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Summary, Error> {
-    let plan = task.plan;
+    let Training { plan, data, device, .. } = *task;
     let begun = Instant::now();
 
     let mut state = first_state(task, report)?;
-    let mut around = Around::new(task, &state)?;
+    let features = open_cache(plan, &state.model, device)?;
+    let mut examples = data.stream(state.position.clone(), features.clone())?;
+    let mut saves = Saves::new(task, state.step);
+    let mut meter = Meter::start(device);
+    let mut unread = UnreadSteps::default();
     let mut last = None;
     stop.expect_save_of(plan.report().checkpoint_bytes);
     report(Event::Started { step: state.step, steps: plan.steps })?;
 
     while state.step < plan.steps {
         let step_start = state.position.clone();
-        let grads = around.gradients(&mut state, stop, report)?;
-        let (grads, grad_norm) = clip_grad_norm(grads, plan.recipe.optimizer.max_grad_norm);
-
-        // A step that is not sound moves nothing: the device decides, nobody waits.
-        let judged = around.meter.open_losses().chain(grad_norm.clone());
-        let sound = around.window.push(step_start, judged);
-        let rate = |name: &str| rate(plan, state.step, name);
-        state.model = adam(plan).step_if(sound, &mut state.optim, state.model, grads, rate);
-        around.meter.close_step(grad_norm);
-        state.step += 1;
-
-        if around.saves.due(state.step) || log_due(plan, state.step) {
-            last = around.settle(&mut state, report)?; // the loop's only host sync
-        }
-        if around.saves.due(state.step) {
-            around.saves.start(&mut state, stop, report)?;
-        }
-    }
-    let checkpoint = around.saves.finish(stop, report)?;
-    let (seconds, largest) = (begun.elapsed().as_secs_f64(), around.meter.largest().to_vec());
-    Ok(Summary { step: state.step, seconds, last, checkpoint, largest })
-}
-
-impl<'a> Around<'a> {
-    fn new(task: &'a Training<'a>, state: &TrainState) -> Result<Self, Error> {
-        let features = open_cache(task.plan, &state.model, task.device)?;
-        let examples = task.data.stream(state.position.clone(), features.clone())?;
-        let (saves, meter) = (Saves::new(task, state.step), Meter::start(task.device));
-        Ok(Self { task, features, examples, saves, meter, window: Window::default() })
-    }
-
-    /// The mean gradients of a step's micro-batches; the position moves behind them.
-    fn gradients(
-        &mut self,
-        state: &mut TrainState,
-        stop: &mut Stop,
-        report: &mut Report,
-    ) -> Result<NamedTensors, Error> {
-        let Training { plan, device, room, .. } = *self.task;
-        let step_start = state.position.clone();
         let mut grads = NamedTensors::default();
+
         for _ in 0..plan.recipe.train.gradient_accumulation_steps {
             if let Some(why) = stop.asked() {
                 // Half a step is worth less than an exact resume: it will be done again.
                 state.position = step_start;
-                settle(self.task, state, &mut self.meter, &mut self.window, report)?;
-                return Err(self.saves.leave(state, why, stop, report)?);
+                unread.settle(task, &mut state, &mut meter, report)?;
+                return Err(saves.leave(&state, why, stop, report)?);
             }
             let started = Instant::now();
-            let (examples, meter) = (&mut self.examples, &mut self.meter);
-            let batch = load_micro_batch(plan, examples, meter, &mut state.position)?;
-            let micro = micro_step(plan, &state.model, batch, device, meter);
-            sum_gradients(plan, &mut grads, micro);
-            room.watch(plan, meter.largest())?;
+            let batch = load_micro_batch(plan, &mut examples, &mut meter, &mut state.position)?;
+            let source = batch.source.clone();
+
+            let batch = encode(plan, &state.model, batch, device, &mut meter); // the tower, or its cache
+            let micro = backward(plan, &state.model, batch);
+            meter.loss(source, micro.loss, micro.weight); // stays on the device until it is logged
+            sum_gradients(plan, &mut grads, micro.grads);
+            task.memory.watch(plan, meter.largest())?;
             stop.micro_step_took(started.elapsed().as_secs_f64());
         }
-        tell_notes(self.features.as_deref(), report)?;
-
-        let grads = grads.divide(self.meter.open_weight().max(1) as f64);
+        let grads = grads.divide(meter.open_weight().max(1) as f64);
+        tell_notes(features.as_deref(), report)?;
         if state.step == 0 {
             tell_silent(plan, &grads, report)?;
         }
-        Ok(grads)
-    }
+        let (grads, grad_norm) = clip_grad_norm(grads, plan.recipe.optimizer.max_grad_norm);
 
-    /// Reads the steps since the last record, and goes back to the first that was not sound.
-    fn settle(
-        &mut self,
-        state: &mut TrainState,
-        report: &mut Report,
-    ) -> Result<Option<Record>, Error> {
-        let taken = state.step;
-        let record = settle(self.task, state, &mut self.meter, &mut self.window, report)?;
-        if state.step < taken {
-            // What followed the step that was not sound is done again without it.
-            self.examples = self.task.data.stream(state.position.clone(), self.features.clone())?;
+        // A step that is not sound moves nothing: the device decides, nobody waits.
+        let sound = unread.push(step_start, meter.open_losses().chain(grad_norm.clone()));
+        let rate = |name: &str| plan.rate(state.step, name);
+        state.model = AdamW::of(plan).step_if(sound, &mut state.optim, state.model, grads, rate);
+        meter.close_step(grad_norm);
+        state.step += 1;
+
+        if saves.due(state.step) || log_due(plan, state.step) {
+            let taken = state.step;
+            last = unread.settle(task, &mut state, &mut meter, report)?; // the loop's only host sync
+            if state.step < taken {
+                // What followed the step that was not sound is done again without it.
+                examples = data.stream(state.position.clone(), features.clone())?;
+            }
         }
-        Ok(record)
+        if saves.due(state.step) {
+            saves.start(&mut state, stop, report)?;
+        }
     }
+    let checkpoint = saves.finish(stop, report)?;
+    let (seconds, largest) = (begun.elapsed().as_secs_f64(), meter.largest().to_vec());
+    Ok(Summary { step: state.step, seconds, last, checkpoint, largest })
 }
 
 /// What the feature cache found damaged.
@@ -225,22 +139,6 @@ fn first_state(task: &Training, report: &mut Report) -> Result<TrainState, Error
 /// The last step, and every `logging_steps`.
 fn log_due(plan: &Plan, step: usize) -> bool {
     step == plan.steps || step.is_multiple_of(plan.recipe.log.logging_steps)
-}
-
-pub(crate) fn adam(plan: &Plan) -> AdamW {
-    let optimizer = &plan.recipe.optimizer;
-    AdamW {
-        adam_beta1: optimizer.adam_beta1,
-        adam_beta2: optimizer.adam_beta2,
-        adam_epsilon: optimizer.adam_epsilon,
-    }
-}
-
-/// Learning rate and decay of a parameter in the update of 0-based `step`.
-pub(crate) fn rate(plan: &Plan, step: usize, name: &str) -> Rate {
-    let place = plan.config.family.place(name).expect("a parameter has a place");
-    let peak = peak_rate(&plan.recipe.optimizer, place, name);
-    Rate { lr: peak.lr * plan.lr.factor(step), ..peak }
 }
 
 /// Names tuned tensors that the first step gives no gradient: nearly always a mistake in the recipe.

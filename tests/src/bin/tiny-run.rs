@@ -4,12 +4,12 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use xcomp_tests::TinyRun;
+use xcomp_tests::Task;
 
 fn main() -> io::Result<()> {
     let folder = std::env::args_os().nth(1);
     let folder = folder.ok_or_else(|| io::Error::other("usage: tiny-run FOLDER"))?;
-    copy(&TinyRun::new().path(""), Path::new(&folder))
+    copy(&Task::pictures().path(""), Path::new(&folder))
 }
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {

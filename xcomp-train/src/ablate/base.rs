@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::child::Ended;
+use super::blind::blind_accuracy;
 use super::execute::{Workers, ask, export_step, work};
-use super::guess::best_guess;
 use super::material::Material;
 use super::outcome::seed_scores;
+use super::process::Ended;
 use super::runs::{Exam, Training, exam, training};
 use super::sweep::Sweep;
 use crate::error::Error;
@@ -172,6 +172,6 @@ fn tasks(records: &[Record]) -> Vec<BaseTask> {
 fn base_task(task: String, records: &[&Record]) -> Option<BaseTask> {
     let scores = [(0, seed_scores(records.iter().copied()))].into();
     let estimate = estimate_seeds(&scores)?.within_shares();
-    let guess = best_guess(records.iter().copied());
+    let guess = blind_accuracy(records.iter().copied());
     Some(BaseTask { task, guess, clear: estimate.low > guess, estimate })
 }

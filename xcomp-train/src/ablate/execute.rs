@@ -7,14 +7,14 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::child::{self, Ended};
+use super::process::{self, Ended};
 use super::runs::{Exam, Training};
 use crate::error::Error;
 use crate::eval::results::RESULTS;
 use crate::machine::device::Choice;
-use crate::machine::files::read_text;
+use crate::machine::files::{read_text, write_json};
 use crate::machine::stop::Stop;
-use crate::run::folder::{wait_for, write_json};
+use crate::run::folder::wait_for;
 use crate::show::progress::Progress;
 
 /// File of a finished training, written last.
@@ -157,7 +157,7 @@ pub fn export_step(
     }
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let arguments = ["export".into(), text(run), text(folder), "--step".into(), step.to_string()];
-    child::run(&arguments, 1, log, workers.stop)
+    process::run(&arguments, 1, log, workers.stop)
 }
 
 fn verb(verb: &str, arguments: &[&[String]], log: &Path, workers: Workers) -> Result<Ended, Error> {
@@ -165,5 +165,5 @@ fn verb(verb: &str, arguments: &[&[String]], log: &Path, workers: Workers) -> Re
     let device =
         ["--device".to_owned(), workers.device.to_string(), "--until-input-ends".to_owned()];
     let all = [&[verb.to_owned()], &arguments.concat()[..], &device].concat();
-    child::run(&all, (cores / workers.jobs).max(1), log, workers.stop)
+    process::run(&all, (cores / workers.jobs).max(1), log, workers.stop)
 }

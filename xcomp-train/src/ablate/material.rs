@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::setting::path_setting;
+use super::overrides::path_override;
 use super::sweep::Sweep;
 use crate::error::Error;
 use crate::machine::files::{create_folder, read_text, write_atomically};
@@ -60,7 +60,7 @@ impl Material {
         let keys = ["data.mixture", "data.feature_cache", "model.checkpoint"];
         let paths = [&self.mixture, &self.features, &self.checkpoint];
         let given = keys.iter().zip(paths).filter_map(|(key, path)| Some((key, path.as_ref()?)));
-        given.map(|(key, path)| path_setting(key, path)).collect()
+        given.map(|(key, path)| path_override(key, path)).collect()
     }
 }
 

@@ -7,9 +7,10 @@ use xcomp_model::compress::schedule::CompressionPlan;
 
 use super::material::Material;
 use super::sweep::{Arm, Sweep};
-use crate::data::{Data, count};
+use crate::data::Data;
 use crate::error::Error;
 use crate::machine::files::{at, read_text, sha256};
+use crate::plan::survey::count;
 use crate::plan::{Plan, compression_plan};
 use crate::recipe::{Recipe, answer_compression};
 use crate::train::checkpoint::identity::of_run;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::Value;
 
-use super::setting::{Setting, grid, of_answers_alone, settings};
+use super::overrides::{Override, grid, of_answers_alone, overrides};
 use crate::error::Error;
 use crate::machine::files::read_text;
 
@@ -203,7 +203,7 @@ impl Sweep {
 fn arm(
     head: &Head,
     named: &toml::Table,
-    point: &[Setting],
+    point: &[Override],
     problems: &mut Vec<String>,
 ) -> Option<Arm> {
     let mut own = named.clone();
@@ -219,7 +219,7 @@ fn arm(
     let frames = list(frames, &place, "frames", problems).unwrap_or_else(|| head.frames.clone());
     let own_words: Vec<String> = list(ask, &place, "ask", problems).unwrap_or_default();
     let ask = [head.ask.clone(), own_words].concat();
-    let settings = [settings(&own, &place, problems), point.to_vec()].concat();
+    let settings = [overrides(&own, &place, problems), point.to_vec()].concat();
     let parts = parts_of_name(name, point);
     let (answers, settings) = of_answers_alone(settings);
     let words = |of_eval: bool| {
@@ -238,8 +238,8 @@ fn arm(
 }
 
 /// The name of an arm, and where it stands in the grid.
-fn parts_of_name(name: String, point: &[Setting]) -> Vec<String> {
-    let shown = |s: &Setting| format!("{}={}", s.key, s.value.to_string().replace('"', ""));
+fn parts_of_name(name: String, point: &[Override]) -> Vec<String> {
+    let shown = |s: &Override| format!("{}={}", s.key, s.value.to_string().replace('"', ""));
     (!name.is_empty()).then_some(name).into_iter().chain(point.iter().map(shown)).collect()
 }
 

@@ -6,7 +6,6 @@ use burn::tensor::Tensor;
 use xcomp_data::Frames;
 use xcomp_model::vision::frames::Clips;
 
-use super::Answerer;
 use crate::error::Error;
 use crate::show::progress::Progress;
 
@@ -15,12 +14,16 @@ use crate::show::progress::Progress;
 /// A clip is known by the numbers of its frames: scoring and answering share it where both cut the video alike.
 /// At most [`EncodedClips::MAX_HELD_FRAMES`] encoded frames are held, so memory does not grow with passes over the video.
 pub struct EncodedClips<'a> {
-    answerer: &'a Answerer,
     frames: &'a Frames,
+    clip_frames: usize,
     held: HeldClips,
     runs: usize,
+    encode: Box<Encode<'a>>,
     shown: Option<&'a Progress>,
 }
+
+/// Runs the tower over clips: `[clips, frames * tokens_per_frame, mm_hidden]`.
+pub(super) type Encode<'a> = dyn Fn(&Clips) -> Tensor<3> + 'a;
 
 /// Encoded clips by the numbers of their frames.
 pub type HeldClips = HashMap<Vec<usize>, Tensor<3>>;
@@ -29,14 +32,14 @@ impl<'a> EncodedClips<'a> {
     /// Most encoded frames held: 256 MiB at 16 tokens of width 1024 in f32.
     pub const MAX_HELD_FRAMES: usize = 4096;
 
-    /// Nothing is encoded yet.
-    pub fn new(answerer: &'a Answerer, frames: &'a Frames) -> Self {
-        Self::go_on(answerer, frames, HeldClips::new())
-    }
-
-    /// As [`EncodedClips::new`], with the clips of the same frames from before.
-    pub fn go_on(answerer: &'a Answerer, frames: &'a Frames, held: HeldClips) -> Self {
-        Self { answerer, frames, held, runs: 0, shown: None }
+    /// Clips of these frames; `held` are those that are encoded already.
+    pub(super) fn new(
+        frames: &'a Frames,
+        clip_frames: usize,
+        held: HeldClips,
+        encode: Box<Encode<'a>>,
+    ) -> Self {
+        Self { frames, clip_frames, held, runs: 0, encode, shown: None }
     }
 
     /// Tells `progress` of every clip that goes through the tower.
@@ -67,7 +70,7 @@ impl<'a> EncodedClips<'a> {
     /// # Errors
     /// If they do not make whole clips.
     pub fn merged(&mut self, numbers: &[usize]) -> Result<Tensor<3>, Error> {
-        let clip_frames = self.answerer.config().vision.clip_frames;
+        let clip_frames = self.clip_frames;
         if let [frame] = numbers {
             return Ok(self.clip(&vec![*frame; clip_frames]));
         }
@@ -89,7 +92,7 @@ impl<'a> EncodedClips<'a> {
         let pixels: Vec<u8> = numbers.iter().flat_map(picture).copied().collect();
         let clip = Clips::video(pixels, numbers.len(), self.frames.size, numbers.len())
             .expect("a clip has its frames");
-        let encoded = self.answerer.encode(&clip);
+        let encoded = (self.encode)(&clip);
         self.runs += 1;
         self.shown.iter().for_each(|progress| progress.step());
         if (self.held.len() + 1) * numbers.len() <= Self::MAX_HELD_FRAMES {

@@ -6,7 +6,7 @@ use xcomp_model::loss::IGNORE;
 use xcomp_model::splice::Prompt;
 use xcomp_model::vision::frames::Clips;
 
-use crate::data::collate::Seen;
+use crate::data::collate::VisualInput;
 use crate::data::features::{Stored, to_host};
 use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
@@ -17,24 +17,24 @@ const BEFORE_VIDEO: usize = 16;
 /// One sample on the host, handed out again and again.
 pub(super) struct Sample {
     prompt: Prompt,
-    seen: Seen,
+    visual: VisualInput,
     batch: usize,
 }
 
 impl Sample {
     pub(super) fn new(plan: &Plan, size: SampleSize, cached: bool, device: &Device) -> Self {
-        let seen = if cached {
-            Seen::Features(features(plan, size, device))
+        let visual = if cached {
+            VisualInput::Features(features(plan, size, device))
         } else {
-            Seen::Clips(clips(plan, size), None)
+            VisualInput::Clips(clips(plan, size), None)
         };
         let batch = plan.recipe.train.per_device_batch_size;
-        Self { prompt: prompt(plan, size), seen, batch }
+        Self { prompt: prompt(plan, size), visual, batch }
     }
 
     /// The samples of one forward.
-    pub(super) fn batch(&self) -> (Vec<Prompt>, Vec<Seen>) {
-        (vec![self.prompt.clone(); self.batch], vec![self.seen.clone(); self.batch])
+    pub(super) fn batch(&self) -> (Vec<Prompt>, Vec<VisualInput>) {
+        (vec![self.prompt.clone(); self.batch], vec![self.visual.clone(); self.batch])
     }
 }
 

@@ -11,10 +11,10 @@ use xcomp_model::vlm::supervised;
 
 use super::Bench;
 use super::input::Sample;
-use crate::data::collate::Seen;
+use crate::data::collate::VisualInput;
 use crate::data::features::merged;
 use crate::error::Error;
-use crate::train::batch::{backward, encoding, loss_norm, sum_gradients};
+use crate::train::batch::{backward, sum_gradients};
 use crate::train::optimizer::grads::NamedTensors;
 use crate::train::state::TrainState;
 use crate::train::step::{MicroBatch, MicroStep};
@@ -95,10 +95,12 @@ fn encoded(
     let (prompts, all) = sample.batch();
     clock.add(&mut parts.data_s)?;
     let mut features = vec![];
-    for seen in all {
-        features.push(vec![match seen {
-            Seen::Clips(clips, _) => tower(bench, &clips, state, clock, parts)?,
-            seen @ Seen::Features(_) => merged(bench.plan, &state.model, seen, bench.device),
+    for visual in all {
+        features.push(vec![match visual {
+            VisualInput::Clips(clips, _) => tower(bench, &clips, state, clock, parts)?,
+            visual @ VisualInput::Features(_) => {
+                merged(bench.plan, &state.model, visual, bench.device)
+            }
         }]);
         clock.add(&mut parts.data_s)?;
     }
@@ -113,7 +115,7 @@ fn tower(
     clock: &mut Clock,
     parts: &mut Parts,
 ) -> Result<Tensor<3>, Error> {
-    let (model, encoding) = (&state.model, encoding(bench.plan));
+    let (model, encoding) = (&state.model, bench.plan.encoding());
     let mut chunks = vec![];
     for first in (0..clips.count).step_by(encoding.clips_at_once) {
         let count = encoding.clips_at_once.min(clips.count - first);
@@ -142,7 +144,7 @@ fn behind_the_tower(
     clock.add(&mut parts.connector_s)?;
     let (hidden, layout) = pass::forward(&model.llm.model, x, layout, &plan.compression);
     clock.add(&mut parts.llm_s)?;
-    let (rows, norm) = (supervised(&micro.prompts, &layout), loss_norm(plan));
+    let (rows, norm) = (supervised(&micro.prompts, &layout), plan.loss_norm());
     let loss = weighted_loss(&model.llm, hidden, &rows, norm);
     clock.add(&mut parts.head_s)?;
     let grads = NamedTensors::from_backward(loss.backward(), model);

@@ -9,9 +9,9 @@ use xcomp_data::{Choice as FrameChoice, Frames, Media, TimeMessage, load_media};
 
 use super::asking::{AskingArgs, Usual};
 use super::{Format, print};
-use crate::answer::clips::EncodedClips;
+use crate::answer::clips::HeldClips;
 use crate::answer::select::{ScoreMode, Selection};
-use crate::answer::{Answerer, Seen, patient_limits};
+use crate::answer::{Answerer, EncodedMedia, patient_limits};
 use crate::error::Error;
 use crate::machine::device::{Choice, open};
 use crate::machine::files::write_atomically;
@@ -107,7 +107,7 @@ fn look(
     frames: Frames,
     choice: &FrameChoice,
     media: Media,
-) -> Result<(Seen, Selection), Error> {
+) -> Result<(EncodedMedia, Selection), Error> {
     let all = Selection { frames: (0..frames.count).collect(), scores: vec![] };
     if media == Media::Image {
         return Ok((answerer.see(frames, choice, media)?, all));
@@ -117,13 +117,13 @@ fn look(
     let clip_frames = answerer.config().vision.clip_frames;
     let known = select.is_none().then_some(frames.count / clip_frames);
     let progress = Progress::new("clips through the tower", known);
-    let mut clips = EncodedClips::new(answerer, &frames).shown(&progress);
+    let mut clips = answerer.clips(&frames, HeldClips::new()).shown(&progress);
     let selection = match select {
         Some(options) => answerer.select(&mut clips, &message, &args.question, &options)?,
         None => all,
     };
     let merged = clips.merged(&selection.frames)?;
-    Ok((Seen { merged, message }, selection))
+    Ok((EncodedMedia { merged, message }, selection))
 }
 
 /// Before anything is loaded: an SVG picture under the name of a PNG would not open.
@@ -161,7 +161,7 @@ fn plot(
 
 fn report(
     answerer: &Answerer,
-    seen: &Seen,
+    seen: &EncodedMedia,
     choice: &FrameChoice,
     selection: &Selection,
     answer: String,

@@ -12,11 +12,12 @@ use xcomp_data::{LintOptions, StatsOptions};
 use xcomp_model::base::config::ModelConfig;
 
 use super::{Format, RecipeArgs, print};
-use crate::data::{Data, frame_options};
+use crate::data::Data;
 use crate::error::Error;
 use crate::machine::device::{self, Choice};
 use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
+use crate::plan::survey::frame_options;
 use crate::recipe::Recipe;
 use crate::run::cache_fill::{Task, fill};
 use crate::show::progress::{Progress, during};

@@ -59,6 +59,6 @@ fn aside(folder: &Path) -> PathBuf {
 /// The plan of a run, from its resolved recipe.
 pub(super) fn plan_of_run(run: &Path, set: &[String]) -> Result<Plan, Error> {
     let recipe = Recipe::load(&run.join("recipe.lock.toml"), set)?;
-    let counted = crate::data::count(&recipe)?;
+    let counted = crate::plan::survey::count(&recipe)?;
     Plan::new(recipe, counted)
 }

@@ -9,7 +9,7 @@ use super::{Format, print_as};
 use crate::error::Error;
 use crate::machine::device::{Choice, open};
 use crate::report::{Subject, newest_weights, write};
-use crate::train::memory_guard::Room;
+use crate::train::memory_guard::MemoryGuard;
 
 /// Arguments of `xcomp report`.
 #[derive(Debug, Args)]
@@ -31,8 +31,8 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Error> {
     newest_weights(&args.run)?; // a folder that is no run is named as such, before its recipe is missed
     let plan = plan_of_run(&args.run, &[])?;
     let device = open(args.device)?;
-    let room = Room::of(&plan, &device);
-    let report = room.guard(&plan, || {
+    let memory = MemoryGuard::of(&plan, &device);
+    let report = memory.guard(&plan, || {
         let subject = Subject::open(&args.run, plan.clone(), &device)?;
         subject.measure(args.samples as usize)
     })?;

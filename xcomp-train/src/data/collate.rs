@@ -6,6 +6,8 @@ use xcomp_data::{
 use xcomp_model::splice::Prompt;
 use xcomp_model::vision::frames::Clips;
 
+use crate::error::Error;
+
 /// An example whose parts do not fit together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the message names every field")]
@@ -21,9 +23,15 @@ pub enum CollateError {
     Clips { id: String, origin: String, frames: usize, clip_frames: usize },
 }
 
+impl From<CollateError> for Error {
+    fn from(error: CollateError) -> Self {
+        Self::Collate(error.into())
+    }
+}
+
 /// What the visual tokens of an image or video are made from; nothing is uploaded yet.
 #[derive(Debug, Clone)]
-pub enum Seen {
+pub enum VisualInput {
     /// Frames for the tower, and where its features belong, if they are kept.
     Clips(Clips, Option<FeatureSlot>),
     /// Features of the tower.
@@ -34,22 +42,24 @@ pub enum Seen {
 ///
 /// # Errors
 /// If the prompt has not one image marker for each visual, or the frames make no whole clips.
-pub fn collate(example: Example, clip_frames: usize) -> Result<(Prompt, Vec<Seen>), CollateError> {
+pub fn collate(
+    example: Example,
+    clip_frames: usize,
+) -> Result<(Prompt, Vec<VisualInput>), CollateError> {
     let visual_at = visual_at(&example)?;
     let (id, origin) = (example.id, example.source.to_string());
-    let mut seen = vec![];
+    let mut inputs = vec![];
     for visual in example.visuals {
         let frames = visual.choice.indices.len();
-        let clips = see(visual, clip_frames);
         let broken =
             || CollateError::Clips { id: id.clone(), origin: origin.clone(), frames, clip_frames };
-        seen.push(clips.ok_or_else(broken)?);
+        inputs.push(input(visual, clip_frames).ok_or_else(broken)?);
     }
     let labels = example
         .labels
         .into_iter()
         .map(|label| if label == IGNORE { xcomp_model::loss::IGNORE } else { label });
-    Ok((Prompt { ids: example.input_ids, labels: labels.collect(), visual_at }, seen))
+    Ok((Prompt { ids: example.input_ids, labels: labels.collect(), visual_at }, inputs))
 }
 
 /// Where the tokens of each image and video go.
@@ -65,11 +75,11 @@ fn visual_at(example: &Example) -> Result<Vec<usize>, CollateError> {
     }
 }
 
-fn see(visual: Visual, clip_frames: usize) -> Option<Seen> {
+fn input(visual: Visual, clip_frames: usize) -> Option<VisualInput> {
     match visual.data {
-        VisualData::Features(features) => Some(Seen::Features(features)),
+        VisualData::Features(features) => Some(VisualInput::Features(features)),
         VisualData::Frames(frames, slot) => {
-            clips(frames, visual.media, clip_frames).map(|clips| Seen::Clips(clips, slot))
+            clips(frames, visual.media, clip_frames).map(|clips| VisualInput::Clips(clips, slot))
         }
     }
 }

@@ -17,24 +17,23 @@ use xcomp_model::base::config::ModelConfig;
 use xcomp_model::vision::frames::{ENCODER, Encoding};
 use xcomp_model::vlm::Vlm;
 
-use crate::data::collate::Seen;
+use crate::data::collate::VisualInput;
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::recipe::tables::DataTable;
 use crate::show::numbers::GIB;
-use crate::train::batch::encoding;
 pub(crate) use format::{Stored, to_device, to_host};
 use xcomp_model::base::family::{Family, Place};
 use xcomp_model::weights::{Look, Named};
 
 /// The merged features of an image or video, on the device, without a tape while the tower is frozen.
-pub(crate) fn merged(plan: &Plan, model: &Vlm, seen: Seen, device: &Device) -> Tensor<3> {
-    let dtype = encoding(plan).dtype;
-    let (clips, slot) = match seen {
-        Seen::Features(features) => return to_device(features, dtype, device),
-        Seen::Clips(clips, slot) => (clips, slot),
+pub(crate) fn merged(plan: &Plan, model: &Vlm, visual: VisualInput, device: &Device) -> Tensor<3> {
+    let dtype = plan.encoding().dtype;
+    let (clips, slot) = match visual {
+        VisualInput::Features(features) => return to_device(features, dtype, device),
+        VisualInput::Clips(clips, slot) => (clips, slot),
     };
-    let merged = model.encode(&clips, device, encoding(plan));
+    let merged = model.encode(&clips, device, plan.encoding());
     let stored = Stored::of(plan);
     if slot.is_none() && stored.holds(dtype) {
         return merged;
@@ -55,7 +54,7 @@ pub fn open_cache(
     model: &Vlm,
     device: &Device,
 ) -> Result<Option<Arc<FeatureCache>>, Error> {
-    let (encoding, stored) = (encoding(plan), Stored::of(plan));
+    let (encoding, stored) = (plan.encoding(), Stored::of(plan));
     let tower = Tower { model, config: &plan.config, encoding, stored, device };
     tower.open_cache(&plan.recipe.data)
 }

@@ -134,7 +134,7 @@ fn config(options: &BaseOptions, endoftext: usize, im_end: usize) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::film::Film;
+    use crate::demo::clip::DrawnClip;
     use crate::demo::scene::Scene;
 
     #[test]

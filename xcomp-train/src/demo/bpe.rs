@@ -69,7 +69,7 @@ fn train(texts: &[String], vocab_size: usize) -> tokenizers::Result<Tokenizer> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::film::Film;
+    use crate::demo::clip::DrawnClip;
     use crate::demo::scene::Scene;
 
     fn texts() -> Vec<String> {

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use xcomp_data::media::encode::EncodeError;
 
+use crate::error::Error;
+
 /// An error of the demo; each message says which step and which file.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message names every field")]
@@ -25,6 +27,12 @@ pub enum DemoError {
         "the loss went from {first:.3} to {last:.3}, not to half of it; this is a fault of the program"
     )]
     NotLearnt { first: f64, last: f64 },
+}
+
+impl From<DemoError> for Error {
+    fn from(error: DemoError) -> Self {
+        Self::Demo(error.into())
+    }
 }
 
 impl DemoError {

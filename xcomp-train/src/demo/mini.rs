@@ -5,8 +5,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::base::{BaseOptions, write_base};
+use super::clip::DrawnClip;
 use super::error::DemoError;
-use super::film::Film;
 use super::story::{Difficulty, Story};
 use super::world::{World, WorldFiles};
 
@@ -96,7 +96,7 @@ mod tests {
             Mini { train_clips: 4000, validation_clips: 300, test_clips: 300, ..Mini::default() };
         let world = mini.world();
         let splits = std::iter::once(&world.train).chain(&world.asked);
-        let pictures: Vec<_> = splits.flat_map(|split| &split.films).map(|f| &f.picture).collect();
+        let pictures: Vec<_> = splits.flat_map(|split| &split.clips).map(|f| &f.picture).collect();
         let different: HashSet<_> = pictures.iter().collect();
         assert_eq!((pictures.len(), different.len()), (4600, 4600));
     }

@@ -1,8 +1,8 @@
 //! What is asked about a scene, and the answer that its frames give.
 
-use super::film::{Asked, Film};
+use super::attributes::{Colour, Growth};
+use super::clip::{Asked, DrawnClip};
 use super::scene::Scene;
-use super::things::{Colour, Growth};
 
 /// A question that only the video answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,7 +55,7 @@ impl Question {
     }
 }
 
-impl Film for Scene {
+impl DrawnClip for Scene {
     fn vocabulary() -> Vec<String> {
         let words = |question: Question| {
             let answers = question.candidates().into_iter().map(str::to_owned);

@@ -10,7 +10,7 @@ use xcomp_data::{Limits, load_media};
 use super::error::DemoError;
 use super::scene::FRAMES;
 use super::world::HeldOut;
-use crate::answer::{AnswerOptions, Answerer, Seen};
+use crate::answer::{AnswerOptions, Answerer, EncodedMedia};
 use crate::error::Error;
 use crate::show::progress::Progress;
 
@@ -54,7 +54,7 @@ pub fn ask(
 ) -> Result<BTreeMap<String, Score>, Error> {
     let options = AnswerOptions { max_new_tokens: MAX_NEW_TOKENS, ..AnswerOptions::default() };
     let mut scores: BTreeMap<String, Score> = BTreeMap::new();
-    let mut seen: Option<(&str, Seen)> = None;
+    let mut seen: Option<(&str, EncodedMedia)> = None;
     let progress = Progress::new("held-out questions", questions.len());
     for question in questions {
         let known = seen.take().filter(|(video, _)| *video == question.video);
@@ -71,7 +71,7 @@ pub fn ask(
     Ok(scores)
 }
 
-fn look(answerer: &Answerer, video: &Path) -> Result<Seen, Error> {
+fn look(answerer: &Answerer, video: &Path) -> Result<EncodedMedia, Error> {
     let options = answerer.frame_options(FRAMES..=FRAMES);
     let (frames, choice, media) = load_media(video, None, &options, &Limits::default())?;
     answerer.see(frames, &choice, media)

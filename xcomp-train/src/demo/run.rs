@@ -9,8 +9,8 @@ use serde::Serialize;
 use xcomp_data::give_back_freed_memory;
 
 use super::base::{BaseOptions, write_base};
+use super::clip::DrawnClip;
 use super::error::DemoError;
-use super::film::Film;
 use super::question::Question;
 use super::quiz::{Score, ask, questions};
 use super::scene::Scene;

@@ -2,7 +2,7 @@
 //!
 //! A shape of one colour crosses a dark room and may grow or shrink; somewhere in the middle another colour takes over and goes on.
 
-use super::things::{Colour, Direction, Growth, Outline};
+use super::attributes::{Colour, Direction, Growth, Outline};
 use crate::machine::random::Random;
 
 /// Pixels per side of a frame.

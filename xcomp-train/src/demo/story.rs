@@ -4,8 +4,8 @@
 
 use std::hash::{Hash, Hasher};
 
+use super::attributes::{Colour, Light, Ordinal, Outline, Pattern};
 use super::scene::SIDE;
-use super::things::{Colour, Light, Ordinal, Outline, Pattern};
 use crate::machine::random::Random;
 
 /// Pixels per side of a light.

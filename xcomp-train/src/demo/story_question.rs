@@ -1,8 +1,8 @@
 //! What is asked about a story: bare questions, each answered in one word of a few.
 
-use super::film::{Asked, Film};
+use super::attributes::{Colour, Light, Ordinal, Pattern};
+use super::clip::{Asked, DrawnClip};
 use super::story::{Difficulty, EVENTS, Story};
-use super::things::{Colour, Light, Ordinal, Pattern};
 use crate::machine::random::Random;
 
 /// A kind of question.
@@ -95,7 +95,7 @@ fn after_text(colour: Colour) -> String {
     format!("What color comes after {}?", colour.word())
 }
 
-impl Film for Story {
+impl DrawnClip for Story {
     fn vocabulary() -> Vec<String> {
         let mut random = Random::new(0);
         let story =

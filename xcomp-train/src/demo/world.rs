@@ -9,22 +9,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use xcomp_data::media::encode::{RgbFrames, write_mp4};
 
+use super::clip::{Asked, DrawnClip};
 use super::error::DemoError;
-use super::film::{Asked, Film};
 use super::scene::{FPS, SIDE};
 use crate::machine::random::Random;
 use crate::show::progress::Progress;
 
-/// Films of one purpose.
+/// Clips of one purpose.
 #[derive(Clone, Debug)]
 pub struct Split<F> {
     /// Its name in files.
     pub name: &'static str,
-    /// Its films.
-    pub films: Vec<F>,
+    /// Its clips.
+    pub clips: Vec<F>,
 }
 
-/// Films of every split; no film is in two of them, or twice in one.
+/// Clips of every split; no clip is in two of them, or twice in one.
 #[derive(Clone, Debug)]
 pub struct World<F> {
     /// What is trained on.
@@ -60,8 +60,8 @@ pub struct WorldFiles {
     pub encoder: &'static str,
 }
 
-impl<F: Film> World<F> {
-    /// Draws films by lot: name and number of those to train on, and of every split that is asked about.
+impl<F: DrawnClip> World<F> {
+    /// Draws clips by lot: name and number of those to train on, and of every split that is asked about.
     ///
     /// One stream of lots fills the splits one after the other and passes over what was drawn before.
     pub fn draw_lots(
@@ -72,9 +72,9 @@ impl<F: Film> World<F> {
     ) -> Self {
         let mut random = Random::named(seed, "scenes");
         let mut seen = HashSet::new();
-        let mut films =
-            std::iter::repeat_with(|| draw(&mut random)).filter(|film| seen.insert(film.clone()));
-        let mut split = |name, count| Split { name, films: films.by_ref().take(count).collect() };
+        let mut clips =
+            std::iter::repeat_with(|| draw(&mut random)).filter(|clip| seen.insert(clip.clone()));
+        let mut split = |name, count| Split { name, clips: clips.by_ref().take(count).collect() };
         let train = split(train, count);
         let asked = asked.iter().map(|(name, count)| split(name, *count)).collect();
         Self { train, asked, seed }
@@ -90,8 +90,8 @@ impl<F: Film> World<F> {
         let splits = std::iter::once(&self.train).chain(&self.asked);
         let all: Vec<(String, &F)> = splits.flat_map(Split::named).collect();
         let progress = Progress::new("clips made", all.len());
-        let encode = |(name, film): &(String, &F)| {
-            write_clip(&clips.join(name), *film).inspect(|_| progress.step())
+        let encode = |(name, clip): &(String, &F)| {
+            write_clip(&clips.join(name), *clip).inspect(|_| progress.step())
         };
         let encoders: Vec<&str> = all.par_iter().map(encode).collect::<Result<_, _>>()?;
         let mixture = folder.join("mixture.yaml");
@@ -109,8 +109,8 @@ impl<F: Film> World<F> {
     /// `LLaVA` records: one clip, every question once, in random order.
     fn conversations(&self) -> Vec<Value> {
         let mut random = Random::named(self.seed, "conversations");
-        let record = |(name, film): (String, &F)| {
-            let mut questions = film.asked();
+        let record = |(name, clip): (String, &F)| {
+            let mut questions = clip.asked();
             random.shuffle(&mut questions);
             // Training joins with " \n" where asking joins with " "; both forms are taught.
             let tag = random.pick(&["<image>\n", "<image>"]);
@@ -128,11 +128,11 @@ impl<F: Film> World<F> {
     }
 }
 
-impl<F: Film> Split<F> {
-    /// Every film with the name of its clip.
+impl<F: DrawnClip> Split<F> {
+    /// Every clip with its file name.
     fn named(&self) -> impl Iterator<Item = (String, &F)> {
         let name = self.name;
-        self.films.iter().enumerate().map(move |(at, film)| (format!("{name}-{at:04}.mp4"), film))
+        self.clips.iter().enumerate().map(move |(at, clip)| (format!("{name}-{at:04}.mp4"), clip))
     }
 
     fn questions(&self) -> Vec<HeldOut> {
@@ -144,7 +144,7 @@ impl<F: Film> Split<F> {
             question_type: asked.kind.to_owned(),
         };
         self.named()
-            .flat_map(|(name, film)| film.asked().into_iter().map(move |asked| ask(&name, asked)))
+            .flat_map(|(name, clip)| clip.asked().into_iter().map(move |asked| ask(&name, asked)))
             .collect()
     }
 }
@@ -158,8 +158,8 @@ datasets:
     video_read_type: decord
 ";
 
-fn write_clip(path: &Path, film: &impl Film) -> Result<&'static str, DemoError> {
-    let pixels = film.pixels();
+fn write_clip(path: &Path, clip: &impl DrawnClip) -> Result<&'static str, DemoError> {
+    let pixels = clip.pixels();
     Ok(write_mp4(path, RgbFrames { pixels: &pixels, width: SIDE, height: SIDE, fps: FPS })?)
 }
 
@@ -181,8 +181,8 @@ mod tests {
     #[test]
     fn splits_share_no_scene() {
         let world = world(3000, 300, 0);
-        let train: HashSet<&Scene> = world.train.films.iter().collect();
-        let held_out = &world.asked[0].films;
+        let train: HashSet<&Scene> = world.train.clips.iter().collect();
+        let held_out = &world.asked[0].clips;
         assert_eq!((train.len(), held_out.len()), (3000, 300));
         assert!(held_out.iter().all(|scene| !train.contains(scene)));
     }
@@ -200,7 +200,7 @@ mod tests {
         for name in ["train.json", "held_out.json", "mixture.yaml"].iter().chain(&clips) {
             assert!(read(&folders[0], name) == read(&folders[1], name), "{name} differs");
         }
-        assert_ne!(world(6, 4, 2).train.films, world(6, 4, 1).train.films);
+        assert_ne!(world(6, 4, 2).train.clips, world(6, 4, 1).train.clips);
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(tags.count(), 1);
         let (human, gpt) = (turns[2]["value"].as_str().unwrap(), turns[3]["value"].as_str());
         let asked = Question::ALL.into_iter().find(|question| question.text() == human).unwrap();
-        assert_eq!(gpt, Some(asked.answer(&world.train.films[0])));
+        assert_eq!(gpt, Some(asked.answer(&world.train.clips[0])));
     }
 
     #[test]

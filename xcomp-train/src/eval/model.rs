@@ -12,9 +12,9 @@ use xcomp_data::{
 
 use super::question::Question;
 use super::responses::{Responder, Response};
-use crate::answer::clips::{EncodedClips, HeldClips};
+use crate::answer::clips::HeldClips;
 use crate::answer::select::{SelectOptions, Selection};
-use crate::answer::{AnswerOptions, Answerer, Seen, patient_limits};
+use crate::answer::{AnswerOptions, Answerer, EncodedMedia, patient_limits};
 use crate::data::features::{Stored, to_host};
 use crate::error::Error;
 use crate::machine::files::{entries, size_and_sha256};
@@ -120,7 +120,7 @@ impl ModelResponder {
     }
 
     /// What the model sees of a video when it is asked this.
-    fn look(&self, video: &mut Video, question: &str) -> Result<(Seen, Selection), Error> {
+    fn look(&self, video: &mut Video, question: &str) -> Result<(EncodedMedia, Selection), Error> {
         let message = match video.media {
             Media::Image => String::new(),
             Media::Video => video.choice.message(TimeMessage::Short),
@@ -128,20 +128,20 @@ impl ModelResponder {
         let all = Selection { frames: (0..video.frames.count).collect(), scores: vec![] };
         if video.media == Media::Image {
             let seen = match video.held.get(&all.frames) {
-                Some(merged) => Seen { merged: merged.clone(), message },
+                Some(merged) => EncodedMedia { merged: merged.clone(), message },
                 None => self.answerer.see(video.frames.clone(), &video.choice, video.media)?,
             };
             return Ok((seen, all));
         }
         let held = std::mem::take(&mut video.held);
-        let mut clips = EncodedClips::go_on(&self.answerer, &video.frames, held);
+        let mut clips = self.answerer.clips(&video.frames, held);
         let selection = match &self.ask.select {
             Some(options) => self.answerer.select(&mut clips, &message, question, options)?,
             None => all,
         };
         let merged = clips.merged(&selection.frames)?;
         video.held = clips.into_held();
-        Ok((Seen { merged, message }, selection))
+        Ok((EncodedMedia { merged, message }, selection))
     }
 }
 

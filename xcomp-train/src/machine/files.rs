@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use xcomp_data::hash::hex;
 
@@ -29,6 +30,18 @@ pub fn write_atomically(path: &Path, text: &[u8]) -> Result<(), Error> {
         sync_folder(path.parent().unwrap_or(Path::new(".")))
     })();
     written.map_err(at("cannot write", path))
+}
+
+/// Writes plain data as JSON.
+///
+/// # Errors
+/// If the disk refuses.
+///
+/// # Panics
+/// Never on plain data.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
+    let text = serde_json::to_vec_pretty(value).expect("plain data is JSON");
+    write_atomically(path, &text)
 }
 
 /// Makes renames inside a folder durable.

@@ -7,10 +7,10 @@ use xcomp_model::base::family::{Place, Region};
 
 use crate::plan::Plan;
 use crate::plan::cost::parameters::tensors;
+use crate::plan::lr::Rate;
 use crate::recipe::tables::{DecayRule, OptimizerTable};
 use crate::recipe::tune::tuned;
 use crate::show::numbers::grouped;
-use crate::train::optimizer::adamw::Rate;
 
 /// Tensors with one learning rate and decay.
 #[derive(Debug, Clone, PartialEq, Serialize)]

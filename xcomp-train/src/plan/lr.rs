@@ -4,6 +4,15 @@ use std::f64::consts::PI;
 
 use crate::recipe::tables::{LrKind, LrTable};
 
+/// What one parameter is stepped with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
+    /// Learning rate.
+    pub lr: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+}
+
 /// A learning rate for every optimizer step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LrSchedule {

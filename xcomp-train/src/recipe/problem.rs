@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::error::Error;
+
 /// One thing wrong with a recipe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -54,6 +56,12 @@ pub enum RecipeError {
     /// Keys or values are wrong; all of them are listed.
     #[error("{}", listing(path, problems))]
     Invalid { path: PathBuf, problems: Vec<Problem> },
+}
+
+impl From<RecipeError> for Error {
+    fn from(error: RecipeError) -> Self {
+        Self::Recipe(error.into())
+    }
 }
 
 fn listing(path: &std::path::Path, problems: &[Problem]) -> String {

@@ -8,7 +8,6 @@ use xcomp_model::base::family::Place;
 use crate::plan::Plan;
 use crate::plan::groups::peak_rate;
 use crate::recipe::tune::{Part, tuned};
-use crate::train::adam;
 use crate::train::optimizer::adamw::{AdamW, AdamWState};
 use crate::train::optimizer::clip::clip_grad_norm;
 use crate::train::optimizer::grads::NamedTensors;
@@ -51,8 +50,14 @@ impl Squares {
 /// The rows of all tuned parts; `grads` are those of the mean loss, before clipping.
 pub(crate) fn layer_rows(plan: &Plan, state: &TrainState, grads: NamedTensors) -> Vec<LayerRow> {
     let (clipped, _) = clip_grad_norm(grads.clone(), plan.recipe.optimizer.max_grad_norm);
-    let mut measure =
-        Measure { plan, adam: adam(plan), moments: &state.optim, grads, clipped, found: vec![] };
+    let mut measure = Measure {
+        plan,
+        adam: AdamW::of(plan),
+        moments: &state.optim,
+        grads,
+        clipped,
+        found: vec![],
+    };
     state.model.look_at_each(&mut measure);
     let row = |(name, layer, part): (String, Option<usize>, Part)| {
         let own = measure.found.iter().filter(|(place, _)| part.contains(*place));

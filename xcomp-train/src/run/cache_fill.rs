@@ -9,14 +9,14 @@ use xcomp_data::features::coverage;
 use xcomp_data::features::store::StoreReport;
 use xcomp_data::{Example, Position};
 
-use crate::data::collate::{Seen, collate};
+use crate::data::Data;
+use crate::data::collate::{VisualInput, collate};
 use crate::data::features::{Stored, merged, open_cache, to_device, to_host};
-use crate::data::{Data, frame_options};
 use crate::error::Error;
 use crate::plan::Plan;
+use crate::plan::survey::frame_options;
 use crate::show::numbers::GIB;
 use crate::show::progress::{Progress, during};
-use crate::train::batch::{encoding, loss_norm};
 use crate::train::checkpoint::identity::Identity;
 use crate::train::state::TrainState;
 
@@ -94,9 +94,10 @@ pub fn fill(plan: &Plan, data: &Data, device: &Device, task: Task) -> Result<Fil
             if !exact(plan) && compared.count < COMPARED {
                 compared.add(plan, &state, example.clone(), device)?;
             }
-            let (_, seen) = collate(example, plan.recipe.data.clip_frames)?;
-            for new in seen.into_iter().filter(|seen| matches!(seen, Seen::Clips(..))) {
-                merged(plan, &state.model, new, device);
+            let (_, visuals) = collate(example, plan.recipe.data.clip_frames)?;
+            let is_new = |visual: &VisualInput| matches!(visual, VisualInput::Clips(..));
+            for visual in visuals.into_iter().filter(is_new) {
+                merged(plan, &state.model, visual, device);
             }
             progress.at(samples as usize);
         }
@@ -116,7 +117,7 @@ pub fn fill(plan: &Plan, data: &Data, device: &Device, task: Task) -> Result<Fil
 }
 
 fn exact(plan: &Plan) -> bool {
-    Stored::of(plan).holds(encoding(plan).dtype)
+    Stored::of(plan).holds(plan.encoding().dtype)
 }
 
 /// Losses of the same samples with exact features and with kept ones.
@@ -135,20 +136,20 @@ impl Compared {
         example: Example,
         device: &Device,
     ) -> Result<(), Error> {
-        let (prompt, seen) = collate(example, plan.recipe.data.clip_frames)?;
+        let (prompt, visuals) = collate(example, plan.recipe.data.clip_frames)?;
         let mut exact = vec![];
-        for seen in seen {
-            let Seen::Clips(clips, _) = seen else { return Ok(()) };
-            exact.push(state.model.encode(&clips, device, encoding(plan)));
+        for visual in visuals {
+            let VisualInput::Clips(clips, _) = visual else { return Ok(()) };
+            exact.push(state.model.encode(&clips, device, plan.encoding()));
         }
         let rounded = |features: &Tensor<3>| {
-            to_device(to_host(features, Stored::of(plan)), encoding(plan).dtype, device)
+            to_device(to_host(features, Stored::of(plan)), plan.encoding().dtype, device)
         };
         let kept: Vec<_> = exact.iter().map(rounded).collect();
         let loss = |merged: Vec<Tensor<3>>| {
             let (prompts, merged) = (std::slice::from_ref(&prompt), vec![merged]);
             let (loss, weight) =
-                state.model.loss(prompts, merged, &plan.compression, loss_norm(plan));
+                state.model.loss(prompts, merged, &plan.compression, plan.loss_norm());
             f64::from(loss.into_scalar::<f32>()) / weight.max(1) as f64
         };
         self.exact += loss(exact);

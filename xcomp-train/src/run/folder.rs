@@ -7,7 +7,7 @@ use serde::Serialize;
 use xcomp_data::lock::LockedFile;
 
 use crate::error::Error;
-use crate::machine::files::{at, create_folder, write_atomically};
+use crate::machine::files::{at, create_folder, write_atomically, write_json};
 use crate::plan::Plan;
 use crate::train::checkpoint::identity::Identity;
 
@@ -92,18 +92,6 @@ pub fn wait_for(path: &Path) -> Result<(), Error> {
     let file = path.join(".lock");
     let lock = File::create(&file).map_err(at("cannot create", &file))?;
     lock.lock().map_err(at("cannot lock", &file))
-}
-
-/// Writes plain data as JSON.
-///
-/// # Errors
-/// If the disk refuses.
-///
-/// # Panics
-/// Never on plain data.
-pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
-    let text = serde_json::to_vec_pretty(value).expect("plain data is JSON");
-    write_atomically(path, &text)
 }
 
 fn first_line(path: &str) -> String {

@@ -9,6 +9,7 @@ use crate::machine::device::{Choice, open};
 use crate::machine::stop::Stop;
 use crate::plan::Plan;
 use crate::plan::groups::Groups;
+use crate::plan::survey::{count, survey};
 use crate::recipe::Recipe;
 use crate::run::folder::RunDir;
 use crate::run::metrics::Metrics;
@@ -16,8 +17,9 @@ use crate::run::progress::RunProgress;
 use crate::train::checkpoint::Checkpoints;
 use crate::train::checkpoint::identity::of_run;
 use crate::train::checkpoint::resume::{automatic, named};
-use crate::train::memory_guard::Room;
-use crate::train::{Event, Summary, Training, train};
+use crate::train::event::{Event, Training};
+use crate::train::memory_guard::MemoryGuard;
+use crate::train::{Summary, train};
 
 /// Folder of a finished run with the weights as other code loads them.
 pub const EXPORT: &str = "export";
@@ -62,8 +64,8 @@ pub fn launch(recipe: Recipe, launch: Launch) -> Result<Summary, Error> {
     let device_name = device.to_string();
     let device = open(device)?;
     let plan = plan.for_device(&device);
-    let room = Room::of(&plan, &device);
-    let tight = room.plan(&plan)?;
+    let memory = MemoryGuard::of(&plan, &device);
+    let tight = memory.check(&plan)?;
     let from = resume.map_or_else(|| automatic(run.path()), |path| named(run.path(), path))?;
     from.checkpoint.iter().try_for_each(|saved| Checkpoints::open(run.path()).mend_last(saved))?;
     run.describe(&plan, &identity, &device_name)?;
@@ -80,10 +82,10 @@ pub fn launch(recipe: Recipe, launch: Launch) -> Result<Summary, Error> {
         device: &device,
         run: run.path(),
         from: &from,
-        room: &room,
+        memory: &memory,
     };
     let summary = recorded(&task, stop, &mut progress)?;
-    progress.line(&room.predicted_and_actual(&plan, &summary.largest));
+    progress.line(&memory.predicted_and_actual(&plan, &summary.largest));
     drop(progress);
     // Also by a start that finds nothing to do: a kill may have come before the export was whole.
     if let Some(saved) = summary.checkpoint.as_ref().or(from.checkpoint.as_ref()) {
@@ -97,9 +99,9 @@ pub fn launch(recipe: Recipe, launch: Launch) -> Result<Summary, Error> {
 /// # Errors
 /// If the recipe does not fit its model or its data, or a file cannot be used.
 pub fn planned(recipe: Recipe) -> Result<Plan, Error> {
-    let counted = crate::data::count(&recipe)?;
+    let counted = count(&recipe)?;
     let plan = Plan::new(recipe, counted)?;
-    let survey = crate::data::survey(&plan.recipe, &plan.config)?;
+    let survey = survey(&plan.recipe, &plan.config)?;
     Ok(plan.for_mixture(survey.as_ref()))
 }
 
@@ -115,7 +117,7 @@ fn recorded(task: &Training, mut stop: Stop, progress: &mut RunProgress) -> Resu
             Event::Started { .. } | Event::Note(_) => Ok(()),
         }
     };
-    let result = task.room.guard(task.plan, || train(task, &mut stop, &mut report));
+    let result = task.memory.guard(task.plan, || train(task, &mut stop, &mut report));
     metrics.flush(task.plan)?;
     result
 }

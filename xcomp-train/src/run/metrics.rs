@@ -9,9 +9,8 @@ use serde_json::json;
 use tensorboard_rs::summary_writer::SummaryWriter;
 
 use crate::error::Error;
-use crate::machine::files::at;
+use crate::machine::files::{at, write_json};
 use crate::plan::Plan;
-use crate::run::folder::write_json;
 use crate::train::meter::Record;
 
 /// Its name in a run folder.

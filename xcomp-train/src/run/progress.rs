@@ -2,7 +2,7 @@
 
 use crate::show::numbers::duration;
 use crate::show::progress::{Progress, say};
-use crate::train::Event;
+use crate::train::event::Event;
 use crate::train::meter::Record;
 
 /// Shows events.

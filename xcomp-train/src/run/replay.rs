@@ -12,16 +12,16 @@ use crate::data::Data;
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::recipe::tables::FloatWord;
-use crate::train::batch::{forward_backward, load_micro_batch, sum_gradients};
+use crate::train::batch::{backward, encode, load_micro_batch, sum_gradients};
 use crate::train::checkpoint::identity::Identity;
 use crate::train::checkpoint::{Checkpoints, Saved};
 use crate::train::meter::Meter;
+use crate::train::optimizer::adamw::AdamW;
 use crate::train::optimizer::clip::clip_grad_norm;
 use crate::train::optimizer::grads::NamedTensors;
 use crate::train::state::TrainState;
 use crate::train::step::MicroStep;
 use crate::train::unsound::NON_FINITE;
-use crate::train::{adam, rate};
 use xcomp_model::weights::{Look, Named};
 
 /// One micro-batch of the step.
@@ -87,7 +87,8 @@ pub fn replay(
     for _ in 0..plan.recipe.train.gradient_accumulation_steps {
         let batch = load_micro_batch(plan, &mut examples, &mut meter, &mut state.position)?;
         let (source, samples) = (batch.source.to_string(), batch.ids.clone());
-        let done = forward_backward(&exact, &state.model, batch, device);
+        let batch = encode(&exact, &state.model, batch, device, &mut meter);
+        let done = backward(&exact, &state.model, batch);
         micro.push(MicroReport::of(source, samples, &done));
     }
     Ok(Replay { step, from, bad_weight, micro })
@@ -105,7 +106,8 @@ fn step_again(
     for _ in 0..plan.recipe.train.gradient_accumulation_steps {
         let batch = load_micro_batch(plan, examples, &mut meter, &mut state.position)?;
         let source = batch.source.clone();
-        let done = forward_backward(plan, &state.model, batch, device);
+        let batch = encode(plan, &state.model, batch, device, &mut meter);
+        let done = backward(plan, &state.model, batch);
         meter.loss(source, done.loss, done.weight);
         sum_gradients(plan, &mut sum, done.grads);
     }
@@ -113,8 +115,8 @@ fn step_again(
     let (grads, norm) = clip_grad_norm(sum, plan.recipe.optimizer.max_grad_norm);
     // A step that the run skipped is skipped.
     if meter.open_losses().chain(norm).all(finite) {
-        let rate = |name: &str| rate(plan, state.step, name);
-        state.model = adam(plan).step(&mut state.optim, state.model, grads, rate);
+        let rate = |name: &str| plan.rate(state.step, name);
+        state.model = AdamW::of(plan).step(&mut state.optim, state.model, grads, rate);
     }
     state.step += 1;
     Ok(state)

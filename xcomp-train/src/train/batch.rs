@@ -4,19 +4,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::tensor::{DType, Device, FloatDType};
+use burn::tensor::{DType, Device};
 use xcomp_data::{Position, Stream};
-use xcomp_model::loss::{IGNORE, LossNorm};
+use xcomp_model::loss::IGNORE;
 use xcomp_model::splice::Prompt;
-use xcomp_model::vision::frames::Encoding;
 use xcomp_model::vlm::Vlm;
 
-use crate::data::collate::{Seen, collate};
+use crate::data::collate::{VisualInput, collate};
 use crate::data::features::merged;
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
-use crate::recipe::tables::{FloatWord, LossNormWord};
+use crate::recipe::tables::FloatWord;
 use crate::train::meter::Meter;
 use crate::train::optimizer::grads::NamedTensors;
 use crate::train::step::{Backward, EveryLayer, Keep, MicroBatch, MicroStep};
@@ -30,7 +29,7 @@ pub(crate) struct HostBatch {
     pub(crate) ids: Vec<String>,
     prompts: Vec<Prompt>,
     /// What each sample shows.
-    seen: Vec<Vec<Seen>>,
+    visuals: Vec<Vec<VisualInput>>,
 }
 
 /// Takes the next samples off the stream and moves the position behind them.
@@ -40,7 +39,7 @@ pub(crate) fn load_micro_batch(
     meter: &mut Meter,
     position: &mut Position,
 ) -> Result<HostBatch, Error> {
-    let mut batch = HostBatch { source: "".into(), ids: vec![], prompts: vec![], seen: vec![] };
+    let mut batch = HostBatch { source: "".into(), ids: vec![], prompts: vec![], visuals: vec![] };
     let mut sizes = vec![];
     for _ in 0..plan.recipe.train.per_device_batch_size {
         let asked = Instant::now();
@@ -50,7 +49,7 @@ pub(crate) fn load_micro_batch(
 
         let (source, id) = (Arc::clone(&example.source), example.id.clone());
         let frames = example.frame_count();
-        let (prompt, seen) = collate(example, plan.recipe.data.clip_frames)?;
+        let (prompt, visuals) = collate(example, plan.recipe.data.clip_frames)?;
         let size = SampleSize {
             frames,
             text_tokens: prompt.text_tokens(),
@@ -66,58 +65,37 @@ pub(crate) fn load_micro_batch(
         }
         batch.ids.push(id);
         batch.prompts.push(prompt);
-        batch.seen.push(seen);
+        batch.visuals.push(visuals);
         *position = after;
     }
     meter.count(plan, sizes);
     Ok(batch)
 }
 
-/// Forward and backward of one micro-batch; its loss goes to the meter, unread.
-pub(crate) fn micro_step(
+/// Frames through the tower, or features from the cache.
+pub(crate) fn encode(
     plan: &Plan,
     model: &Vlm,
     batch: HostBatch,
     device: &Device,
     meter: &mut Meter,
-) -> NamedTensors {
-    let source = Arc::clone(&batch.source);
-    let of_cache = |seen: &Seen| matches!(seen, Seen::Features(_));
-    let is_cached = |seen: &&Vec<Seen>| !seen.is_empty() && seen.iter().all(of_cache);
-    let (begun, cached) = (Instant::now(), batch.seen.iter().filter(is_cached).count());
-    let micro = encode(plan, model, batch, device);
+) -> MicroBatch {
+    let of_cache = |visual: &VisualInput| matches!(visual, VisualInput::Features(_));
+    let is_cached = |own: &&Vec<VisualInput>| !own.is_empty() && own.iter().all(of_cache);
+    let (begun, cached) = (Instant::now(), batch.visuals.iter().filter(is_cached).count());
+    let of_sample = |own: Vec<VisualInput>| {
+        own.into_iter().map(|visual| merged(plan, model, visual, device)).collect()
+    };
+    let merged = batch.visuals.into_iter().map(of_sample).collect();
+    let batch = MicroBatch { prompts: batch.prompts, merged };
     meter.encoded(begun.elapsed().as_secs_f64(), cached);
-    let MicroStep { loss, weight, grads } = backward(plan, model, micro);
-    meter.loss(source, loss, weight);
-    grads
-}
-
-/// Forward and backward of one micro-batch.
-pub(crate) fn forward_backward(
-    plan: &Plan,
-    model: &Vlm,
-    batch: HostBatch,
-    device: &Device,
-) -> MicroStep {
-    backward(plan, model, encode(plan, model, batch, device))
-}
-
-/// Frames through the tower, or features from the cache.
-fn encode(plan: &Plan, model: &Vlm, batch: HostBatch, device: &Device) -> MicroBatch {
-    let merged =
-        |seen: Vec<Seen>| seen.into_iter().map(|seen| merged(plan, model, seen, device)).collect();
-    MicroBatch { prompts: batch.prompts, merged: batch.seen.into_iter().map(merged).collect() }
-}
-
-/// How the tower runs: all activations that follow take the dtype of the visual features.
-pub(crate) fn encoding(plan: &Plan) -> Encoding {
-    Encoding { dtype: activations(plan.recipe.train.dtype), ..Encoding::default() }
+    batch
 }
 
 /// Forward and backward of what is trained, behind the tower.
 pub(crate) fn backward(plan: &Plan, model: &Vlm, micro: MicroBatch) -> MicroStep {
     let way: &dyn Backward = if plan.recompute { &EveryLayer } else { &Keep };
-    let norm = loss_norm(plan);
+    let norm = plan.loss_norm();
     if silent_projector(plan, &micro) {
         let mut model = model.clone();
         model.connector = model.connector.valid();
@@ -133,22 +111,6 @@ fn silent_projector(plan: &Plan, micro: &MicroBatch) -> bool {
     let [merged] = own.as_slice() else { return false };
     let [clips, tokens, _] = merged.dims();
     clips * tokens / plan.config.connector.cached_tokens_per_frame() >= limit
-}
-
-/// How the losses of a step are averaged.
-pub(crate) fn loss_norm(plan: &Plan) -> LossNorm {
-    match plan.recipe.train.loss_norm {
-        LossNormWord::Sample => LossNorm::Sample,
-        LossNormWord::Token => LossNorm::Token,
-    }
-}
-
-fn activations(word: FloatWord) -> FloatDType {
-    match word {
-        FloatWord::F32 => FloatDType::F32,
-        FloatWord::Bf16 => FloatDType::BF16,
-        FloatWord::F16 => FloatDType::F16,
-    }
 }
 
 /// Adds the gradients of a micro-step in the recipe's format.

@@ -15,7 +15,7 @@ use crate::show::numbers::{GIB, bytes};
 
 /// What a run may take, and what it holds already.
 #[derive(Debug, Clone)]
-pub struct Room {
+pub struct MemoryGuard {
     bytes: Option<u64>,
     /// Who says so.
     from: &'static str,
@@ -24,7 +24,7 @@ pub struct Room {
     device: Device,
 }
 
-impl Room {
+impl MemoryGuard {
     /// The recipe's limit; else what the machine can give to a CPU, or what a GPU has.
     pub fn of(plan: &Plan, device: &Device) -> Self {
         let (bytes, from) = match plan.recipe.train.memory_limit_gib {
@@ -39,7 +39,7 @@ impl Room {
     ///
     /// # Errors
     /// If the plan of the mean step is above the limit.
-    pub fn plan(&self, plan: &Plan) -> Result<Option<String>, Error> {
+    pub fn check(&self, plan: &Plan) -> Result<Option<String>, Error> {
         let (mean, worst) = (plan.batch(plan.samples.mean), plan.batch(plan.samples.worst));
         if !self.fits(plan, &mean) {
             return Err(self.error(plan, &mean, "the mean step does not fit"));
@@ -60,7 +60,7 @@ impl Room {
     }
 
     fn judge(&self, plan: &Plan, largest: &[SampleSize], grown: u64) -> Result<(), Error> {
-        if self.bytes.is_none_or(|room| grown <= room) {
+        if self.bytes.is_none_or(|limit| grown <= limit) {
             return Ok(());
         }
         Err(self.error(plan, largest, &format!("the run has taken {}", bytes(grown))))
@@ -115,7 +115,7 @@ impl Room {
     }
 
     fn fits(&self, plan: &Plan, batch: &[SampleSize]) -> bool {
-        self.bytes.is_none_or(|room| self.needs(plan, batch) <= room)
+        self.bytes.is_none_or(|limit| self.needs(plan, batch) <= limit)
     }
 
     fn error(&self, plan: &Plan, batch: &[SampleSize], what: &str) -> Error {

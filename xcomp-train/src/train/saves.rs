@@ -1,16 +1,18 @@
-//! When checkpoints are written, and which stay.
+//! When checkpoints are written, and which stay. They are written by a thread of their own, one at a time.
 
-use super::{Event, Report, Training};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
 use crate::error::Error;
 use crate::machine::stop::Stop;
-use crate::train::checkpoint::{Checkpoints, Keep, Saved};
-use crate::train::saver::Saver;
+use crate::train::checkpoint::{Checkpoints, Keep, Saved, Snapshot};
+use crate::train::event::{Event, Published, Report, Training};
 use crate::train::state::{Best, TrainState};
 
 /// The saves of one start of a run.
 pub(super) struct Saves<'a> {
     task: &'a Training<'a>,
-    saver: Saver,
+    writing: Option<JoinHandle<Result<Published, Error>>>,
     /// The newest step on disk or on its way there.
     newest: usize,
     last: Option<Saved>,
@@ -19,8 +21,7 @@ pub(super) struct Saves<'a> {
 impl<'a> Saves<'a> {
     /// Nothing to save yet: step `step` is on disk, or 0.
     pub(super) fn new(task: &'a Training<'a>, step: usize) -> Self {
-        let saver = Saver::new(Checkpoints::open(task.run));
-        Self { task, saver, newest: step, last: None }
+        Self { task, writing: None, newest: step, last: None }
     }
 
     /// Whether a checkpoint follows 1-based `step`.
@@ -52,7 +53,10 @@ impl<'a> Saves<'a> {
         let table = &self.task.plan.recipe.checkpoint;
         let best = state.best.filter(|_| table.keep_best).map(|best| best.step);
         let keep = Keep { newest: table.save_total_limit, best };
-        let earlier = self.saver.start(state.snapshot(self.task.plan), keep)?;
+        let snapshot = state.snapshot(self.task.plan);
+        let earlier = self.written()?;
+        let checkpoints = Checkpoints::open(self.task.run);
+        self.writing = Some(std::thread::spawn(move || publish(&checkpoints, &snapshot, &keep)));
         self.newest = state.step;
         self.tell(earlier, stop, report)
     }
@@ -79,14 +83,20 @@ impl<'a> Saves<'a> {
         stop: &mut Stop,
         report: &mut Report,
     ) -> Result<Option<Saved>, Error> {
-        let published = self.saver.finish()?;
+        let published = self.written()?;
         self.tell(published, stop, report)?;
         Ok(self.last.clone())
     }
 
+    /// Waits for the save that is being written.
+    fn written(&mut self) -> Result<Option<Published>, Error> {
+        let writing = self.writing.take();
+        writing.map(|thread| thread.join().expect("a save ends in a result")).transpose()
+    }
+
     fn tell(
         &mut self,
-        published: Option<crate::train::saver::Published>,
+        published: Option<Published>,
         stop: &mut Stop,
         report: &mut Report,
     ) -> Result<(), Error> {
@@ -95,4 +105,23 @@ impl<'a> Saves<'a> {
         self.last = Some(published.saved.clone());
         report(Event::Saved(published))
     }
+}
+
+impl Drop for Saves<'_> {
+    fn drop(&mut self) {
+        // An error of the loop must not cut off a save that is under way.
+        if let Some(thread) = self.writing.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn publish(
+    checkpoints: &Checkpoints,
+    snapshot: &Snapshot,
+    keep: &Keep,
+) -> Result<Published, Error> {
+    let begun = Instant::now();
+    let saved = checkpoints.save(snapshot, keep)?;
+    Ok(Published { saved, seconds: begun.elapsed().as_secs_f64() })
 }

@@ -1,12 +1,16 @@
-//! Numbers that are not finite, and losses that jump.
+//! Steps whose numbers the host has not read yet; numbers that are not finite, and losses that jump.
+//!
+//! Whether a step is sound is decided on the device, step by step, so that nothing waits for it: the first step that is not
+//! sound, and every step behind it, leaves weights and moments as they are. The host learns of it at the next record,
+//! goes back to that step, and finds the state from just before it.
 
+use burn::tensor::{Bool, Tensor};
 use xcomp_data::Position;
 
-use super::window::Window;
-use super::{Event, Report, Training};
 use crate::error::Error;
 use crate::recipe::tables::NonFinite;
 use crate::train::checkpoint::{Checkpoints, Keep};
+use crate::train::event::{Event, Report, Training};
 use crate::train::meter::{Meter, Record};
 use crate::train::state::TrainState;
 
@@ -15,34 +19,65 @@ pub(crate) const NON_FINITE: &str = "non_finite";
 /// How slowly the running mean of the loss follows it.
 const MEMORY: f64 = 0.98;
 
-/// Reads what the device says of the steps since the last record, reports it, and leaves the run at a sound step.
-///
-/// A step with a loss or gradient that is not finite is logged raw and kept for a replay, whatever the policy:
-/// the device has moved nothing since, so that going back needs only the step's number and its place in the data.
-/// Gives the record; `None` if no step was taken since the last one.
-pub(super) fn settle(
-    task: &Training,
-    state: &mut TrainState,
-    meter: &mut Meter,
-    window: &mut Window,
-    report: &mut Report,
-) -> Result<Option<Record>, Error> {
-    let starts = window.take();
-    if starts.is_empty() {
-        return Ok(None);
+/// Steps since the last record.
+#[derive(Debug, Default)]
+pub(super) struct UnreadSteps {
+    /// Where the data of each begins.
+    starts: Vec<Position>,
+    /// Whether all of them are sound, on the device.
+    sound: Option<Tensor<1, Bool>>,
+}
+
+impl UnreadSteps {
+    /// Adds a step whose data begins at `start`, with the numbers that it is judged by.
+    ///
+    /// Gives whether it and all unread steps before it are sound, `[1]`; `None` if there are no numbers.
+    pub(super) fn push(
+        &mut self,
+        start: Position,
+        numbers: impl Iterator<Item = Tensor<1>>,
+    ) -> Option<Tensor<1, Bool>> {
+        self.starts.push(start);
+        let finite = numbers.map(Tensor::is_finite);
+        self.sound = self.sound.take().into_iter().chain(finite).reduce(Tensor::bool_and);
+        self.sound.clone()
     }
-    let reading = meter.read(task.plan, state.step);
-    let record = reading.record.clone();
-    report(Event::Step(Box::new(record.clone())))?;
-    let first = record.step + 1 - reading.losses.len();
-    for (step, loss) in (first..).zip(&reading.losses) {
-        watch_spikes(task, state, step, *loss, report)?;
-        state.interval.add(*loss);
+
+    /// Forgets all steps; gives where the data of each begins.
+    fn take(&mut self) -> Vec<Position> {
+        self.sound = None;
+        std::mem::take(&mut self.starts)
     }
-    if !reading.is_sound() {
-        go_back(task, state, &starts, &record, report)?;
+
+    /// Reads what the device says of the steps since the last record, reports it, and leaves the run at a sound step.
+    ///
+    /// A step with a loss or gradient that is not finite is logged raw and kept for a replay, whatever the policy:
+    /// the device has moved nothing since, so that going back needs only the step's number and its place in the data.
+    /// Gives the record; `None` if no step was taken since the last one.
+    pub(super) fn settle(
+        &mut self,
+        task: &Training,
+        state: &mut TrainState,
+        meter: &mut Meter,
+        report: &mut Report,
+    ) -> Result<Option<Record>, Error> {
+        let starts = self.take();
+        if starts.is_empty() {
+            return Ok(None);
+        }
+        let reading = meter.read(task.plan, state.step);
+        let record = reading.record.clone();
+        report(Event::Step(Box::new(record.clone())))?;
+        let first = record.step + 1 - reading.losses.len();
+        for (step, loss) in (first..).zip(&reading.losses) {
+            watch_spikes(task, state, step, *loss, report)?;
+            state.interval.add(*loss);
+        }
+        if !reading.is_sound() {
+            go_back(task, state, &starts, &record, report)?;
+        }
+        Ok(Some(record))
     }
-    Ok(Some(record))
 }
 
 /// To the step before the record's, which is kept for a replay; then over it, or to the end of the run.
@@ -101,4 +136,32 @@ fn watch_spikes(
         )))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+
+    fn number(value: f32) -> Tensor<1> {
+        Tensor::from_data(TensorData::new(vec![value], [1]), &Device::flex())
+    }
+
+    #[test]
+    fn a_step_that_is_not_sound_spoils_those_behind_it_until_they_are_read() {
+        let mut steps = UnreadSteps::default();
+        let mut sound = |numbers: &[f32]| {
+            let numbers = numbers.iter().copied().map(number);
+            steps.push(Position::start(), numbers).unwrap().into_data().iter::<bool>().next()
+        };
+        assert_eq!(sound(&[1.0, f32::MAX]), Some(true));
+        assert_eq!(sound(&[0.0, f32::NAN]), Some(false));
+        assert_eq!(sound(&[1.0]), Some(false));
+        assert_eq!(steps.take().len(), 3);
+        let fresh = steps.push(Position::start(), [number(1.0)].into_iter()).unwrap();
+        assert_eq!(fresh.into_data().iter::<bool>().next(), Some(true));
+        let infinite = steps.push(Position::start(), [number(f32::INFINITY)].into_iter()).unwrap();
+        assert_eq!(infinite.into_data().iter::<bool>().next(), Some(false));
+    }
 }

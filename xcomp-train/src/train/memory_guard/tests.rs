@@ -9,16 +9,16 @@ fn plan(set: &[&str]) -> Plan {
     Plan::new(Recipe::load(Path::new("../recipes/xcomp-2b.toml"), &set).unwrap(), None).unwrap()
 }
 
-fn room(plan: &Plan, gib: f64) -> Room {
+fn guard(plan: &Plan, gib: f64) -> MemoryGuard {
     let mut plan = plan.clone();
     plan.recipe.train.memory_limit_gib = Some(gib);
-    Room::of(&plan, &Device::flex())
+    MemoryGuard::of(&plan, &Device::flex())
 }
 
 #[test]
 fn a_mean_step_that_does_not_fit_is_refused_with_plan_actual_and_key() {
     let plan = plan(&[]);
-    let error = room(&plan, 30.0).plan(&plan).unwrap_err();
+    let error = guard(&plan, 30.0).check(&plan).unwrap_err();
     assert_eq!(error.exit_code(), EXIT_MEMORY);
     let text = error.to_string();
     let words =
@@ -32,11 +32,11 @@ fn a_mean_step_that_does_not_fit_is_refused_with_plan_actual_and_key() {
 fn the_first_key_that_suffices_is_named() {
     let advice = |set: &[&str], gib: f64| {
         let plan = plan(set);
-        room(&plan, gib).advice(&plan, &plan.batch(plan.samples.worst))
+        guard(&plan, gib).advice(&plan, &plan.batch(plan.samples.worst))
     };
     let kept = |set: &[&str]| {
         let plan = plan(set);
-        room(&plan, 0.0).needs(&plan, &plan.batch(plan.samples.worst)) as f64 / GIB
+        guard(&plan, 0.0).needs(&plan, &plan.batch(plan.samples.worst)) as f64 / GIB
     };
     let (recompute, batch) = ("train.recompute=layer", "train.per_device_batch_size=4");
     assert_eq!(advice(&[], kept(&[]) - 1.0), "set [train] recompute = \"layer\"");
@@ -49,19 +49,19 @@ fn the_first_key_that_suffices_is_named() {
 #[test]
 fn a_largest_step_that_does_not_fit_is_only_told() {
     let plan = plan(&[]);
-    let mean = room(&plan, 0.0).needs(&plan, &plan.batch(plan.samples.mean)) as f64 / GIB;
-    let told = room(&plan, mean + 1.0).plan(&plan).unwrap().unwrap();
+    let mean = guard(&plan, 0.0).needs(&plan, &plan.batch(plan.samples.mean)) as f64 / GIB;
+    let told = guard(&plan, mean + 1.0).check(&plan).unwrap().unwrap();
     assert!(told.starts_with("memory: the largest step would not fit; "), "{told}");
     assert!(told.contains("1024 frames"), "{told}");
-    assert_eq!(room(&plan, 1000.0).plan(&plan).unwrap(), None);
+    assert_eq!(guard(&plan, 1000.0).check(&plan).unwrap(), None);
 }
 
 #[test]
 fn a_process_that_grows_above_the_limit_ends() {
     let plan = plan(&[]);
-    let room = room(&plan, 1.0);
-    room.judge(&plan, &[plan.samples.mean], 1 << 30).unwrap();
-    let error = room.judge(&plan, &[plan.samples.mean], (1 << 30) + 1).unwrap_err();
+    let guard = guard(&plan, 1.0);
+    guard.judge(&plan, &[plan.samples.mean], 1 << 30).unwrap();
+    let error = guard.judge(&plan, &[plan.samples.mean], (1 << 30) + 1).unwrap_err();
     assert_eq!(error.exit_code(), EXIT_MEMORY);
     assert!(error.to_string().contains("the run has taken 1.0 GiB"), "{error}");
 }
@@ -69,18 +69,18 @@ fn a_process_that_grows_above_the_limit_ends() {
 #[test]
 fn a_panic_of_the_backend_about_memory_is_an_error_and_any_other_stays_one() {
     let plan = plan(&[]);
-    let room = room(&plan, 1000.0);
+    let guard = guard(&plan, 1000.0);
     for text in [
         "called `Result::unwrap()` on an `Err` value: DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",
         "out of device memory allocating 17179869184 bytes",
         "An out-of-memory error happened during launch",
     ] {
-        let result: Result<(), _> = room.guard(&plan, || panic!("{text}"));
+        let result: Result<(), _> = guard.guard(&plan, || panic!("{text}"));
         assert_eq!(result.unwrap_err().exit_code(), EXIT_MEMORY, "{text}");
     }
     let other = catch_unwind(AssertUnwindSafe(|| {
-        room.guard(&plan, || -> Result<(), Error> { panic!("index out of bounds") })
+        guard.guard(&plan, || -> Result<(), Error> { panic!("index out of bounds") })
     }));
     assert!(other.is_err());
-    assert_eq!(room.guard(&plan, || Ok(3)).unwrap(), 3);
+    assert_eq!(guard.guard(&plan, || Ok(3)).unwrap(), 3);
 }

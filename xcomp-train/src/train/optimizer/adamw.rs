@@ -8,6 +8,8 @@ use burn::tensor::{Bool, Tensor};
 use xcomp_model::ops::{AdamWStep, Moments, adamw, on_cpu};
 use xcomp_model::vlm::Vlm;
 
+use crate::plan::Plan;
+use crate::plan::lr::Rate;
 use crate::train::optimizer::grads::NamedTensors;
 use xcomp_model::weights::{Change, Named};
 
@@ -22,15 +24,6 @@ pub struct AdamW {
     pub adam_epsilon: f64,
 }
 
-/// What one parameter is stepped with.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rate {
-    /// Learning rate.
-    pub lr: f64,
-    /// Decoupled weight decay.
-    pub weight_decay: f64,
-}
-
 /// The state of the optimizer: everything but the weights.
 #[derive(Debug, Clone, Default)]
 pub struct AdamWState {
@@ -43,6 +36,16 @@ pub struct AdamWState {
 }
 
 impl AdamW {
+    /// The constants of a plan's recipe.
+    pub fn of(plan: &Plan) -> Self {
+        let optimizer = &plan.recipe.optimizer;
+        Self {
+            adam_beta1: optimizer.adam_beta1,
+            adam_beta2: optimizer.adam_beta2,
+            adam_epsilon: optimizer.adam_epsilon,
+        }
+    }
+
     /// Moves every parameter that has a gradient; `rate` gives its learning rate and decay by name.
     ///
     /// A learning rate of 0 (the first step of a warm-up) moves nothing but updates the state, as in the reference.
@@ -77,8 +80,8 @@ impl AdamW {
         if known.is_some_and(|sound| sound.into_data().iter::<bool>().any(|sound| !sound)) {
             return model;
         }
-        let mut stepper = Stepper { adam: *self, state, grads: &mut grads, rate: &rate, sound };
-        model.change_each(&mut stepper)
+        let mut update = Update { adam: *self, state, grads: &mut grads, rate: &rate, sound };
+        model.change_each(&mut update)
     }
 
     /// How far the step after those that `state` has seen would move one tensor; `state` stays as it is.
@@ -117,7 +120,7 @@ impl AdamW {
     }
 }
 
-struct Stepper<'a, R> {
+struct Update<'a, R> {
     adam: AdamW,
     state: &'a mut AdamWState,
     grads: &'a mut NamedTensors,
@@ -125,7 +128,7 @@ struct Stepper<'a, R> {
     sound: Option<Tensor<1, Bool>>,
 }
 
-impl<R: Fn(&str) -> Rate> Stepper<'_, R> {
+impl<R: Fn(&str) -> Rate> Update<'_, R> {
     /// One tensor, flat and without a tape.
     fn update(&mut self, name: &str, weight: Tensor<1>, grad: Tensor<1>) -> Tensor<1> {
         let step = self.adam.constants(self.state.step, (self.rate)(name));
@@ -150,7 +153,7 @@ impl<R: Fn(&str) -> Rate> Stepper<'_, R> {
     }
 }
 
-impl<R: Fn(&str) -> Rate> Change for Stepper<'_, R> {
+impl<R: Fn(&str) -> Rate> Change for Update<'_, R> {
     fn change<const D: usize>(&mut self, name: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some(grad) = self.grads.remove(name) else { return param };
         let (id, tensor, mapper) = param.consume();
@@ -186,14 +189,14 @@ mod tests {
     fn stepped(sound: f32, grad: &[f32]) -> [Vec<f32>; 3] {
         let mut state = moments();
         state.step = 1;
-        let mut stepper = Stepper {
+        let mut update = Update {
             adam: ADAM,
             state: &mut state,
             grads: &mut NamedTensors::default(),
             rate: &|_: &str| RATE,
             sound: Some(tensor(&[sound]).is_finite()),
         };
-        let weight = stepper.update("w", tensor(&[1.0, 2.0]), tensor(grad));
+        let weight = update.update("w", tensor(&[1.0, 2.0]), tensor(grad));
         let moments = [&state.exp_avg, &state.exp_avg_sq].map(|m| m.get("w").unwrap().clone());
         let [mean, mean_square] = moments;
         [weight, mean, mean_square].map(|tensor| tensor.into_data().iter::<f32>().collect())

@@ -1,25 +1,25 @@
-//! The things of the demo's world: colours, outlines, and what they do.
+//! Attributes of what the demo's clips show: colours, outlines, motions, each with its word.
 
-/// Declares a list of things with a word for each.
-macro_rules! things {
-    ($(#[$doc:meta])* $name:ident { $($(#[$thing_doc:meta])* $thing:ident = $word:literal,)* }) => {
+/// Declares an attribute: its values, with a word for each.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident = $word:literal,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$thing_doc])* $thing,)* }
+        pub enum $name { $($(#[$value_doc])* $value,)* }
 
         impl $name {
             /// Every one of them.
-            pub const ALL: &[Self] = &[$(Self::$thing),*];
+            pub const ALL: &[Self] = &[$(Self::$value),*];
 
             /// The word for it.
             pub fn word(self) -> &'static str {
-                match self { $(Self::$thing => $word,)* }
+                match self { $(Self::$value => $word,)* }
             }
         }
     };
 }
 
-things! {
+words! {
     /// A colour that a shape can have.
     Colour {
         /// `[220, 40, 40]`.
@@ -33,7 +33,7 @@ things! {
     }
 }
 
-things! {
+words! {
     /// How the size of a shape changes over a clip.
     Growth {
         /// From small to large.
@@ -45,7 +45,7 @@ things! {
     }
 }
 
-things! {
+words! {
     /// Where a shape goes, seen from the viewer.
     Direction {
         /// From the right edge to the left.
@@ -59,7 +59,7 @@ things! {
     }
 }
 
-things! {
+words! {
     /// The colour of a small light; no shape has it.
     Light {
         /// `[250, 250, 250]`.
@@ -73,7 +73,7 @@ things! {
     }
 }
 
-things! {
+words! {
     /// Which of the things that come one after the other.
     Ordinal {
         /// The one at the start.
@@ -83,7 +83,7 @@ things! {
     }
 }
 
-things! {
+words! {
     /// The outline of a shape.
     Outline {
         /// A filled square.
@@ -95,7 +95,7 @@ things! {
     }
 }
 
-things! {
+words! {
     /// What a shape is covered with, finer than a patch of the tower.
     Pattern {
         /// Its colour everywhere.

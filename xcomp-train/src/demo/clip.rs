@@ -1,9 +1,9 @@
-//! What a made-up clip is to a world: pictures, and questions that only its pictures answer.
+//! A clip drawn by code: pictures, and questions that only its pictures answer.
 
 use std::hash::Hash;
 
-/// A clip that code draws. Two films are equal if they show the same.
-pub trait Film: Clone + Eq + Hash + Sync {
+/// A clip that code draws. Two are equal if they show the same.
+pub trait DrawnClip: Clone + Eq + Hash + Sync {
     /// Every text that a question or an answer may hold, for the tokenizer.
     fn vocabulary() -> Vec<String>;
 

@@ -12,21 +12,21 @@ const COMPRESSION: &str = "compression";
 
 /// A recipe key with its value.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Setting {
+pub(super) struct Override {
     pub(super) table: String,
     pub(super) key: String,
     pub(super) value: Value,
 }
 
 /// `table.key=value` with a path as value.
-pub(super) fn path_setting(key: &str, path: &Path) -> String {
+pub(super) fn path_override(key: &str, path: &Path) -> String {
     format!("{key}={}", Value::String(path.to_string_lossy().into_owned()))
 }
 
 /// Every combination of the grid's values; one empty point without a grid.
-pub(super) fn grid(grid: &toml::Table, problems: &mut Vec<String>) -> Vec<Vec<Setting>> {
+pub(super) fn grid(grid: &toml::Table, problems: &mut Vec<String>) -> Vec<Vec<Override>> {
     let mut points = vec![vec![]];
-    for Setting { table, key, value } in settings(grid, "grid", problems) {
+    for Override { table, key, value } in overrides(grid, "grid", problems) {
         let Value::Array(values) = value else {
             problems.push(format!("[grid] {table}.{key} = {value}: give a list of values"));
             continue;
@@ -34,9 +34,8 @@ pub(super) fn grid(grid: &toml::Table, problems: &mut Vec<String>) -> Vec<Vec<Se
         let mut next = vec![];
         for point in &points {
             for value in &values {
-                let setting =
-                    Setting { table: table.clone(), key: key.clone(), value: value.clone() };
-                next.push([point.clone(), vec![setting]].concat());
+                let one = Override { table: table.clone(), key: key.clone(), value: value.clone() };
+                next.push([point.clone(), vec![one]].concat());
             }
         }
         points = next;
@@ -45,12 +44,12 @@ pub(super) fn grid(grid: &toml::Table, problems: &mut Vec<String>) -> Vec<Vec<Se
 }
 
 /// Recipe keys of a table of tables; those that no recipe has become problems.
-pub(super) fn settings(
+pub(super) fn overrides(
     tables: &toml::Table,
     place: &str,
     problems: &mut Vec<String>,
-) -> Vec<Setting> {
-    let mut settings = vec![];
+) -> Vec<Override> {
+    let mut overrides = vec![];
     for (table, content) in tables {
         let Value::Table(content) = content else {
             problems
@@ -63,18 +62,22 @@ pub(super) fn settings(
             if !known {
                 problems.push(format!("{place}: a recipe has no key {table}.{key}"));
             }
-            settings.push(Setting { table: table.clone(), key: key.clone(), value: value.clone() });
+            overrides.push(Override {
+                table: table.clone(),
+                key: key.clone(),
+                value: value.clone(),
+            });
         }
     }
-    settings
+    overrides
 }
 
 /// Takes out what belongs to a compression that cannot be trained.
-pub(super) fn of_answers_alone(settings: Vec<Setting>) -> (Vec<Setting>, Vec<Setting>) {
-    let is_schedule = |s: &&Setting| s.table == COMPRESSION && s.key == "schedule";
-    // The last setting of a key wins.
-    let schedule = settings.iter().rfind(is_schedule).and_then(|s| s.value.as_str());
+pub(super) fn of_answers_alone(overrides: Vec<Override>) -> (Vec<Override>, Vec<Override>) {
+    let is_schedule = |s: &&Override| s.table == COMPRESSION && s.key == "schedule";
+    // The last one of a key wins.
+    let schedule = overrides.iter().rfind(is_schedule).and_then(|s| s.value.as_str());
     let alone = schedule == Some(ScheduleKind::FastV.word());
-    let moves = |s: &Setting| alone && s.table == COMPRESSION && s.key != "group_order";
-    settings.into_iter().partition(moves)
+    let moves = |s: &Override| alone && s.table == COMPRESSION && s.key != "group_order";
+    overrides.into_iter().partition(moves)
 }

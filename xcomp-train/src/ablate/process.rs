@@ -9,10 +9,10 @@ use crate::error::{EXIT_STOPPED, Error};
 use crate::machine::files::{at, create_folder};
 use crate::machine::stop::Stop;
 
-/// How often a running child and the wish to stop are looked at.
+/// How often a running process and the wish to stop are looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How a child ended.
+/// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// It did what it was asked.
@@ -25,7 +25,7 @@ pub enum Ended {
 
 /// Runs `xcomp ARGUMENTS` with `threads` threads; what it says goes to `log`.
 ///
-/// The child's standard input stays open as long as this process lives: `--until-input-ends` keeps it from living longer.
+/// Its standard input stays open as long as this process lives: `--until-input-ends` keeps it from living longer.
 ///
 /// # Errors
 /// If the process cannot be started.
@@ -51,7 +51,7 @@ pub fn run(arguments: &[String], threads: usize, log: &Path, stop: &Stop) -> Res
     })
 }
 
-/// Waits for the end; a wish to stop closes the child's input, which asks it to save and end.
+/// Waits for the end; a wish to stop closes its input, which asks it to save and end.
 fn wait(child: &mut Child, stop: &Stop) -> std::io::Result<Option<i32>> {
     let mut input = child.stdin.take();
     loop {

@@ -1,13 +1,13 @@
-//! What one would score without a look at any video.
+//! The blind baseline: the best score that is possible without a look at any video.
 
 use std::collections::BTreeMap;
 
 use crate::eval::responses::Record;
 
-/// The share of right answers of one who knows the words of every question and which letter is right most often behind them.
+/// The share of right answers if every question gets the letter that is right most often behind its words.
 ///
-/// It is computed from the very answers that are asked for, so it is the best that guessing can do.
-pub fn best_guess<'a>(records: impl IntoIterator<Item = &'a Record>) -> f64 {
+/// It is computed from the very answers that are asked for, so nothing that is blind can score more.
+pub fn blind_accuracy<'a>(records: impl IntoIterator<Item = &'a Record>) -> f64 {
     let mut letters: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
     for record in records {
         *letters.entry(&record.input).or_default().entry(&record.target).or_default() += 1;
@@ -34,6 +34,6 @@ mod tests {
             .iter()
             .map(record)
             .collect();
-        assert!((best_guess(&records) - 3.0 / 5.0).abs() < 1e-12);
+        assert!((blind_accuracy(&records) - 3.0 / 5.0).abs() < 1e-12);
     }
 }

@@ -1,0 +1,57 @@
+//! The order of folders that ARCHITECTURE.md states, held against what the sources import.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use xcomp_tests::imports::{Imports, Order};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn sources(name: &str) -> Imports {
+    Imports::of_crate(&root().join(name).join("src"))
+}
+
+/// No folder imports from its own line of the list or from a later one, and the list names exactly the folders that are there.
+fn folders_keep_their_order(name: &str) {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let wrong = sources(name).against(&Order::of_crate(&text, name));
+    assert!(wrong.is_empty(), "{name}, against ARCHITECTURE.md:\n  {}", wrong.join("\n  "));
+}
+
+/// Files import each other in no circle; that a file uses its parent module does not count.
+fn files_make_no_circle(name: &str) {
+    let circles = sources(name).circles();
+    assert!(circles.is_empty(), "{name}, circles:\n  {}", circles.join("\n  "));
+}
+
+#[test]
+fn folders_of_xcomp_data_keep_their_order() {
+    folders_keep_their_order("xcomp-data");
+}
+
+#[test]
+fn folders_of_xcomp_model_keep_their_order() {
+    folders_keep_their_order("xcomp-model");
+}
+
+#[test]
+fn folders_of_xcomp_train_keep_their_order() {
+    folders_keep_their_order("xcomp-train");
+}
+
+#[test]
+fn files_of_xcomp_data_make_no_circle() {
+    files_make_no_circle("xcomp-data");
+}
+
+#[test]
+fn files_of_xcomp_model_make_no_circle() {
+    files_make_no_circle("xcomp-model");
+}
+
+#[test]
+fn files_of_xcomp_train_make_no_circle() {
+    files_make_no_circle("xcomp-train");
+}

@@ -1,0 +1,141 @@
+//! What the samples of a recipe's mixture are like, known without opening their media.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use xcomp_data::report::Histogram;
+use xcomp_data::stream::cost::predict_frames;
+use xcomp_data::{
+    DataError, FrameOptions, IGNORE, IMAGE_TOKEN, LabelRule as Labels, Mixture, MixtureOptions,
+    Prompt, Tokenizer, VisualRule, render_chat,
+};
+use xcomp_model::base::config::ModelConfig;
+use xcomp_model::base::family::Visuals;
+
+use crate::error::Error;
+use crate::plan::cost::SampleSize;
+use crate::recipe::Recipe;
+use crate::recipe::tables::LabelRule;
+use crate::show::progress::during;
+
+/// How much of the mixture a recipe takes, and of what kind: how many visuals a sample shows is a property of the model's family.
+///
+/// # Errors
+/// If the model's `config.json` cannot be read.
+pub fn mixture_options(recipe: &Recipe) -> Result<MixtureOptions, Error> {
+    let config = ModelConfig::from_file(recipe.model.config.as_ref())?;
+    let visuals = match config.family.visuals {
+        Visuals::ExactlyOne => VisualRule::ExactlyOne,
+        Visuals::Any => VisualRule::Any,
+    };
+    Ok(MixtureOptions {
+        keep: (recipe.data.keep_start, recipe.data.keep_end),
+        keep_seed: recipe.data.keep_seed,
+        visuals,
+        ..MixtureOptions::default()
+    })
+}
+
+/// Reads a mixture, and says so where it takes long.
+pub(crate) fn read_mixture(path: &Path, options: &MixtureOptions) -> Result<Mixture, DataError> {
+    during("reading the mixture", || Mixture::load(path, options))
+}
+
+/// Samples of the recipe's mixture; `None` where it, or an annotation file that it names, is not there.
+///
+/// # Errors
+/// If the mixture is there and cannot be used.
+pub fn count(recipe: &Recipe) -> Result<Option<usize>, Error> {
+    Ok(present_mixture(recipe)?.map(|mixture| mixture.len()))
+}
+
+/// The recipe's mixture, its media not looked at.
+fn present_mixture(recipe: &Recipe) -> Result<Option<Mixture>, Error> {
+    let path = Path::new(&recipe.data.mixture);
+    if recipe.data.mixture.is_empty() || !path.exists() {
+        return Ok(None);
+    }
+    let options = MixtureOptions { check_media: false, ..mixture_options(recipe)? };
+    match read_mixture(path, &options) {
+        Ok(mixture) => Ok(Some(mixture)),
+        Err(DataError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Samples whose text is tokenized for a survey, evenly spread.
+const SURVEYED_TEXTS: usize = 256;
+
+/// What the samples of a mixture are like, known without opening their media.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Survey {
+    /// The mean sample.
+    pub mean: SampleSize,
+    /// The largest of each size.
+    pub largest: SampleSize,
+    /// Whether all frame counts are known from annotations, not assumed.
+    pub frames_known: bool,
+}
+
+/// Surveys the recipe's mixture; `None` where it, an annotation file or the tokenizer is not there.
+///
+/// Text is counted as the prompt has it, but for the sentence on the video's length, which takes the media to write.
+///
+/// # Errors
+/// If a file is there and cannot be used.
+pub fn survey(recipe: &Recipe, config: &ModelConfig) -> Result<Option<Survey>, Error> {
+    let Some(mixture) = present_mixture(recipe)? else { return Ok(None) };
+    let tokenizer = Path::new(&recipe.model.tokenizer);
+    if !tokenizer.exists() || mixture.records().is_empty() {
+        return Ok(None);
+    }
+    let tokenizer = Tokenizer::from_file(tokenizer)?;
+    let frames = predict_frames(&mixture, &frame_options(recipe, config), None);
+    let texts = mixture.records().iter().step_by(mixture.len().div_ceil(SURVEYED_TEXTS));
+    let prompts = texts
+        .map(|record| render_chat(&tokenizer, &record.turns, &[], label_rule(recipe)))
+        .collect::<Result<Vec<_>, _>>()?;
+
+    let visible =
+        |prompt: &Prompt| prompt.input_ids.iter().filter(|id| **id != IMAGE_TOKEN).count();
+    let supervised = |prompt: &Prompt| prompt.labels.iter().filter(|l| **l != IGNORE).count();
+    let (mean_frames, most_frames) = mean_and_most(frames.iter().map(|frames| frames.count));
+    let (mean_text, most_text) = mean_and_most(prompts.iter().map(visible));
+    let (mean_supervised, most_supervised) = mean_and_most(prompts.iter().map(supervised));
+    let size = |frames, text_tokens, supervised_tokens| SampleSize {
+        frames,
+        text_tokens,
+        supervised_tokens,
+    };
+    Ok(Some(Survey {
+        mean: size(mean_frames, mean_text, mean_supervised),
+        largest: size(most_frames, most_text, most_supervised),
+        frames_known: frames.iter().all(|frames| frames.known),
+    }))
+}
+
+/// The rounded mean, and the largest, of at least one count.
+fn mean_and_most(counts: impl Iterator<Item = usize>) -> (usize, usize) {
+    let counts = Histogram::of(counts.collect());
+    (counts.mean.round() as usize, counts.max)
+}
+
+/// Which frames of a video a recipe takes.
+pub fn frame_options(recipe: &Recipe, config: &ModelConfig) -> FrameOptions {
+    FrameOptions {
+        fps: recipe.data.fps,
+        min_frames: recipe.data.min_frames,
+        max_frames: recipe.data.max_frames,
+        clip_frames: recipe.data.clip_frames,
+        image_size: config.vision.image_size,
+        ..FrameOptions::default()
+    }
+}
+
+/// Which tokens carry loss.
+pub(crate) fn label_rule(recipe: &Recipe) -> Labels {
+    match recipe.tune.labels {
+        LabelRule::Reference => Labels::Reference,
+        LabelRule::Answers => Labels::Answers,
+    }
+}
