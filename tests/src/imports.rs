@@ -40,7 +40,7 @@ impl Imports {
             let stem = path.file_stem().expect("a file has a name").to_string_lossy().into_owned();
             let own = match stem.as_str() {
                 "lib" | "mod" => module.to_vec(),
-                _ => [module, &[stem.clone()]].concat(),
+                name => [module, &[name.to_owned()]].concat(),
             };
             if path.is_dir() {
                 self.add_folder(&path, &own);
@@ -68,7 +68,7 @@ impl Imports {
         while let [first, behind @ ..] = rest {
             rest = match (word(first).as_str(), behind) {
                 ("#", [TokenTree::Group(attribute), item @ ..])
-                    if for_tests(attribute.stream()) =>
+                    if for_tests(&attribute.stream()) =>
                 {
                     behind_item(item)
                 }
@@ -196,7 +196,7 @@ pub struct Order {
 }
 
 impl Order {
-    /// The list behind "```order NAME" in a Markdown text.
+    /// The list in a Markdown text between a fence marked `order NAME` and its end.
     ///
     /// # Panics
     /// If there is none.
@@ -223,7 +223,7 @@ fn word(token: &TokenTree) -> String {
 }
 
 /// Whether an attribute is `#[cfg(test)]`, alone or among other conditions.
-fn for_tests(attribute: TokenStream) -> bool {
+fn for_tests(attribute: &TokenStream) -> bool {
     let text = attribute.to_string();
     text.starts_with("cfg") && text.split(|c: char| !c.is_alphanumeric()).any(|it| it == "test")
 }

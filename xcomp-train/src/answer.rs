@@ -33,7 +33,7 @@ use crate::recipe::tables::{CompressionTable, DataTable, ScheduleKind};
 use crate::recipe::{COMPRESSION_BLOCK, checked_compression};
 use crate::show::progress::during;
 
-/// Seconds that reading one video may take where a person waits for it; films of many hours are welcome.
+/// Seconds that reading one video may take where a person waits for it; videos of many hours are welcome.
 const PATIENCE_S: f64 = 86_400.0;
 
 /// What reading a video may cost when it is asked about; training gives up sooner.

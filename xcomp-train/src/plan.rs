@@ -261,7 +261,7 @@ pub fn model_config(path: &Path, table: &CompressionTable) -> Result<ModelConfig
 /// If the schedule does not fit the model.
 ///
 /// # Panics
-/// If the keys of the table do not fit its schedule: who reads a table checks it.
+/// If the keys of the table do not fit its schedule: a loaded recipe is checked.
 pub fn compression_plan(
     table: &CompressionTable,
     config: &ModelConfig,

@@ -74,7 +74,7 @@ words! {
 }
 
 words! {
-    /// Which of the things that come one after the other.
+    /// The place of an event among those that follow one another.
     Ordinal {
         /// The one at the start.
         First = "first",

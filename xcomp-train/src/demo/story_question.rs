@@ -12,7 +12,7 @@ pub enum Task {
     Needle,
     /// What comes first, what comes last.
     Order,
-    /// How many things come.
+    /// How many events there are.
     Count,
     /// What comes after something.
     After,
@@ -70,7 +70,7 @@ impl Task {
             Self::After => place(events[story.after + 1].colour),
             Self::Detail => Pattern::ALL.iter().position(|p| *p == story.picture.pattern),
         };
-        at.expect("every thing is in the list of its kind")
+        at.expect("every event is in the list of its kind")
     }
 
     fn ask(self, story: &Story) -> Asked {

@@ -13,7 +13,7 @@ const BYTES_PER_S: f64 = 100e6;
 /// A save is given so many times the longest one so far.
 const SAVE_MARGIN: f64 = 1.5;
 
-/// Who may ask the loop to stop, and when it must.
+/// Signals and a time budget that stop the loop.
 #[derive(Debug, Clone)]
 pub struct Stop {
     signalled: Arc<AtomicBool>,

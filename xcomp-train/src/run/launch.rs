@@ -31,9 +31,9 @@ pub struct Launch<'a> {
     pub out: &'a Path,
     /// The checkpoint folder to go on from; without one, the newest of the run.
     pub resume: Option<&'a Path>,
-    /// Where it computes.
+    /// The device.
     pub device: Choice,
-    /// Who may stop it.
+    /// The signals and the time budget that stop it.
     pub stop: Stop,
 }
 

@@ -16,13 +16,13 @@ use crate::train::meter::Record;
 /// A run that is about to go on.
 #[derive(Debug, Clone, Copy)]
 pub struct Training<'a> {
-    /// What is done.
+    /// The checked recipe, and the steps that follow from it.
     pub plan: &'a Plan,
-    /// On what.
+    /// The samples.
     pub data: &'a Data,
     /// What a checkpoint must agree with.
     pub identity: &'a Identity,
-    /// Where, without a tape.
+    /// The device, without a tape.
     pub device: &'a Device,
     /// Folder of the run.
     pub run: &'a Path,
@@ -53,7 +53,7 @@ pub enum Event {
 /// A checkpoint that reached the disk, and how long that took.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Published {
-    /// Where.
+    /// Its folder and step.
     pub saved: Saved,
     /// Seconds of writing.
     pub seconds: f64,

@@ -1,4 +1,4 @@
-//! Memory that a run may take; what ends it where that is not enough, with the one key to change.
+//! A run's memory limit: a plan above it is refused, a run above it ends, both with the one key to change.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -13,11 +13,11 @@ use crate::plan::cost::SampleSize;
 use crate::plan::cost::memory::Memory;
 use crate::show::numbers::{GIB, bytes};
 
-/// What a run may take, and what it holds already.
+/// The memory limit of a run, and what the process held before it.
 #[derive(Debug, Clone)]
 pub struct MemoryGuard {
     bytes: Option<u64>,
-    /// Who says so.
+    /// Where the limit comes from, as a message says it.
     from: &'static str,
     /// What the process held before the run.
     before: u64,

@@ -61,7 +61,7 @@ impl AdamW {
 
     /// As [`AdamW::step`], but where `sound` is false on the device, weights and moments stay as they are, to the bit.
     ///
-    /// The step is counted all the same: whoever learns that it was not sound takes it back.
+    /// The step is counted all the same: `train::unsound` takes it back if it was not sound.
     ///
     /// # Shapes
     /// - `sound`: `[1]`; `None` is sound
