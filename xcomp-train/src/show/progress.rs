@@ -16,7 +16,7 @@ const FIRST: Duration = Duration::from_secs(1);
 const FRAME: Duration = Duration::from_millis(200);
 /// From line to line elsewhere: the first ones, and those of work that takes hours.
 const OFTEN: Duration = Duration::from_secs(5);
-const SELDOM: Duration = Duration::from_secs(60);
+const SELDOM: Duration = Duration::from_mins(1);
 
 /// A piece of work, shown from one second on until it is dropped.
 #[derive(Debug)]
@@ -62,6 +62,7 @@ impl Progress {
     }
 
     /// So much was done before this work began.
+    #[must_use]
     pub fn from(self, before: usize) -> Self {
         let mut state = lock(&self.state);
         (state.before, state.done) = (before, before);
@@ -129,7 +130,8 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 fn bar(all: Option<usize>) -> ProgressBar {
-    let template = if all.is_some() { "[{bar:24}] {wide_msg}" } else { "{spinner} {wide_msg}" };
+    let template =
+        if all.is_some() { "{spinner} [{bar:16}] {wide_msg}" } else { "{spinner} {wide_msg}" };
     let style = ProgressStyle::with_template(template).expect("a template of known fields");
     let target = ProgressDrawTarget::stderr();
     let bar = ProgressBar::with_draw_target(all.map(|all| all as u64), target);
