@@ -90,7 +90,7 @@ fn wrong_arguments_and_missing_files_exit_with_2() {
         2,
         &["nowhere.json"],
     );
-    check(&["export", "nowhere", "out"], 1, &["no complete checkpoint"]);
+    check(&["export", "nowhere", "out"], 2, &["no complete checkpoint"]);
     check(&["--version"], 0, &["xcomp"]);
     check(&["help"], 0, &["plan", "train", "export", "data", "doctor"]);
     check(&["doctor"], 0, &["cpu: works"]);
@@ -179,9 +179,9 @@ fn damaged_base_weights_are_named() {
     };
     let bytes = std::fs::read(&weights).unwrap();
     std::fs::write(&weights, &bytes[..bytes.len() / 2]).unwrap();
-    train(1, &["model.safetensors"]);
+    train(2, &["model.safetensors"]);
     std::fs::remove_file(&weights).unwrap();
-    train(1, &[base.to_str().unwrap()]);
+    train(2, &[base.to_str().unwrap()]);
     std::fs::write(&weights, &bytes).unwrap();
     let config = std::fs::read_to_string(tiny.path("config.json")).unwrap();
     tiny.write(
@@ -191,7 +191,7 @@ fn damaged_base_weights_are_named() {
             "\"intermediate_size\":48,\"num_hidden_layers\":9",
         ),
     );
-    train(1, &["shape", "48"]);
+    train(2, &["shape", "48"]);
     tiny.write("config.json", &config);
     train(0, &["6 steps"]);
 }

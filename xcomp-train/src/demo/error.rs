@@ -6,44 +6,25 @@ use xcomp_data::media::encode::EncodeError;
 
 /// An error of the demo; each message says which step and which file.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "a variant's line and its message say what the fields hold")]
 pub enum DemoError {
     /// A file of the demo's material cannot be written.
     #[error("cannot write {path}")]
-    Write {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    Write { path: PathBuf, source: std::io::Error },
     /// A file of the demo's material cannot be read back.
     #[error("cannot read {path}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What was wrong.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    Read { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
     /// A clip cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
     /// The tokenizer cannot be trained or saved.
     #[error("cannot make the tokenizer {path}")]
-    Tokenizer {
-        /// The tokenizer file.
-        path: PathBuf,
-        /// What the trainer said.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    Tokenizer { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
     /// Training did what it should not: the loss stayed up.
     #[error(
         "the loss went from {first:.3} to {last:.3}, not to half of it; this is a fault of the program"
     )]
-    NotLearnt {
-        /// Mean loss of the first steps.
-        first: f64,
-        /// Mean loss of the last steps.
-        last: f64,
-    },
+    NotLearnt { first: f64, last: f64 },
 }
 
 impl DemoError {

@@ -40,39 +40,20 @@ pub(crate) type Problems = Vec<Problem>;
 
 /// A recipe that cannot be run.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "a variant's line and its message say what the fields hold")]
 pub enum RecipeError {
     /// The file cannot be read.
     #[error("cannot read the recipe {path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    Read { path: PathBuf, source: std::io::Error },
     /// The file is not TOML.
     #[error("{path}:{line}: not TOML: {message}")]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// 1-based line.
-        line: usize,
-        /// What the parser says.
-        message: String,
-    },
+    Syntax { path: PathBuf, line: usize, message: String },
     /// A `--set` that is not `table.key=value`.
     #[error("--set {given}: write it as table.key=value, for example --set train.max_steps=20")]
-    Set {
-        /// The argument.
-        given: String,
-    },
+    Set { given: String },
     /// Keys or values are wrong; all of them are listed.
     #[error("{}", listing(path, problems))]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// Every problem, in the order of the file.
-        problems: Vec<Problem>,
-    },
+    Invalid { path: PathBuf, problems: Vec<Problem> },
 }
 
 fn listing(path: &std::path::Path, problems: &[Problem]) -> String {
