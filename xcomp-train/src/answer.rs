@@ -1,5 +1,6 @@
 //! A tuned checkpoint that answers questions about videos.
 
+pub mod asking;
 pub mod clips;
 mod generation_config;
 pub mod select;

@@ -1,6 +1,7 @@
 //! The command line: verbs, and what they print and exit with.
 
 mod ablate;
+mod args;
 mod ask;
 mod asking;
 mod bench;
@@ -19,10 +20,9 @@ mod train;
 
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 use crate::error::{EXIT_RECIPE, Error};
 
@@ -65,25 +65,6 @@ enum Verb {
     Demo(demo::DemoArgs),
     /// Prints what this machine has: devices, features, libraries.
     Doctor(doctor::DoctorArgs),
-}
-
-/// The recipe of a run.
-#[derive(Debug, Args)]
-struct RecipeArgs {
-    /// The recipe file.
-    recipe: PathBuf,
-    /// Overrides a key of the recipe; repeatable.
-    #[arg(long, value_name = "TABLE.KEY=VALUE")]
-    set: Vec<String>,
-}
-
-/// How a report is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people.
-    Text,
-    /// For programs: one JSON object.
-    Json,
 }
 
 /// Bytes of stack of a computing thread: as many as the first thread of a process has.
@@ -153,26 +134,4 @@ fn complain(error: &Error) {
         source = inner.source();
     }
     writeln!(std::io::stderr(), "error: {text}").unwrap_or_default();
-}
-
-/// Writes a result to stdout.
-fn print(text: &str) -> Result<(), Error> {
-    writeln!(std::io::stdout(), "{}", text.trim_end()).map_err(|source| Error::File {
-        action: "cannot write to",
-        path: "stdout".into(),
-        source,
-    })
-}
-
-/// Writes a result as text or JSON.
-fn print_as(
-    format: Format,
-    report: &(impl serde::Serialize + std::fmt::Display),
-) -> Result<(), Error> {
-    match format {
-        Format::Text => print(&report.to_string()),
-        Format::Json => {
-            print(&serde_json::to_string_pretty(report).expect("a report of plain data is JSON"))
-        }
-    }
 }

@@ -4,18 +4,16 @@ use std::io::Write as _;
 
 use clap::Args;
 
-use super::{Format, RecipeArgs, print, print_as};
+use super::args::{DeviceArg, FormatArg, RecipeArgs, print};
 use crate::bench::{BenchOptions, bench};
 use crate::error::Error;
-use crate::machine::device::Choice;
-use crate::recipe::Recipe;
 
 /// Arguments of `xcomp bench`.
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// Frames of a sample; a row for each. Default: the recipe's `expected_frames`.
+    /// Frames of a sample; a row for each [default: the recipe's `expected_frames`].
     #[arg(long, value_delimiter = ',')]
     frames: Vec<usize>,
     /// Leaves the tower out: features come from the host, as from the feature cache.
@@ -33,16 +31,14 @@ pub(super) struct BenchArgs {
     /// Also prints every part of a step.
     #[arg(long)]
     profile: bool,
-    /// cpu, cuda[:i], vulkan[:i] or auto.
-    #[arg(long, default_value = "auto")]
-    device: Choice,
-    /// How the report is printed.
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    #[command(flatten)]
+    device: DeviceArg,
+    #[command(flatten)]
+    format: FormatArg,
 }
 
 pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
-    let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let recipe = args.recipe.load()?;
     let frames = if args.frames.is_empty() {
         vec![recipe.data.expected_frames]
     } else {
@@ -55,11 +51,11 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
         steps: args.steps as usize,
         warmup: args.warmup as usize,
     };
-    let report = bench(recipe, &options, args.device, &mut |row| {
+    let report = bench(recipe, &options, args.device.choice, &mut |row| {
         writeln!(std::io::stderr(), "{row}").unwrap_or_default();
     })?;
-    print_as(args.format, &report)?;
-    if args.profile && args.format == Format::Text {
+    args.format.print(&report)?;
+    if args.profile && args.format.is_text() {
         return print(&report.profile());
     }
     Ok(())

@@ -5,20 +5,17 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
 use xcomp_data::report::{
     LintReport, Span, StatsReport, contact_sheet, lint, show, stats, write_png,
 };
 use xcomp_data::{LintOptions, StatsOptions};
 use xcomp_model::base::config::ModelConfig;
 
-use super::{Format, RecipeArgs, print};
+use super::args::{DeviceArg, FormatArg, RecipeArgs};
 use crate::data::{Data, frame_options};
 use crate::error::Error;
-use crate::machine::device::{self, Choice};
 use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
-use crate::recipe::Recipe;
 use crate::run::cache_fill::{Task, fill};
 
 /// Samples of each dataset that `stats` tokenizes.
@@ -53,9 +50,8 @@ enum Report {
 struct Common {
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// How the report is printed.
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    #[command(flatten)]
+    format: FormatArg,
 }
 
 #[derive(Debug, Args)]
@@ -77,9 +73,8 @@ struct CacheArgs {
     /// Makes nothing: reads every record, drops what is damaged, says what is missing; exit code 3 if anything.
     #[arg(long)]
     verify: bool,
-    /// cpu, cuda[:i], vulkan[:i] or auto.
-    #[arg(long, default_value = "auto")]
-    device: Choice,
+    #[command(flatten)]
+    device: DeviceArg,
 }
 
 pub(super) fn run(args: &DataArgs) -> Result<(), Error> {
@@ -93,21 +88,12 @@ pub(super) fn run(args: &DataArgs) -> Result<(), Error> {
 
 /// The recipe's plan and its data.
 fn open(common: &Common) -> Result<(Plan, Data), Error> {
-    let recipe = Recipe::load(&common.recipe.recipe, &common.recipe.set)?;
+    let recipe = common.recipe.load()?;
     let config = ModelConfig::from_file(recipe.model.config.as_ref())?;
     let data = Data::open(&recipe, &config, None)?;
     // A mixture may be looked at before it fills a step.
     let plan = Plan::new(recipe, Some(data.mixture.len()))?;
     Ok((plan, data))
-}
-
-fn output(format: Format, text: &str, report: &impl Serialize) -> Result<(), Error> {
-    match format {
-        Format::Text => print(text),
-        Format::Json => {
-            print(&serde_json::to_string_pretty(report).expect("a report of plain data is JSON"))
-        }
-    }
 }
 
 fn run_lint(common: &Common) -> Result<(), Error> {
@@ -116,7 +102,7 @@ fn run_lint(common: &Common) -> Result<(), Error> {
     let options =
         LintOptions { frames, threads: plan.recipe.data.workers, ..LintOptions::default() };
     let report = lint(&data.mixture, &options, &|_, _| ())?;
-    output(common.format, &lint_text(&report), &report)?;
+    common.format.print_as(&lint_text(&report), &report)?;
     if report.is_clean() {
         return Ok(());
     }
@@ -153,7 +139,7 @@ fn run_stats(common: &Common) -> Result<(), Error> {
         world: 1,
     };
     let report = stats(&data.mixture, &options)?;
-    output(common.format, &stats_text(&report), &report)
+    common.format.print_as(&stats_text(&report), &report)
 }
 
 /// The plan's FLOPs as a formula over frames and tokens, with a constant mean of tokens per frame over the layers.
@@ -223,12 +209,12 @@ fn run_show(args: &ShowArgs) -> Result<(), Error> {
         if span.supervised { format!("[[{}]]", span.text) } else { span.text.clone() }
     };
     text.extend(report.spans.iter().map(shown));
-    output(args.common.format, &text, &report)
+    args.common.format.print_as(&text, &report)
 }
 
 fn run_cache(args: &CacheArgs) -> Result<(), Error> {
     let (plan, data) = open(&args.common)?;
-    let device = device::open(args.device)?;
+    let device = args.device.open()?;
     let samples = data.mixture.len();
     let task = if args.verify { Task::Verify } else { Task::Fill };
     let report = fill(&plan, &data, &device, task, &mut |done| {
@@ -236,7 +222,7 @@ fn run_cache(args: &CacheArgs) -> Result<(), Error> {
             writeln!(std::io::stderr(), "{done} of {samples} samples").unwrap_or_default();
         }
     })?;
-    output(args.common.format, &report.to_string(), &report)?;
+    args.common.format.print(&report)?;
     if report.is_clean() {
         return Ok(());
     }

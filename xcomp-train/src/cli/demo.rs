@@ -4,22 +4,19 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{Format, print_as};
+use super::args::{DeviceArg, FormatArg};
 use crate::error::Error;
-use crate::machine::device::Choice;
 
 /// Arguments of `xcomp demo`.
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
-    /// Folder for the material and the run; it must not be there yet. Default: runs/demo, runs/demo-2, ...
-    #[arg(long)]
+    /// Folder for the material and the run; it must not be there yet [default: the first free of runs/demo, runs/demo-2, ...].
+    #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// cpu, cuda[:i], vulkan[:i] or auto.
-    #[arg(long, default_value = "auto")]
-    device: Choice,
-    /// How the table is printed.
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    #[command(flatten)]
+    device: DeviceArg,
+    #[command(flatten)]
+    format: FormatArg,
 }
 
 pub(super) fn run(args: &DemoArgs) -> Result<(), Error> {
@@ -30,7 +27,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Error> {
             out.display()
         )));
     }
-    print_as(args.format, &crate::demo::run::run(&out, args.device)?)
+    args.format.print(&crate::demo::run::run(&out, args.device.choice)?)
 }
 
 /// The first of runs/demo, runs/demo-2, ... that is not there.

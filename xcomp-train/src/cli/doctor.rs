@@ -3,16 +3,15 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::{Format, print_as};
+use super::args::FormatArg;
 use crate::error::Error;
 use crate::machine::device::{Choice, compiled, probe};
 
 /// Arguments of `xcomp doctor`.
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
-    /// How the report is printed.
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    #[command(flatten)]
+    format: FormatArg,
 }
 
 /// What was found.
@@ -34,7 +33,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<(), Error> {
         devices,
         video: cfg!(feature = "video"),
     };
-    print_as(args.format, &report)
+    args.format.print(&report)
 }
 
 fn answer(choice: Choice) -> String {
