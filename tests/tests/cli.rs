@@ -94,6 +94,14 @@ fn wrong_arguments_and_missing_files_exit_with_2() {
     check(&["--version"], 0, &["xcomp"]);
     check(&["help"], 0, &["plan", "train", "export", "data", "doctor"]);
     check(&["doctor"], 0, &["cpu: works"]);
+    check(&["runs", "nowhere"], 2, &["nowhere is no folder"]);
+    check(&["completions", "bash"], 0, &["_xcomp()"]);
+    check(
+        &["recipe", "keys", "--table", "log"],
+        0,
+        &["`logging_steps` (whole number, default `1`)"],
+    );
+    check(&["recipe", "keys", "--format", "json"], 0, &["\"word\": \"cosine\""]);
 }
 
 #[test]
@@ -104,7 +112,15 @@ fn a_run_is_trained_exported_and_continued() {
     let (run, export) = (run.to_str().unwrap(), export.to_str().unwrap());
     check(&["train", recipe, "--out", run, "--device", "cpu"], 0, &["6 steps, loss"]);
     check(&["train", recipe, "--out", run, "--device", "cpu"], 0, &["6 steps"]);
-    check(&["export", run, export, "--step", "4"], 0, &["exported step 4"]);
+    check(&["export", run, "--out", export, "--step", "4"], 0, &["exported step 4"]);
+    let json = ["export", run, export, "--step", "4", "--format", "json"]; // the old place of the folder
+    check(&json, 0, &["\"step\": 4", "\"folder\""]);
+    check(&["export", run, export, "--out", export], 2, &["cannot be used with"]);
+    check(&["train", recipe, "--out", run, "--format", "json"], 0, &["\"steps\": 6"]);
+    let folder = tiny.path(".");
+    let folder = folder.to_str().unwrap();
+    check(&["runs", folder], 0, &["run  6/6", "finished"]);
+    check(&["runs", folder, "--format", "json"], 0, &["\"state\": \"finished\""]);
     check(
         &["replay", run, "--step", "4"],
         0,

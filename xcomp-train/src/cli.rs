@@ -6,6 +6,7 @@ mod ask;
 mod asking;
 mod bench;
 mod compare;
+mod completions;
 mod data;
 #[cfg(feature = "video")]
 mod demo;
@@ -14,8 +15,10 @@ mod eval;
 mod export;
 mod niah;
 mod plan;
+mod recipe;
 mod replay;
 mod report;
+mod runs;
 mod train;
 
 use std::ffi::OsString;
@@ -26,9 +29,20 @@ use clap::{Parser, Subcommand};
 
 use crate::error::{EXIT_RECIPE, Error};
 
+/// The codes of `error.rs`, for `--help`.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done
+  1   the rest: the disk refuses, a run of a sweep failed
+  2   arguments, the recipe, or a config.json, checkpoint or weights that they name cannot be used
+  3   data cannot be used
+  4   a loss or gradient is not finite
+  5   out of memory
+  75  stopped early by a signal or --budget; the same command goes on";
+
 /// Supervised compression tuning of video VLMs.
 #[derive(Debug, Parser)]
-#[command(name = "xcomp", version, max_term_width = 100)]
+#[command(name = "xcomp", version, max_term_width = 100, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -60,11 +74,17 @@ enum Verb {
     Ablate(ablate::AblateArgs),
     /// Looks at the mixture of a recipe.
     Data(data::DataArgs),
+    /// Says what a recipe may say.
+    Recipe(recipe::RecipeArgs),
+    /// Lists the runs in a folder: steps, loss, state, size.
+    Runs(runs::RunsArgs),
     /// Makes its own small world, tunes a tiny model on it with LP-Comp, and asks it held-out questions.
     #[cfg(feature = "video")]
     Demo(demo::DemoArgs),
     /// Prints what this machine has: devices, features, libraries.
     Doctor(doctor::DoctorArgs),
+    /// Prints a script that completes this program's arguments in a shell.
+    Completions(completions::CompletionsArgs),
 }
 
 /// Bytes of stack of a computing thread: as many as the first thread of a process has.
@@ -112,6 +132,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         #[cfg(feature = "video")]
         Verb::Demo(args) => demo::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
+        Verb::Recipe(args) => recipe::run(&args),
+        Verb::Runs(args) => runs::run(&args),
+        Verb::Completions(args) => completions::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -135,3 +158,6 @@ fn complain(error: &Error) {
     }
     writeln!(std::io::stderr(), "error: {text}").unwrap_or_default();
 }
+
+#[cfg(test)]
+mod tests;

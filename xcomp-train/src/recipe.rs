@@ -1,6 +1,7 @@
 //! The recipe: the only configuration of a run, one strict TOML file of flat tables.
 
 pub mod check;
+pub mod keys;
 pub mod lock;
 pub mod problem;
 pub mod tables;
@@ -194,7 +195,7 @@ pub fn answer_compression(settings: &[String]) -> Result<CompressionTable, Recip
         }
     }
     let table = CompressionTable::read(TABLE, &values, &mut problems);
-    checked_compression(table, Path::new("--compression"), problems)
+    checked_compression(table, Path::new("--set"), problems)
 }
 
 /// A table whose keys fit each other; `path` is what errors name.

@@ -48,7 +48,7 @@ impl DeviceArg {
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct FormatArg {
     /// How the result is printed on stdout.
-    #[arg(long = "format", value_enum, default_value = "text")]
+    #[arg(long = "format", value_name = "FORMAT", value_enum, default_value = "text")]
     word: Format,
 }
 

@@ -13,6 +13,9 @@ pub(super) struct DemoArgs {
     /// Folder for the material and the run; it must not be there yet [default: the first free of runs/demo, runs/demo-2, ...].
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    /// Trains with so many training seeds (orders of samples) and prints mean and range of answers and losses; each run has a folder of its own.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    seeds: u16,
     #[command(flatten)]
     device: DeviceArg,
     #[command(flatten)]
@@ -27,7 +30,11 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Error> {
             out.display()
         )));
     }
-    args.format.print(&crate::demo::run::run(&out, args.device.choice)?)
+    let device = args.device.choice;
+    match args.seeds {
+        1 => args.format.print(&crate::demo::run::run(&out, device)?),
+        count => args.format.print(&crate::demo::seeds::run(&out, count.into(), device)?),
+    }
 }
 
 /// The first of runs/demo, runs/demo-2, ... that is not there.

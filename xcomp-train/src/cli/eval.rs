@@ -20,9 +20,7 @@ use crate::machine::files::write_atomically;
 use crate::machine::stop::on_end_of_input;
 use crate::recipe::Recipe;
 use crate::recipe::tables::{AnswerBy, Benchmark, EvalTable};
-
-/// The resolved recipe in the folder of a run.
-const LOCK: &str = "recipe.lock.toml";
+use crate::run::folder::RECIPE;
 
 /// Arguments of `xcomp eval`; what is not given is as the recipe's `[eval]` says.
 #[derive(Debug, Args)]
@@ -125,7 +123,7 @@ impl EvalArgs {
 
     /// The subject, or what it was trained by; an exported folder has none.
     fn recipe(&self) -> Result<Option<Recipe>, Error> {
-        let lock = self.subject.join(LOCK);
+        let lock = self.subject.join(RECIPE);
         let file = if self.subject.is_file() { &self.subject } else { &lock };
         Ok(file
             .is_file()
@@ -151,7 +149,7 @@ impl EvalArgs {
 
 /// The folder itself, or the export of a run's newest checkpoint, made if it is not there.
 fn exported(folder: &Path) -> Result<PathBuf, Error> {
-    if !folder.join(LOCK).is_file() {
+    if !folder.join(RECIPE).is_file() {
         return Ok(folder.to_owned());
     }
     let saved = find_checkpoint(folder, None)?;

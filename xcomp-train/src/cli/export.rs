@@ -14,6 +14,7 @@ use crate::machine::device::{Choice, open};
 use crate::machine::files::at;
 use crate::plan::Plan;
 use crate::recipe::Recipe;
+use crate::run::folder::RECIPE;
 
 /// Arguments of `xcomp export`.
 #[derive(Debug, Args)]
@@ -85,7 +86,7 @@ fn aside(folder: &Path) -> PathBuf {
 
 /// The plan of a run, from its resolved recipe.
 pub(super) fn plan_of_run(run: &Path, set: &[String]) -> Result<Plan, Error> {
-    let recipe = Recipe::load(&run.join("recipe.lock.toml"), set)?;
+    let recipe = Recipe::load(&run.join(RECIPE), set)?;
     let counted = crate::data::count(&recipe)?;
     Plan::new(recipe, counted)
 }
