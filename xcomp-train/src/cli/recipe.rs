@@ -4,8 +4,8 @@ use clap::{Args, Subcommand};
 
 use super::args::FormatArg;
 use crate::error::Error;
-use crate::recipe::KEYS;
-use crate::recipe::keys::{HEAD, markdown, tables};
+use crate::recipe::keys::{HEAD, markdown};
+use crate::recipe::{KEYS, described};
 
 /// Arguments of `xcomp recipe`.
 #[derive(Debug, Args)]
@@ -31,7 +31,7 @@ struct KeysArgs {
 
 pub(super) fn run(args: &RecipeArgs) -> Result<(), Error> {
     let Verb::Keys(args) = &args.verb;
-    let mut shown = tables();
+    let mut shown = described();
     let head = if args.table.is_none() { HEAD } else { "" };
     shown.retain(|table| args.table.as_ref().is_none_or(|name| name == table.name));
     args.format.print_as(&[head, &markdown(&shown)].concat(), &shown)

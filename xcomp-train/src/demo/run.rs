@@ -25,6 +25,7 @@ use crate::plan::{GIB, Plan};
 use crate::recipe::Recipe;
 use crate::run::launch::{EXPORT, train_recipe};
 use crate::run::metrics::{METRICS, read};
+use crate::train::Summary;
 use crate::train::meter::Record;
 
 /// The recipe that the demo trains, in the repository as `recipes/demo.toml`.
@@ -38,7 +39,7 @@ const HELD_OUT_CLIPS: usize = 60;
 const WORLD_SEED: u64 = 0;
 
 /// What the demo shows.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
     /// One row for each kind of question, and one for all.
     pub rows: Vec<Row>,
@@ -127,21 +128,10 @@ impl Material {
         let tuned = Answerer::open(&run.join(EXPORT), &opened)?;
         let after = ask(&tuned, &world, &self.asked)?;
 
-        let records: Vec<Record> = read(&run.join(METRICS))?.into_values().collect();
-        let loss = |record: Option<&Record>| record.map_or(f64::NAN, |record| record.loss);
-        let whole = |record: &&Record| record.cached == record.samples;
-        let report = Report {
-            rows: rows(&before, &after),
-            loss_first: loss(records.first()),
-            loss_last: loss(records.last()),
-            steps: summary.step,
-            tokens_per_layer: tuned.compression().tokens_per_layer().to_vec(),
-            first_sample_ms: sample_ms(records.iter().filter(|record| record.cached == 0)),
-            kept_sample_ms: sample_ms(records.iter().filter(whole)),
-            train_s: summary.seconds,
-            total_s: self.started.elapsed().as_secs_f64(),
-            peak_gib: peak_rss_bytes() as f64 / GIB,
-        };
+        let mut report = Report::of(&run, &summary)?;
+        report.rows = rows(&before, &after);
+        report.tokens_per_layer = tuned.compression().tokens_per_layer().to_vec();
+        report.total_s = self.started.elapsed().as_secs_f64();
         report.learnt()
     }
 }
@@ -155,6 +145,23 @@ pub fn run(folder: &Path, device: Choice) -> Result<Report, Error> {
 }
 
 impl Report {
+    /// What a run's records say.
+    fn of(run: &Path, summary: &Summary) -> Result<Self, Error> {
+        let records: Vec<Record> = read(&run.join(METRICS))?.into_values().collect();
+        let loss = |record: Option<&Record>| record.map_or(f64::NAN, |record| record.loss);
+        let whole = |record: &&Record| record.cached == record.samples;
+        Ok(Self {
+            loss_first: loss(records.first()),
+            loss_last: loss(records.last()),
+            steps: summary.step,
+            first_sample_ms: sample_ms(records.iter().filter(|record| record.cached == 0)),
+            kept_sample_ms: sample_ms(records.iter().filter(whole)),
+            train_s: summary.seconds,
+            peak_gib: peak_rss_bytes() as f64 / GIB,
+            ..Self::default()
+        })
+    }
+
     /// The same, unless the loss stayed up; one that is not a number has not fallen.
     fn learnt(self) -> Result<Self, Error> {
         if self.loss_last <= self.loss_first / 2.0 {

@@ -122,13 +122,7 @@ mod tests {
             }],
             loss_first: 3.0,
             loss_last: loss,
-            steps: 1,
-            tokens_per_layer: vec![],
-            first_sample_ms: 1.0,
-            kept_sample_ms: 1.0,
-            train_s: 1.0,
-            total_s: 1.0,
-            peak_gib: 1.0,
+            ..Report::default()
         };
         let spread = Spread::new(vec![42, 43], vec![run(8, 0.1), run(9, 0.3)]);
         insta::assert_snapshot!(spread.to_string(), @r"

@@ -4,10 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::tables::{
-    CheckpointTable, CompressionTable, DataTable, EvalTable, LogTable, LrTable, ModelTable,
-    OptimizerTable, TrainTable, TuneTable, Word,
-};
+use super::tables::Word;
 
 /// The head of `docs/recipe.md`.
 pub const HEAD: &str = "# Keys of a recipe
@@ -44,23 +41,6 @@ pub struct Described {
     pub meaning: &'static str,
     /// Its keys, in the order of the lock file.
     pub keys: Vec<Key>,
-}
-
-/// All tables with all keys.
-pub fn tables() -> Vec<Described> {
-    let named = |name, table| Described { name, ..table };
-    vec![
-        named("model", ModelTable::described()),
-        named("data", DataTable::described()),
-        named("compression", CompressionTable::described()),
-        named("tune", TuneTable::described()),
-        named("optimizer", OptimizerTable::described()),
-        named("schedule", LrTable::described()),
-        named("train", TrainTable::described()),
-        named("checkpoint", CheckpointTable::described()),
-        named("log", LogTable::described()),
-        named("eval", EvalTable::described()),
-    ]
 }
 
 /// Tables as Markdown that also reads on a terminal.

@@ -21,10 +21,10 @@ macro_rules! table {
             pub const KEYS: &[&str] = &[$(stringify!($key)),*];
 
             /// Every key with its meaning, kind, words and default.
-            pub(super) fn described() -> Described {
+            pub(super) fn described(name: &'static str) -> Described {
                 let default = Self::default();
                 Described {
-                    name: "",
+                    name,
                     meaning: concat!($($doc),*).trim(),
                     keys: vec![$(Key {
                         key: stringify!($key),

@@ -91,11 +91,8 @@ fn the_lock_is_a_recipe_with_the_same_values() {
 #[test]
 fn the_page_of_keys_is_that_of_the_tables() {
     let page = include_str!("../../../docs/recipe.md");
-    let text = [keys::HEAD, &keys::markdown(&keys::tables())].concat();
-    assert_eq!(page.trim(), text.trim(), "run: xcomp recipe keys > docs/recipe.md");
-    for (described, (table, keys)) in keys::tables().iter().zip(KEYS) {
-        assert_eq!((described.name, described.keys.len()), (*table, keys.len()));
-    }
+    let text = [keys::HEAD, &keys::markdown(&described())].concat();
+    assert!(page.trim() == text.trim(), "run: xcomp recipe keys > docs/recipe.md");
 }
 
 #[test]
