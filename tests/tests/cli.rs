@@ -119,7 +119,7 @@ fn a_run_is_trained_exported_and_continued() {
     check(&["train", recipe, "--out", run, "--format", "json"], 0, &["\"steps\": 6"]);
     let folder = tiny.path(".");
     let folder = folder.to_str().unwrap();
-    check(&["runs", folder], 0, &["run  6/6", "finished"]);
+    check(&["runs", folder], 0, &["/run ", "6/6", "finished"]);
     check(&["runs", folder, "--format", "json"], 0, &["\"state\": \"finished\""]);
     check(
         &["replay", run, "--step", "4"],

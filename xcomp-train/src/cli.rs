@@ -74,7 +74,7 @@ enum Verb {
     Ablate(ablate::AblateArgs),
     /// Looks at the mixture of a recipe.
     Data(data::DataArgs),
-    /// Says what a recipe may say.
+    /// Lists the keys of a recipe.
     Recipe(recipe::RecipeArgs),
     /// Lists the runs in a folder: steps, loss, state, size.
     Runs(runs::RunsArgs),

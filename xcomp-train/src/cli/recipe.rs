@@ -1,4 +1,4 @@
-//! `xcomp recipe keys`: what a recipe may say.
+//! `xcomp recipe keys`: every key of a recipe.
 
 use clap::{Args, Subcommand};
 

@@ -29,7 +29,7 @@ fn help_lists_verbs_and_exit_codes() {
       bench        Times training steps of a recipe's shapes on made-up samples: random weights, no data
       ablate       Trains and examines every arm of a sweep, and says which differ
       data         Looks at the mixture of a recipe
-      recipe       Says what a recipe may say
+      recipe       Lists the keys of a recipe
       runs         Lists the runs in a folder: steps, loss, state, size
       demo         Makes its own small world, tunes a tiny model on it with LP-Comp, and asks it held-out questions
       doctor       Prints what this machine has: devices, features, libraries
