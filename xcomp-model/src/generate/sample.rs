@@ -106,6 +106,20 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_make_no_sense_are_refused() {
+        let plain = || Sampling::GREEDY;
+        assert_eq!(plain().checked(), Ok(plain()));
+        for wrong in [
+            Sampling { temperature: f32::NAN, ..plain() },
+            Sampling { temperature: -1.0, ..plain() },
+            Sampling { top_p: f32::INFINITY, ..plain() },
+            Sampling { repetition_penalty: 0.0, ..plain() },
+        ] {
+            assert!(wrong.clone().checked().is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
     fn greedy_takes_the_best_and_the_lower_id_of_equals() {
         check(&Sampling::GREEDY, &[], 0.9, 1);
         check(&Sampling { repetition_penalty: 2.0, ..Sampling::GREEDY }, &[1, 1], 0.0, 3);
