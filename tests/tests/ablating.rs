@@ -220,6 +220,6 @@ fn the_sweeps_of_the_repository_fit_together() {
         assert!(world.test_clips > 0);
     }
     let shown = fs::read_to_string(folder.join("learning-rate.toml")).unwrap();
-    let readme = fs::read_to_string(folder.join("../../README.md")).unwrap();
-    assert!(readme.contains(shown.trim()), "the README shows another learning-rate.toml");
+    let page = fs::read_to_string(folder.join("../../docs/ablations.md")).unwrap();
+    assert!(page.contains(shown.trim()), "docs/ablations.md shows another learning-rate.toml");
 }

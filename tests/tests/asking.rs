@@ -70,6 +70,11 @@ fn a_checkpoint_answers_under_another_compression() {
         let settings = [schedule, "step_layers=[3]", "step_shares=[0.25]"];
         settings.into_iter().flat_map(|setting| ["--compression", setting]).collect::<Vec<_>>()
     };
+    let set = ["schedule=rank", "step_layers=[3]", "step_shares=[0.25]"]
+        .map(|setting| format!("compression.{setting}"));
+    let set: Vec<&str> = set.iter().flat_map(|setting| ["--set", setting]).collect();
+    let spelt = ask(&run, &[set, vec!["--frames", "32"]].concat());
+    assert_eq!(spelt["visual_tokens_out"], 32 * 4);
     for schedule in ["schedule=rank", "schedule=fastv"] {
         let arguments = [compression(schedule), vec!["--frames", "32"]].concat();
         let answer = ask(&run, &arguments);
@@ -185,6 +190,11 @@ fn wrong_numbers_are_one_clear_line() {
         (["--repeat", "9"], "give 1 to 8"),
         (["--frames", "12"], "multiples of 8"),
         (["--compression", "schedule=fastv"], "needs this key"),
+        (["--set", "compression.schedule=fastv"], "needs this key"),
+        (["--set", "eval.select=8"], "a checkpoint has no recipe"),
+        (["--temperature", "nan"], "temperature and top_p must not be negative"),
+        (["--repetition-penalty", "0"], "must be above 0"),
+        (["--max-new-tokens", "0"], "at least 1"),
         (["--plot", "scores.png"], "name scores.svg"),
     ] {
         let mut arguments = vec!["ask", "model", "film.mp4", "Which colour is it?"];

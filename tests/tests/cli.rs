@@ -90,11 +90,19 @@ fn wrong_arguments_and_missing_files_exit_with_2() {
         2,
         &["nowhere.json"],
     );
-    check(&["export", "nowhere", "out"], 1, &["no complete checkpoint"]);
+    check(&["export", "nowhere", "out"], 2, &["no complete checkpoint"]);
     check(&["--version"], 0, &["xcomp"]);
     check(&["help"], 0, &["plan", "train", "export", "data", "doctor"]);
     let jpeg = format!("jpeg files   {}", xcomp_data::media::picture::JPEG_DECODER);
     check(&["doctor"], 0, &["cpu: works", &jpeg]);
+    check(&["runs", "nowhere"], 2, &["nowhere is no folder"]);
+    check(&["completions", "bash"], 0, &["_xcomp()"]);
+    check(
+        &["recipe", "keys", "--table", "log"],
+        0,
+        &["`logging_steps` (whole number, default `1`)"],
+    );
+    check(&["recipe", "keys", "--format", "json"], 0, &["\"word\": \"cosine\""]);
 }
 
 #[test]
@@ -105,7 +113,15 @@ fn a_run_is_trained_exported_and_continued() {
     let (run, export) = (run.to_str().unwrap(), export.to_str().unwrap());
     check(&["train", recipe, "--out", run, "--device", "cpu"], 0, &["6 steps, loss"]);
     check(&["train", recipe, "--out", run, "--device", "cpu"], 0, &["6 steps"]);
-    check(&["export", run, export, "--step", "4"], 0, &["exported step 4"]);
+    check(&["export", run, "--out", export, "--step", "4"], 0, &["exported step 4"]);
+    let json = ["export", run, export, "--step", "4", "--format", "json"]; // the old place of the folder
+    check(&json, 0, &["\"step\": 4", "\"folder\""]);
+    check(&["export", run, export, "--out", export], 2, &["cannot be used with"]);
+    check(&["train", recipe, "--out", run, "--format", "json"], 0, &["\"steps\": 6"]);
+    let folder = tiny.path(".");
+    let folder = folder.to_str().unwrap();
+    check(&["runs", folder], 0, &["/run ", "6/6", "finished"]);
+    check(&["runs", folder, "--format", "json"], 0, &["\"state\": \"finished\""]);
     check(
         &["replay", run, "--step", "4"],
         0,
@@ -180,9 +196,9 @@ fn damaged_base_weights_are_named() {
     };
     let bytes = std::fs::read(&weights).unwrap();
     std::fs::write(&weights, &bytes[..bytes.len() / 2]).unwrap();
-    train(1, &["model.safetensors"]);
+    train(2, &["model.safetensors"]);
     std::fs::remove_file(&weights).unwrap();
-    train(1, &[base.to_str().unwrap()]);
+    train(2, &[base.to_str().unwrap()]);
     std::fs::write(&weights, &bytes).unwrap();
     let config = std::fs::read_to_string(tiny.path("config.json")).unwrap();
     tiny.write(
@@ -192,7 +208,7 @@ fn damaged_base_weights_are_named() {
             "\"intermediate_size\":48,\"num_hidden_layers\":9",
         ),
     );
-    train(1, &["shape", "48"]);
+    train(2, &["shape", "48"]);
     tiny.write("config.json", &config);
     train(0, &["6 steps"]);
 }

@@ -91,6 +91,8 @@ fn a_recipe_states_its_evaluation() {
     let of_recipe =
         eval(&["recipe.toml", "--set", "eval.checkpoint=\"base\"", "--out", "of-recipe"]);
     assert_eq!(of_run, of_recipe);
+    assert_eq!(eval(&["base"]), of_run);
+    assert!(run.path("runs/base-eval/results.json").is_file(), "where no --out says otherwise");
     assert_eq!(
         (&of_run["benchmark"], &of_run["micro"]["questions"]),
         (&"lvbench".into(), &2.into())

@@ -53,7 +53,7 @@ fn missing_files_are_named() {
         "--set",
         "model.checkpoint=absent",
     ];
-    check(&run, &checkpoint, 1, &["absent"]);
+    check(&run, &checkpoint, 2, &["absent"]);
     check(&run, &["frobnicate"], 2, &["frobnicate"]);
 }
 
@@ -89,18 +89,18 @@ fn damaged_weights_are_named() {
     let whole = fs::read(&file).unwrap();
 
     fs::write(&file, &whole[..whole.len() / 2]).unwrap();
-    check(&run, &from, 1, &["model.safetensors"]);
+    check(&run, &from, 2, &["model.safetensors"]);
     fs::write(&file, b"not weights").unwrap();
-    check(&run, &from, 1, &["model.safetensors"]);
+    check(&run, &from, 2, &["model.safetensors"]);
     fs::write(&file, &whole).unwrap();
 
     let text = fs::read_to_string(run.path("config.json")).unwrap();
     run.write("wider.json", &text.replace("\"intermediate_size\":64", "\"intermediate_size\":96"));
     let wider = [from.as_slice(), &["--set", "model.config=wider.json"]].concat();
-    check(&run, &wider, 1, &["mlp.down_proj.weight", "[32, 64]", "[32, 96]"]);
+    check(&run, &wider, 2, &["mlp.down_proj.weight", "[32, 64]", "[32, 96]"]);
     run.write("deeper.json", &text.replace("\"num_hidden_layers\":9", "\"num_hidden_layers\":10"));
     let deeper = [from.as_slice(), &["--set", "model.config=deeper.json"]].concat();
-    check(&run, &deeper, 1, &["model.layers.9."]);
+    check(&run, &deeper, 2, &["model.layers.9."]);
     let ended = run.run(&from);
     assert_eq!(ended.code, 0, "the whole file works: {ended:?}");
 }

@@ -256,7 +256,7 @@ fn what_is_no_run_is_one_clear_line() {
     let tiny = Task::folders();
     for folder in ["absent", "media"] {
         let ended = report(&tiny.path(folder), &[]);
-        assert_eq!(ended.code, 1, "{ended:?}");
+        assert_eq!(ended.code, 2, "{ended:?}");
         assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
         assert!(ended.stderr.contains("is it the folder of a run?"), "{ended:?}");
     }

@@ -1,5 +1,6 @@
 //! A tuned checkpoint that answers questions about videos.
 
+pub mod asking;
 pub mod clips;
 mod generation_config;
 pub mod select;
@@ -16,6 +17,7 @@ use xcomp_data::{
 };
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::compress::schedule::CompressionPlan;
+use xcomp_model::error::ModelError;
 use xcomp_model::generate::Decoding;
 use xcomp_model::generate::sample::Sampling;
 use xcomp_model::splice::Prompt;
@@ -307,11 +309,13 @@ impl Answerer {
 
 /// The compression that a folder's `config.json` states.
 fn read_compression(path: &Path) -> Result<CompressionTable, Error> {
-    let file = |source| Error::File { action: "cannot read", path: path.into(), source };
-    let text = std::fs::read_to_string(path).map_err(file)?;
-    let whole: Value = serde_json::from_str(&text).map_err(|error| file(error.into()))?;
+    let wrong = |source| ModelError::ConfigFile { path: path.into(), source };
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.into()))?;
+    let whole: Value = serde_json::from_str(&text).map_err(|error| wrong(error.into()))?;
     let table = match whole.get(COMPRESSION_BLOCK) {
-        Some(block) => serde_json::from_value(block.clone()).map_err(|error| file(error.into()))?,
+        Some(block) => {
+            serde_json::from_value(block.clone()).map_err(|error| wrong(error.into()))?
+        }
         None => CompressionTable { schedule: ScheduleKind::None, ..CompressionTable::default() },
     };
     Ok(checked_compression(table, path, vec![])?)

@@ -1,10 +1,12 @@
 //! The command line: verbs, and what they print and exit with.
 
 mod ablate;
+mod args;
 mod ask;
 mod asking;
 mod bench;
 mod compare;
+mod completions;
 mod data;
 #[cfg(feature = "video")]
 mod demo;
@@ -13,23 +15,34 @@ mod eval;
 mod export;
 mod niah;
 mod plan;
+mod recipe;
 mod replay;
 mod report;
+mod runs;
 mod train;
 
 use std::ffi::OsString;
-use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 use crate::error::{EXIT_RECIPE, Error};
 use crate::show::progress::say;
 
+/// The codes of `error.rs`, for `--help`.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done
+  1   the rest: the disk refuses, a run of a sweep failed
+  2   arguments, the recipe, or a config.json, checkpoint or weights that they name cannot be used
+  3   data cannot be used
+  4   a loss or gradient is not finite
+  5   out of memory
+  75  stopped early by a signal or --budget; the same command goes on";
+
 /// Supervised compression tuning of video VLMs.
 #[derive(Debug, Parser)]
-#[command(name = "xcomp", version, max_term_width = 100)]
+#[command(name = "xcomp", version, max_term_width = 100, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -61,30 +74,17 @@ enum Verb {
     Ablate(ablate::AblateArgs),
     /// Looks at the mixture of a recipe.
     Data(data::DataArgs),
+    /// Lists the keys of a recipe.
+    Recipe(recipe::RecipeArgs),
+    /// Lists the runs in a folder: steps, loss, state, size.
+    Runs(runs::RunsArgs),
     /// Makes its own small world, tunes a tiny model on it with LP-Comp, and asks it held-out questions.
     #[cfg(feature = "video")]
     Demo(demo::DemoArgs),
     /// Prints what this machine has: devices, features, libraries.
     Doctor(doctor::DoctorArgs),
-}
-
-/// The recipe of a run.
-#[derive(Debug, Args)]
-struct RecipeArgs {
-    /// The recipe file.
-    recipe: PathBuf,
-    /// Overrides a key of the recipe; repeatable.
-    #[arg(long, value_name = "TABLE.KEY=VALUE")]
-    set: Vec<String>,
-}
-
-/// How a report is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people.
-    Text,
-    /// For programs: one JSON object.
-    Json,
+    /// Prints a script that completes this program's arguments in a shell.
+    Completions(completions::CompletionsArgs),
 }
 
 /// Bytes of stack of a computing thread: as many as the first thread of a process has.
@@ -132,6 +132,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         #[cfg(feature = "video")]
         Verb::Demo(args) => demo::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
+        Verb::Recipe(args) => recipe::run(&args),
+        Verb::Runs(args) => runs::run(&args),
+        Verb::Completions(args) => completions::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -156,24 +159,5 @@ fn complain(error: &Error) {
     say(&format!("error: {text}"));
 }
 
-/// Writes a result to stdout.
-fn print(text: &str) -> Result<(), Error> {
-    writeln!(std::io::stdout(), "{}", text.trim_end()).map_err(|source| Error::File {
-        action: "cannot write to",
-        path: "stdout".into(),
-        source,
-    })
-}
-
-/// Writes a result as text or JSON.
-fn print_as(
-    format: Format,
-    report: &(impl serde::Serialize + std::fmt::Display),
-) -> Result<(), Error> {
-    match format {
-        Format::Text => print(&report.to_string()),
-        Format::Json => {
-            print(&serde_json::to_string_pretty(report).expect("a report of plain data is JSON"))
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

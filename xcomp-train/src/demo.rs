@@ -10,6 +10,7 @@ pub mod question;
 pub mod quiz;
 pub mod run;
 pub mod scene;
+pub mod seeds;
 pub mod story;
 pub mod story_question;
 pub mod weights;

@@ -11,7 +11,7 @@ use xcomp_model::error::ModelError;
 /// An error type of a folder above this file.
 pub(crate) type Boxed = Box<dyn std::error::Error + Send + Sync>;
 
-/// Exit code: the recipe or the arguments are wrong.
+/// Exit code: recipe, arguments, or a configuration, checkpoint or weights that they name cannot be used.
 pub const EXIT_RECIPE: u8 = 2;
 /// Exit code: the data cannot be used.
 pub const EXIT_DATA: u8 = 3;
@@ -24,26 +24,17 @@ pub const EXIT_STOPPED: u8 = 75;
 
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "a variant's line and its message say what the fields hold")]
 pub enum Error {
     /// The recipe is wrong: a `RecipeError`.
     #[error(transparent)]
     Recipe(Boxed),
     /// The compression does not fit the model.
     #[error("{path}: {source}")]
-    Schedule {
-        /// The recipe.
-        path: PathBuf,
-        /// Why.
-        source: ScheduleError,
-    },
+    Schedule { path: PathBuf, source: ScheduleError },
     /// The recipe does not fit the model or the data.
     #[error("{path}: {message}")]
-    Mismatch {
-        /// The recipe.
-        path: PathBuf,
-        /// What, and what to do.
-        message: String,
-    },
+    Mismatch { path: PathBuf, message: String },
     /// A word on the command line that cannot be used.
     #[error("{0}")]
     Argument(String),
@@ -58,98 +49,39 @@ pub enum Error {
     Collate(Boxed),
     /// A checkpoint that cannot be used.
     #[error("{path}: {message}")]
-    Checkpoint {
-        /// The file or folder.
-        path: PathBuf,
-        /// Why, and what to do.
-        message: String,
-    },
+    Checkpoint { path: PathBuf, message: String },
     /// Not enough space for a checkpoint.
     #[error(
         "{path}: a checkpoint needs {needed} bytes, {free} are free; make room, the last checkpoint is intact"
     )]
-    DiskFull {
-        /// Folder of the run.
-        path: PathBuf,
-        /// Bytes of the checkpoint.
-        needed: u64,
-        /// Bytes free.
-        free: u64,
-    },
+    DiskFull { path: PathBuf, needed: u64, free: u64 },
     /// A loss or gradient that is not finite.
     #[error("step {step}: {what} is not finite; {hint}")]
-    NonFinite {
-        /// 1-based step.
-        step: usize,
-        /// `loss` or `gradient`.
-        what: &'static str,
-        /// What to do.
-        hint: String,
-    },
+    NonFinite { step: usize, what: &'static str, hint: String },
     /// Stopped on request, with a checkpoint to go on from.
     #[error(
         "stopped after step {step} of {steps} by {why}; the same command goes on from there (run folder {run})"
     )]
-    Stopped {
-        /// Steps taken.
-        step: usize,
-        /// Steps planned.
-        steps: usize,
-        /// What asked for it.
-        why: &'static str,
-        /// Folder of the run.
-        run: PathBuf,
-    },
+    Stopped { step: usize, steps: usize, why: &'static str, run: PathBuf },
     /// A sweep that was stopped on request.
     #[error(
         "stopped by {why} with {done} of {all} runs finished; the same command goes on from there ({out})"
     )]
-    SweepStopped {
-        /// What asked for it.
-        why: &'static str,
-        /// Runs with all their examinations.
-        done: usize,
-        /// Runs of the sweep.
-        all: usize,
-        /// Folder of the sweep.
-        out: PathBuf,
-    },
+    SweepStopped { why: &'static str, done: usize, all: usize, out: PathBuf },
     /// A sweep some of whose runs failed.
     #[error("{} runs failed, the report holds the others; see\n  {}", logs.len(), lines(logs))]
-    RunsFailed {
-        /// Their logs.
-        logs: Vec<PathBuf>,
-    },
+    RunsFailed { logs: Vec<PathBuf> },
     /// A checkpoint of a run that differs in what decides its numbers.
     #[error("{path} belongs to another run:\n  {}\nrestore these, or give another --out", differences.join("\n  "))]
-    OtherRun {
-        /// The checkpoint.
-        path: PathBuf,
-        /// A line for each difference.
-        differences: Vec<String>,
-    },
+    OtherRun { path: PathBuf, differences: Vec<String> },
     /// A sample that does not fit the model.
     #[error(
         "sample {id} of {source_tag} has {tokens} tokens, model_max_length is {limit}; lower [data] max_frames or leave the sample out"
     )]
-    TooLong {
-        /// The sample.
-        id: String,
-        /// Its dataset.
-        source_tag: String,
-        /// Its tokens.
-        tokens: usize,
-        /// The limit.
-        limit: usize,
-    },
+    TooLong { id: String, source_tag: String, tokens: usize, limit: usize },
     /// A mixture with samples that cannot be used.
     #[error("{broken} of {samples} samples cannot be used")]
-    BrokenSamples {
-        /// How many.
-        broken: usize,
-        /// Of how many.
-        samples: usize,
-    },
+    BrokenSamples { broken: usize, samples: usize },
     /// The stream ended before the run.
     #[error("the data ended before the last step; every sample of the mixture may be broken")]
     OutOfData,
@@ -161,14 +93,7 @@ pub enum Error {
     Demo(Boxed),
     /// A file.
     #[error("{action} {path}: {source}")]
-    File {
-        /// What was tried, such as `cannot write`.
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why it failed.
-        source: std::io::Error,
-    },
+    File { action: &'static str, path: PathBuf, source: std::io::Error },
 }
 
 fn lines(paths: &[PathBuf]) -> String {
@@ -176,15 +101,17 @@ fn lines(paths: &[PathBuf]) -> String {
 }
 
 impl Error {
-    /// What the process exits with.
+    /// What the process exits with: 2 what was named cannot be used, 3 data, 4 not finite, 5 memory, 75 stopped, 1 the rest.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Error::Model(error) if refused_by_disk(error) => 1,
             Error::Recipe(_)
             | Error::Schedule { .. }
             | Error::Mismatch { .. }
             | Error::OtherRun { .. }
             | Error::Argument(_)
-            | Error::Model(ModelError::ConfigFile { .. }) => EXIT_RECIPE,
+            | Error::Model(_)
+            | Error::Checkpoint { .. } => EXIT_RECIPE,
             Error::Data(_)
             | Error::Collate(_)
             | Error::TooLong { .. }
@@ -194,11 +121,14 @@ impl Error {
             Error::Memory(_) => EXIT_MEMORY,
             Error::Stopped { .. } | Error::SweepStopped { .. } => EXIT_STOPPED,
             Error::Demo(_)
-            | Error::Model(_)
             | Error::File { .. }
-            | Error::Checkpoint { .. }
             | Error::RunsFailed { .. }
             | Error::DiskFull { .. } => 1,
         }
     }
+}
+
+/// Whether the system would not read or write a file of weights that is there: then nothing is wrong with the weights.
+fn refused_by_disk(error: &ModelError) -> bool {
+    matches!(error, ModelError::Io { source, .. } if source.kind() != std::io::ErrorKind::NotFound)
 }

@@ -1,6 +1,7 @@
 //! The recipe: the only configuration of a run, one strict TOML file of flat tables.
 
 pub mod check;
+pub mod keys;
 pub mod lock;
 pub mod problem;
 pub mod tables;
@@ -12,25 +13,12 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
+use keys::Described;
 use problem::{Problem, Problems, RecipeError};
 use tables::{
     CheckpointTable, CompressionTable, DataTable, EvalTable, LogTable, LrTable, ModelTable,
     OptimizerTable, TrainTable, TuneTable,
 };
-
-/// Every table with its keys, in the order of the file.
-pub const KEYS: &[(&str, &[&str])] = &[
-    ("model", ModelTable::KEYS),
-    ("data", DataTable::KEYS),
-    ("compression", CompressionTable::KEYS),
-    ("tune", TuneTable::KEYS),
-    ("optimizer", OptimizerTable::KEYS),
-    ("schedule", LrTable::KEYS),
-    ("train", TrainTable::KEYS),
-    ("checkpoint", CheckpointTable::KEYS),
-    ("log", LogTable::KEYS),
-    ("eval", EvalTable::KEYS),
-];
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,34 +31,74 @@ pub enum Origin {
     Set,
 }
 
-/// A recipe as read: values, and where each one comes from.
-#[derive(Debug, Clone)]
-pub struct Recipe {
+/// Declares the recipe: the only list of its tables, in the order of the file.
+macro_rules! recipe {
+    ($($(#[doc = $doc:literal])* $name:ident: $table:ident,)*) => {
+        /// Every table with its keys, in the order of the file.
+        pub const KEYS: &[(&str, &[&str])] = &[$((stringify!($name), $table::KEYS)),*];
+
+        /// A recipe as read: values, and where each one comes from.
+        #[derive(Debug, Clone)]
+        pub struct Recipe {
+            $($(#[doc = $doc])* pub $name: $table,)*
+            /// The file it was read from.
+            pub path: PathBuf,
+            /// Its text as given.
+            pub text: String,
+            origins: Origins,
+        }
+
+        impl Recipe {
+            /// Reads every table over its defaults.
+            fn of(values: &Values, path: &Path, text: String, origins: Origins, problems: &mut Problems) -> Self {
+                let empty = toml::Table::new();
+                let of = |name: &str| values.get(name).unwrap_or(&empty);
+                Self {
+                    $($name: $table::read(stringify!($name), of(stringify!($name)), problems),)*
+                    path: path.into(),
+                    text,
+                    origins,
+                }
+            }
+
+            /// The values of every table, absent options left out.
+            ///
+            /// # Panics
+            /// Never: tables of plain values are TOML.
+            pub fn resolved(&self) -> toml::Table {
+                let value = |table: Result<toml::Table, _>| table.expect("a table of plain values is TOML").into();
+                [$((stringify!($name).to_owned(), value(toml::Table::try_from(&self.$name)))),*].into_iter().collect()
+            }
+        }
+
+        /// Every table with its keys in words.
+        pub fn described() -> Vec<Described> {
+            vec![$($table::described(stringify!($name))),*]
+        }
+    };
+}
+
+recipe! {
     /// What is tuned.
-    pub model: ModelTable,
+    model: ModelTable,
     /// What it is tuned on.
-    pub data: DataTable,
+    data: DataTable,
     /// LP-Comp.
-    pub compression: CompressionTable,
+    compression: CompressionTable,
     /// Which weights move.
-    pub tune: TuneTable,
+    tune: TuneTable,
     /// `AdamW`.
-    pub optimizer: OptimizerTable,
+    optimizer: OptimizerTable,
     /// The learning rate over the run.
-    pub schedule: LrTable,
+    schedule: LrTable,
     /// The loop.
-    pub train: TrainTable,
+    train: TrainTable,
     /// What is kept.
-    pub checkpoint: CheckpointTable,
+    checkpoint: CheckpointTable,
     /// What is written down.
-    pub log: LogTable,
+    log: LogTable,
     /// What a checkpoint is asked.
-    pub eval: EvalTable,
-    /// The file it was read from.
-    pub path: PathBuf,
-    /// Its text as given.
-    pub text: String,
-    origins: BTreeMap<(String, String), Origin>,
+    eval: EvalTable,
 }
 
 impl Recipe {
@@ -100,23 +128,7 @@ impl Recipe {
             }
         }
 
-        let empty = toml::Table::new();
-        let of = |name: &str| values.get(name).unwrap_or(&empty);
-        let mut recipe = Self {
-            model: ModelTable::read("model", of("model"), &mut problems),
-            data: DataTable::read("data", of("data"), &mut problems),
-            compression: CompressionTable::read("compression", of("compression"), &mut problems),
-            tune: TuneTable::read("tune", of("tune"), &mut problems),
-            optimizer: OptimizerTable::read("optimizer", of("optimizer"), &mut problems),
-            schedule: LrTable::read("schedule", of("schedule"), &mut problems),
-            train: TrainTable::read("train", of("train"), &mut problems),
-            checkpoint: CheckpointTable::read("checkpoint", of("checkpoint"), &mut problems),
-            log: LogTable::read("log", of("log"), &mut problems),
-            eval: EvalTable::read("eval", of("eval"), &mut problems),
-            path: path.into(),
-            text,
-            origins,
-        };
+        let mut recipe = Self::of(&values, path, text, origins, &mut problems);
         check::cross_fields(&recipe, &mut problems);
         if problems.is_empty() {
             recipe.resolve_paths();
@@ -199,7 +211,7 @@ pub fn answer_compression(settings: &[String]) -> Result<CompressionTable, Recip
         }
     }
     let table = CompressionTable::read(TABLE, &values, &mut problems);
-    checked_compression(table, Path::new("--compression"), problems)
+    checked_compression(table, Path::new("--set"), problems)
 }
 
 /// A table whose keys fit each other; `path` is what errors name.

@@ -3,6 +3,7 @@
 pub mod cache_fill;
 pub mod folder;
 pub mod launch;
+pub mod list;
 pub mod metrics;
 pub mod progress;
 pub mod released;

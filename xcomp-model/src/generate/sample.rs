@@ -18,6 +18,19 @@ impl Sampling {
     pub const GREEDY: Self =
         Self { temperature: 0.0, top_k: 0, top_p: 1.0, repetition_penalty: 1.0 };
 
+    /// The same, if every number of it makes sense.
+    ///
+    /// # Errors
+    /// What must hold, in the words of `generation_config.json`.
+    pub fn checked(self) -> Result<Self, &'static str> {
+        let sound = [self.temperature, self.top_p, self.repetition_penalty];
+        let sound = sound.iter().all(|number| number.is_finite() && *number >= 0.0);
+        if sound && self.repetition_penalty > 0.0 {
+            return Ok(self);
+        }
+        Err("temperature and top_p must not be negative, repetition_penalty must be above 0")
+    }
+
     /// Picks a token; `uniform` is a random number in `[0, 1)`, not looked at when greedy.
     ///
     /// Ties go to the lower token id.
@@ -90,6 +103,20 @@ mod tests {
 
     fn check(sampling: &Sampling, generated: &[i32], uniform: f32, want: i32) {
         assert_eq!(sampling.pick(&[1.0, 3.0, 2.0, 3.0], generated, uniform), want, "{sampling:?}");
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_are_refused() {
+        let plain = || Sampling::GREEDY;
+        assert_eq!(plain().checked(), Ok(plain()));
+        for wrong in [
+            Sampling { temperature: f32::NAN, ..plain() },
+            Sampling { temperature: -1.0, ..plain() },
+            Sampling { top_p: f32::INFINITY, ..plain() },
+            Sampling { repetition_penalty: 0.0, ..plain() },
+        ] {
+            assert!(wrong.clone().checked().is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::show::numbers::duration;
 const ASSUMED_FLOPS_PER_S: f64 = 3e10;
 
 /// What is to do.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Estimate {
     /// Trainings of the sweep, and those of them that are finished with their examinations.
     pub trainings: (usize, usize),

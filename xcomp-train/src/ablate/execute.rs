@@ -156,8 +156,8 @@ pub fn export_step(
         return Ok(Ended::Done);
     }
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let arguments = ["export".into(), text(run), text(folder), "--step".into(), step.to_string()];
-    process::run(&arguments, 1, log, workers.stop)
+    let arguments = ["export", &text(run), "--out", &text(folder), "--step", &step.to_string()];
+    process::run(&arguments.map(str::to_owned), 1, log, workers.stop)
 }
 
 fn verb(verb: &str, arguments: &[&[String]], log: &Path, workers: Workers) -> Result<Ended, Error> {

@@ -171,6 +171,7 @@ fn exams_of(
         let mut own = arm.ask.clone();
         own.extend(frames.into_iter().flat_map(|n| ["--frames".into(), n.to_string()]));
         own.extend(arm.eval.iter().flat_map(|setting| ["--set".into(), setting.clone()]));
+        // The old spelling of `--set compression.KEY`: these words are hashed into the name of a folder that may be there.
         let answers = arm.answers.iter();
         own.extend(answers.flat_map(|setting| ["--compression".into(), setting.clone()]));
         Ok((frames, exam(material.examination(), own, folder)?))

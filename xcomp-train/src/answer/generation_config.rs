@@ -56,20 +56,19 @@ impl Generation {
             Some(OneOrMany::Many(ids)) => stop_tokens.extend(ids),
             None => {}
         }
-        let sampling = stated.sampling().ok_or_else(|| {
-            let what =
-                "temperature and top_p must not be negative, repetition_penalty must be above 0";
-            Error::Argument(format!("{}: {what}", path.display()))
-        })?;
+        let sampling = stated
+            .sampling()
+            .checked()
+            .map_err(|what| Error::Argument(format!("{}: {what}", path.display())))?;
         Ok(Self { stop_tokens, sampling })
     }
 }
 
 impl Stated {
-    /// The penalty holds always, the rest where tokens are drawn at random; `None` if a number makes no sense.
-    fn sampling(&self) -> Option<Sampling> {
+    /// The penalty holds always, the rest where tokens are drawn at random.
+    fn sampling(&self) -> Sampling {
         let repetition_penalty = self.repetition_penalty.unwrap_or(1.0);
-        let sampling = if self.do_sample == Some(true) {
+        if self.do_sample == Some(true) {
             Sampling {
                 temperature: self.temperature.unwrap_or(1.0),
                 top_k: self.top_k.unwrap_or(TOP_K),
@@ -78,9 +77,7 @@ impl Stated {
             }
         } else {
             Sampling { repetition_penalty, ..Sampling::GREEDY }
-        };
-        let sound = [sampling.temperature, sampling.top_p].iter().all(|n| *n >= 0.0);
-        (sound && repetition_penalty > 0.0).then_some(sampling)
+        }
     }
 }
 
@@ -89,7 +86,7 @@ mod tests {
     use super::*;
 
     fn sampling(text: &str) -> Option<Sampling> {
-        serde_json::from_str::<Stated>(text).unwrap().sampling()
+        serde_json::from_str::<Stated>(text).unwrap().sampling().checked().ok()
     }
 
     #[test]

@@ -1,17 +1,16 @@
 //! `xcomp ablate`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::{Format, print};
+use super::args::{DeviceArg, FormatArg, default_out};
 use crate::ablate::execute::Workers;
 use crate::ablate::sweep::Sweep;
 use crate::ablate::text::markdown;
 use crate::ablate::{ablate, estimate};
 use crate::error::Error;
-use crate::machine::device::Choice;
 use crate::machine::stop::{Stop, parse_duration};
 
 /// Arguments of `xcomp ablate`.
@@ -19,8 +18,8 @@ use crate::machine::stop::{Stop, parse_duration};
 pub(super) struct AblateArgs {
     /// The sweep file.
     sweep: PathBuf,
-    /// Folder of the sweep; what is finished there is kept. Default: runs/NAME-OF-SWEEP.
-    #[arg(long)]
+    /// Folder of the sweep; what is finished there is kept [default: runs/NAME, with the name of the sweep].
+    #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Runs at a time, each with its share of the cores.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
@@ -28,18 +27,16 @@ pub(super) struct AblateArgs {
     /// Only the first seeds of every arm, this many; without it, the same command goes on with the others.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     seeds: Option<u16>,
-    /// cpu, cuda[:i], vulkan[:i] or auto.
-    #[arg(long, default_value = "auto")]
-    device: Choice,
+    #[command(flatten)]
+    device: DeviceArg,
     /// Stops in time to save, for example 25m; exit code 75, and the same command goes on.
     #[arg(long, value_parser = parse_duration)]
     budget: Option<Duration>,
     /// Makes the world, says what is to do and how long it will take, and trains nothing.
     #[arg(long)]
     dry_run: bool,
-    /// How the tables are printed.
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    #[command(flatten)]
+    format: FormatArg,
 }
 
 pub(super) fn run(args: &AblateArgs) -> Result<(), Error> {
@@ -49,22 +46,18 @@ pub(super) fn run(args: &AblateArgs) -> Result<(), Error> {
         Some(count) => sweep.with_first_seeds(count.into()),
         None => sweep,
     };
-    let out = args.out.clone().unwrap_or_else(|| super::train::default_out(&args.sweep));
+    let out = args.out.clone().unwrap_or_else(|| default_out(&args.sweep, ""));
     let out = std::path::absolute(&out).map_err(crate::machine::files::at("cannot find", &out))?;
     let jobs = usize::from(args.jobs);
     if args.dry_run {
-        return print(&estimate(&sweep, &out, jobs)?.to_string());
+        return args.format.print(&estimate(&sweep, &out, jobs)?);
     }
-    let workers = Workers { jobs, device: args.device, stop: &stop };
+    let workers = Workers { jobs, device: args.device.choice, stop: &stop };
     let facts = facts(args, jobs);
     let report = ablate(&sweep, &out, workers, facts)?;
-    match args.format {
-        Format::Text => {
-            print(&markdown(&report))?;
-            print(&format!("\nreport: {}", Path::new(&out).join("report.html").display()))
-        }
-        Format::Json => print(&serde_json::to_string_pretty(&report).expect("plain data is JSON")),
-    }
+    let page = out.join("report.html");
+    let text = format!("{}\n\nreport: {}", markdown(&report).trim_end(), page.display());
+    args.format.print_as(&text, &report)
 }
 
 /// Where and how the sweep was run, for the report.
@@ -74,6 +67,6 @@ fn facts(args: &AblateArgs, jobs: usize) -> Vec<(String, String)> {
     vec![
         ("command".into(), format!("xcomp ablate {}{seeds} --jobs {jobs}", args.sweep.display())),
         ("program".into(), format!("xcomp {}", env!("CARGO_PKG_VERSION"))),
-        ("device".into(), format!("{}, {cores} cores", args.device)),
+        ("device".into(), format!("{}, {cores} cores", args.device.choice)),
     ]
 }

@@ -7,26 +7,18 @@ use clap::Args;
 use serde::Serialize;
 use xcomp_data::{Choice as FrameChoice, Frames, Media, TimeMessage, load_media};
 
-use super::asking::{AskingArgs, Usual};
-use super::{Format, print};
+use super::args::{DeviceArg, FormatArg};
+use super::asking::{Asker, AskingArgs};
+use crate::answer::asking::Asking;
 use crate::answer::clips::HeldClips;
-use crate::answer::select::{ScoreMode, Selection};
+use crate::answer::select::Selection;
 use crate::answer::{Answerer, EncodedMedia, patient_limits};
 use crate::error::Error;
-use crate::machine::device::{Choice, open};
 use crate::machine::files::write_atomically;
 use crate::machine::memory::peak_rss_bytes;
+use crate::recipe::tables::EvalTable;
 use crate::show::charts::chart::{Chart, Point, Series};
 use crate::show::progress::{Progress, during};
-
-/// What holds where nothing is said; the frames are those of the reference's evaluation.
-const USUAL: Usual = Usual {
-    frames: 128..=1024,
-    select: None,
-    repeat: 2,
-    score: ScoreMode::Clean,
-    max_new_tokens: 64,
-};
 
 /// Arguments of `xcomp ask`.
 #[derive(Debug, Args)]
@@ -42,12 +34,10 @@ pub(super) struct AskArgs {
     /// Writes the scores over time as an SVG picture.
     #[arg(long, value_name = "FILE", requires = "select")]
     plot: Option<PathBuf>,
-    /// Where to compute: cpu, cuda[:i], vulkan[:i], auto.
-    #[arg(long, default_value = "auto")]
-    device: Choice,
-    /// How the answer is printed.
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    #[command(flatten)]
+    device: DeviceArg,
+    #[command(flatten)]
+    format: FormatArg,
 }
 
 /// What an answer rests on.
@@ -66,20 +56,22 @@ struct Report {
 
 pub(super) fn run(args: &AskArgs) -> Result<(), Error> {
     args.plot.as_deref().map_or(Ok(()), refuse_png)?;
-    let asking = &args.asking;
-    let clip = asking.clip_frames();
-    let answerer = Answerer::open_with_clips(&args.checkpoint, clip, &open(args.device)?)?;
-    let answerer = asking.compressing(answerer)?;
-    let frames = asking.frames(&USUAL, answerer.config().vision.clip_frames)?;
-    let options = answerer.frame_options(frames);
+    if let Some(given) = args.asking.recipe_settings().first() {
+        let message = format!("--set {given}: a checkpoint has no recipe; set compression.KEY");
+        return Err(Error::Argument(message));
+    }
+    let answerer = args.asking.open(&args.checkpoint, &args.device.open()?)?;
+    let asking = args.asking.resolve(&EvalTable::default(), &answerer, Asker::Person)?;
+    let options = answerer.frame_options(asking.frames.clone());
     let read = || load_media(&args.video, None, &options, &patient_limits());
     let (frames, choice, media) = during("reading the video", read)?;
-    let (seen, selection) = look(args, &answerer, frames, &choice, media)?;
+    let looking = Looking { answerer: &answerer, asking: &asking, question: &args.question };
+    let (seen, selection) = looking.look(frames, &choice, media)?;
     if let Some(path) = &args.plot {
         plot(path, &args.question, &choice, &selection)?;
     }
 
-    let streams = matches!(args.format, Format::Text);
+    let streams = args.format.is_text();
     let mut waiting = Some(Progress::new("reading the question", None));
     let mut show = |text: &str| {
         waiting.take(); // before the first word
@@ -89,41 +81,42 @@ pub(super) fn run(args: &AskArgs) -> Result<(), Error> {
             let _shown = write!(out, "{text}").and_then(|()| out.flush());
         }
     };
-    let writing = asking.answer(&USUAL, answerer.sampling());
-    let answer = answerer.answer(&seen, &args.question, &writing, &mut show)?;
+    let answer = answerer.answer(&seen, &args.question, &asking.answer, &mut show)?;
     let report = report(&answerer, &seen, &choice, &selection, answer);
-    match args.format {
-        Format::Json => {
-            print(&serde_json::to_string_pretty(&report).expect("a report of plain data is JSON"))
-        }
-        Format::Text => print(&text(&report)),
-    }
+    args.format.print_as(&text(&report), &report)
 }
 
-/// Runs the tower over the frames that count.
-fn look(
-    args: &AskArgs,
-    answerer: &Answerer,
-    frames: Frames,
-    choice: &FrameChoice,
-    media: Media,
-) -> Result<(EncodedMedia, Selection), Error> {
-    let all = Selection { frames: (0..frames.count).collect(), scores: vec![] };
-    if media == Media::Image {
-        return Ok((answerer.see(frames, choice, media)?, all));
+/// A question before a video.
+struct Looking<'a> {
+    answerer: &'a Answerer,
+    asking: &'a Asking,
+    question: &'a str,
+}
+
+impl Looking<'_> {
+    /// Runs the tower over the frames that count.
+    fn look(
+        &self,
+        frames: Frames,
+        choice: &FrameChoice,
+        media: Media,
+    ) -> Result<(EncodedMedia, Selection), Error> {
+        let all = Selection { frames: (0..frames.count).collect(), scores: vec![] };
+        if media == Media::Image {
+            return Ok((self.answerer.see(frames, choice, media)?, all));
+        }
+        let message = choice.message(TimeMessage::Short);
+        let clip_frames = self.answerer.config().vision.clip_frames;
+        let known = self.asking.select.is_none().then_some(frames.count / clip_frames);
+        let progress = Progress::new("clips through the tower", known);
+        let mut clips = self.answerer.clips(&frames, HeldClips::new()).shown(&progress);
+        let selection = match &self.asking.select {
+            Some(options) => self.answerer.select(&mut clips, &message, self.question, options)?,
+            None => all,
+        };
+        let merged = clips.merged(&selection.frames)?;
+        Ok((EncodedMedia { merged, message }, selection))
     }
-    let message = choice.message(TimeMessage::Short);
-    let select = args.asking.select(&USUAL);
-    let clip_frames = answerer.config().vision.clip_frames;
-    let known = select.is_none().then_some(frames.count / clip_frames);
-    let progress = Progress::new("clips through the tower", known);
-    let mut clips = answerer.clips(&frames, HeldClips::new()).shown(&progress);
-    let selection = match select {
-        Some(options) => answerer.select(&mut clips, &message, &args.question, &options)?,
-        None => all,
-    };
-    let merged = clips.merged(&selection.frames)?;
-    Ok((EncodedMedia { merged, message }, selection))
 }
 
 /// Before anything is loaded: an SVG picture under the name of a PNG would not open.

@@ -3,37 +3,45 @@
 use std::ops::RangeInclusive;
 use std::path::Path;
 
+use burn::tensor::Device;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use xcomp_model::generate::sample::Sampling;
 use xcomp_model::question::qc_comp::Scope;
 
+use crate::answer::asking::Asking;
 use crate::answer::select::{ScoreMode, SelectOptions};
 use crate::answer::{AnswerOptions, Answerer};
 use crate::error::Error;
+use crate::eval::question::max_new_tokens;
 use crate::plan::compression_plan;
 use crate::recipe::answer_compression;
+use crate::recipe::tables::{Benchmark, EvalTable};
 
-/// What a verb, or its recipe, does where the command line says nothing.
-#[derive(Debug, Clone)]
-pub(super) struct Usual {
-    pub(super) frames: RangeInclusive<usize>,
-    pub(super) select: Option<usize>,
-    pub(super) repeat: usize,
-    pub(super) score: ScoreMode,
-    pub(super) max_new_tokens: usize,
+/// Most tokens of an answer to one question.
+const MAX_NEW_TOKENS: usize = 64;
+/// The table of the recipe that says how a checkpoint compresses.
+const COMPRESSION: &str = "compression.";
+
+/// Who asks: it decides what neither recipe nor arguments say.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Asker {
+    /// One question of a person: clean scores, drawn as the folder says.
+    Person,
+    /// The rules of a benchmark's released evaluation.
+    Benchmark(Benchmark),
 }
 
 /// How a video is looked at and an answer is written.
 #[derive(Debug, Args)]
 pub(super) struct AskingArgs {
-    /// Frames to look at: one number, or fewest-most [default: 128-1024].
+    /// Frames to look at: one number, or fewest-most [default: 128-1024, or as the recipe says].
     #[arg(long, value_name = "N|MIN-MAX")]
     frames: Option<String>,
     /// Frames that the question chooses out of those looked at (QC-Comp); all without it.
     #[arg(long, value_name = "K")]
     select: Option<usize>,
-    /// Passes over the video for the choice, each shifted; more is finer and slower [default: 2].
+    /// Passes over the video for the choice, each shifted; more is finer and slower [default: 2, or as the recipe says].
     #[arg(long, value_name = "D")]
     repeat: Option<usize>,
     /// Whose rules score frames [default: clean for one question, reference for a benchmark].
@@ -48,8 +56,11 @@ pub(super) struct AskingArgs {
     /// Frames of a clip in the tower instead of those of config.json: 4 or 8.
     #[arg(long, value_name = "4|8", value_parser = ["4", "8"])]
     clip_frames: Option<String>,
-    /// Compresses by these keys of [compression], say `schedule=none`, and not as the checkpoint was tuned; repeatable.
-    #[arg(long, value_name = "KEY=VALUE")]
+    /// Overrides a key; repeatable. `compression.KEY=VALUE` compresses otherwise than the checkpoint was tuned; other keys are those of the recipe, where there is one.
+    #[arg(long, value_name = "TABLE.KEY=VALUE")]
+    set: Vec<String>,
+    /// Old spelling of --set compression.KEY=VALUE.
+    #[arg(long, value_name = "KEY=VALUE", hide = true)]
     compression: Vec<String>,
     /// Most tokens of an answer [default: 64 for one question, 16 or 32 for a benchmark, as released].
     #[arg(long, value_name = "N")]
@@ -75,54 +86,77 @@ pub(super) struct AskingArgs {
 }
 
 impl AskingArgs {
-    pub(super) fn clip_frames(&self) -> Option<usize> {
-        self.clip_frames.as_deref().map(|word| word.parse().expect("it is 4 or 8"))
+    /// The keys of a recipe that the arguments override.
+    pub(super) fn recipe_settings(&self) -> Vec<String> {
+        let others = self.set.iter().filter(|given| !given.trim_start().starts_with(COMPRESSION));
+        others.cloned().collect()
     }
 
-    /// The model under the compression that the arguments ask for.
-    pub(super) fn compressing(&self, answerer: Answerer) -> Result<Answerer, Error> {
-        if self.compression.is_empty() {
+    /// The folder's model, with the clips and under the compression that the arguments ask for.
+    pub(super) fn open(&self, folder: &Path, device: &Device) -> Result<Answerer, Error> {
+        let clip_frames = self.clip_frames.as_deref().map(|word| word.parse().expect("4 or 8"));
+        let answerer = Answerer::open_with_clips(folder, clip_frames, device)?;
+        let given =
+            self.set.iter().filter_map(|given| given.trim_start().strip_prefix(COMPRESSION));
+        let settings: Vec<String> =
+            self.compression.iter().cloned().chain(given.map(str::to_owned)).collect();
+        if settings.is_empty() {
             return Ok(answerer);
         }
-        let table = answer_compression(&self.compression)?;
-        let plan = compression_plan(&table, answerer.config(), Path::new("--compression"))?;
+        let table = answer_compression(&settings)?;
+        let plan = compression_plan(&table, answerer.config(), Path::new("--set"))?;
         Ok(answerer.with_compression(plan))
     }
 
-    /// Fewest and most frames, whole clips of `clip_frames`.
-    pub(super) fn frames(
+    /// What the recipe's `[eval]` and the arguments over it come to for this model.
+    pub(super) fn resolve(
         &self,
-        usual: &Usual,
-        clip_frames: usize,
-    ) -> Result<RangeInclusive<usize>, Error> {
-        let (fewest, most) = (usual.frames.start(), usual.frames.end());
-        let usual = || format!("{fewest}-{most}");
-        frame_range(&self.frames.clone().unwrap_or_else(usual), clip_frames)
+        stated: &EvalTable,
+        answerer: &Answerer,
+        asker: Asker,
+    ) -> Result<Asking, Error> {
+        let (score, tokens, sampling) = match asker {
+            Asker::Person => (ScoreMode::Clean, MAX_NEW_TOKENS, answerer.sampling()),
+            Asker::Benchmark(benchmark) => {
+                (ScoreMode::Reference, max_new_tokens(benchmark), &Sampling::GREEDY)
+            }
+        };
+        let stated_frames = || format!("{}-{}", stated.min_frames, stated.max_frames);
+        let frames = self.frames.clone().unwrap_or_else(stated_frames);
+        let tokens = self.max_new_tokens.or(stated.max_new_tokens).unwrap_or(tokens);
+        if tokens == 0 {
+            return Err(Error::Argument("--max-new-tokens is at least 1".into()));
+        }
+        let wrong = |what: &str| Error::Argument(what.into());
+        Ok(Asking {
+            frames: frame_range(&frames, answerer.config().vision.clip_frames)?,
+            select: self.select(stated, score),
+            by: stated.answer_by,
+            answer: AnswerOptions {
+                max_new_tokens: tokens,
+                stop: self.stop.clone(),
+                sampling: self.sampling(sampling).checked().map_err(wrong)?,
+                seed: self.seed,
+            },
+        })
     }
 
-    pub(super) fn select(&self, usual: &Usual) -> Option<SelectOptions> {
-        let count = self.select.or(usual.select)?;
+    fn select(&self, stated: &EvalTable, score: ScoreMode) -> Option<SelectOptions> {
         Some(SelectOptions {
-            count,
-            n_repeat: self.repeat.unwrap_or(usual.repeat),
-            mode: self.score.unwrap_or(usual.score),
+            count: self.select.or(stated.select)?,
+            n_repeat: self.repeat.unwrap_or(stated.repeat),
+            mode: self.score.unwrap_or(score),
             scope: if self.global { Scope::Global } else { Scope::WINDOWS },
             causal: self.causal,
         })
     }
 
-    /// How an answer is written; `sampling` holds where the command line says nothing.
-    pub(super) fn answer(&self, usual: &Usual, sampling: &Sampling) -> AnswerOptions {
-        AnswerOptions {
-            max_new_tokens: self.max_new_tokens.unwrap_or(usual.max_new_tokens),
-            stop: self.stop.clone(),
-            sampling: Sampling {
-                temperature: self.temperature.unwrap_or(sampling.temperature),
-                top_k: self.top_k.unwrap_or(sampling.top_k),
-                top_p: self.top_p.unwrap_or(sampling.top_p),
-                repetition_penalty: self.repetition_penalty.unwrap_or(sampling.repetition_penalty),
-            },
-            seed: self.seed,
+    fn sampling(&self, usual: &Sampling) -> Sampling {
+        Sampling {
+            temperature: self.temperature.unwrap_or(usual.temperature),
+            top_k: self.top_k.unwrap_or(usual.top_k),
+            top_p: self.top_p.unwrap_or(usual.top_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(usual.repetition_penalty),
         }
     }
 }

@@ -2,11 +2,9 @@
 
 use clap::Args;
 
-use super::{Format, RecipeArgs, print, print_as};
+use super::args::{DeviceArg, FormatArg, RecipeArgs, print};
 use crate::bench::{BenchOptions, bench};
 use crate::error::Error;
-use crate::machine::device::Choice;
-use crate::recipe::Recipe;
 use crate::show::progress::say;
 
 /// Arguments of `xcomp bench`.
@@ -14,7 +12,7 @@ use crate::show::progress::say;
 pub(super) struct BenchArgs {
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// Frames of a sample; a row for each. Default: the recipe's `expected_frames`.
+    /// Frames of a sample; a row for each [default: the recipe's `expected_frames`].
     #[arg(long, value_delimiter = ',')]
     frames: Vec<usize>,
     /// Leaves the tower out: features come from the host, as from the feature cache.
@@ -32,16 +30,14 @@ pub(super) struct BenchArgs {
     /// Also prints every part of a step.
     #[arg(long)]
     profile: bool,
-    /// cpu, cuda[:i], vulkan[:i] or auto.
-    #[arg(long, default_value = "auto")]
-    device: Choice,
-    /// How the report is printed.
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    #[command(flatten)]
+    device: DeviceArg,
+    #[command(flatten)]
+    format: FormatArg,
 }
 
 pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
-    let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.set)?;
+    let recipe = args.recipe.load()?;
     let frames = if args.frames.is_empty() {
         vec![recipe.data.expected_frames]
     } else {
@@ -54,11 +50,11 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Error> {
         steps: args.steps as usize,
         warmup: args.warmup as usize,
     };
-    let report = bench(recipe, &options, args.device, &mut |row| {
+    let report = bench(recipe, &options, args.device.choice, &mut |row| {
         say(&row.to_string());
     })?;
-    print_as(args.format, &report)?;
-    if args.profile && args.format == Format::Text {
+    args.format.print(&report)?;
+    if args.profile && args.format.is_text() {
         return print(&report.profile());
     }
     Ok(())

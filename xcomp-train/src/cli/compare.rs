@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Format, print_as};
+use super::args::FormatArg;
 use crate::error::Error;
 use crate::eval::responses::Record;
 use crate::eval::results::read_results;
@@ -27,9 +27,8 @@ pub(super) struct CompareArgs {
     /// Fixes the interval.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// How the report is printed.
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    #[command(flatten)]
+    format: FormatArg,
 }
 
 #[derive(Debug, Serialize)]
@@ -43,7 +42,7 @@ struct Report {
 pub(super) fn run(args: &CompareArgs) -> Result<(), Error> {
     if args.second == Path::new(REFERENCE) {
         let records = metrics::read(&args.first.join(METRICS))?;
-        return print_as(args.format, &crate::run::released::compare(records.values()));
+        return args.format.print(&crate::run::released::compare(records.values()));
     }
     let (first, second) = (read_results(&args.first)?, read_results(&args.second)?);
     let pairs = pairs(args, &first, &second)?;
@@ -56,7 +55,7 @@ pub(super) fn run(args: &CompareArgs) -> Result<(), Error> {
         second: mean(|pair| pair.2),
         comparison: compare(pairs.iter().copied(), args.seed).ok_or_else(none)?,
     };
-    print_as(args.format, &report)
+    args.format.print(&report)
 }
 
 /// Video and both scores of each question that counts in both; both must be about the same questions.

@@ -4,21 +4,18 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
 use xcomp_data::report::{
     LintReport, Span, StatsReport, contact_sheet, lint, show, stats, write_png,
 };
 use xcomp_data::{LintOptions, StatsOptions};
 use xcomp_model::base::config::ModelConfig;
 
-use super::{Format, RecipeArgs, print};
+use super::args::{DeviceArg, FormatArg, RecipeArgs};
 use crate::data::Data;
 use crate::error::Error;
-use crate::machine::device::{self, Choice};
 use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
 use crate::plan::survey::frame_options;
-use crate::recipe::Recipe;
 use crate::run::cache_fill::{Task, fill};
 use crate::show::progress::{Progress, during};
 
@@ -52,9 +49,8 @@ enum Report {
 struct Common {
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// How the report is printed.
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    #[command(flatten)]
+    format: FormatArg,
 }
 
 #[derive(Debug, Args)]
@@ -76,9 +72,8 @@ struct CacheArgs {
     /// Makes nothing: reads every record, drops what is damaged, says what is missing; exit code 3 if anything.
     #[arg(long)]
     verify: bool,
-    /// cpu, cuda[:i], vulkan[:i] or auto.
-    #[arg(long, default_value = "auto")]
-    device: Choice,
+    #[command(flatten)]
+    device: DeviceArg,
 }
 
 pub(super) fn run(args: &DataArgs) -> Result<(), Error> {
@@ -92,21 +87,12 @@ pub(super) fn run(args: &DataArgs) -> Result<(), Error> {
 
 /// The recipe's plan and its data.
 fn open(common: &Common) -> Result<(Plan, Data), Error> {
-    let recipe = Recipe::load(&common.recipe.recipe, &common.recipe.set)?;
+    let recipe = common.recipe.load()?;
     let config = ModelConfig::from_file(recipe.model.config.as_ref())?;
     let data = Data::open(&recipe, &config, None)?;
     // A mixture may be looked at before it fills a step.
     let plan = Plan::new(recipe, Some(data.mixture.len()))?;
     Ok((plan, data))
-}
-
-fn output(format: Format, text: &str, report: &impl Serialize) -> Result<(), Error> {
-    match format {
-        Format::Text => print(text),
-        Format::Json => {
-            print(&serde_json::to_string_pretty(report).expect("a report of plain data is JSON"))
-        }
-    }
 }
 
 fn run_lint(common: &Common) -> Result<(), Error> {
@@ -117,7 +103,7 @@ fn run_lint(common: &Common) -> Result<(), Error> {
     let progress = Progress::new("media", data.mixture.len());
     let report = lint(&data.mixture, &options, &|done, all| progress.of(done, all))?;
     drop(progress);
-    output(common.format, &lint_text(&report), &report)?;
+    common.format.print_as(&lint_text(&report), &report)?;
     if report.is_clean() {
         return Ok(());
     }
@@ -154,7 +140,7 @@ fn run_stats(common: &Common) -> Result<(), Error> {
         world: 1,
     };
     let report = during("counting", || stats(&data.mixture, &options))?;
-    output(common.format, &stats_text(&report), &report)
+    common.format.print_as(&stats_text(&report), &report)
 }
 
 /// The plan's FLOPs as a formula over frames and tokens, with a constant mean of tokens per frame over the layers.
@@ -225,16 +211,16 @@ fn run_show(args: &ShowArgs) -> Result<(), Error> {
         if span.supervised { format!("[[{}]]", span.text) } else { span.text.clone() }
     };
     text.extend(report.spans.iter().map(shown));
-    output(args.common.format, &text, &report)
+    args.common.format.print_as(&text, &report)
 }
 
 fn run_cache(args: &CacheArgs) -> Result<(), Error> {
     let (plan, data) = open(&args.common)?;
-    let device = device::open(args.device)?;
+    let device = args.device.open()?;
     let samples = data.mixture.len();
     let task = if args.verify { Task::Verify } else { Task::Fill };
     let report = fill(&plan, &data, &device, task)?;
-    output(args.common.format, &report.to_string(), &report)?;
+    args.common.format.print(&report)?;
     if report.is_clean() {
         return Ok(());
     }

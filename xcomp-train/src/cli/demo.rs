@@ -4,22 +4,22 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{Format, print_as};
+use super::args::{DeviceArg, FormatArg};
 use crate::error::Error;
-use crate::machine::device::Choice;
 
 /// Arguments of `xcomp demo`.
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
-    /// Folder for the material and the run; it must not be there yet. Default: runs/demo, runs/demo-2, ...
-    #[arg(long)]
+    /// Folder for the material and the run; it must not be there yet [default: the first free of runs/demo, runs/demo-2, ...].
+    #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// cpu, cuda[:i], vulkan[:i] or auto.
-    #[arg(long, default_value = "auto")]
-    device: Choice,
-    /// How the table is printed.
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    /// Trains with so many training seeds (orders of samples) and prints mean and range of answers and losses; each run has a folder of its own.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    seeds: u16,
+    #[command(flatten)]
+    device: DeviceArg,
+    #[command(flatten)]
+    format: FormatArg,
 }
 
 pub(super) fn run(args: &DemoArgs) -> Result<(), Error> {
@@ -30,7 +30,11 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Error> {
             out.display()
         )));
     }
-    print_as(args.format, &crate::demo::run::run(&out, args.device)?)
+    let device = args.device.choice;
+    match args.seeds {
+        1 => args.format.print(&crate::demo::run::run(&out, device)?),
+        count => args.format.print(&crate::demo::seeds::run(&out, count.into(), device)?),
+    }
 }
 
 /// The first of runs/demo, runs/demo-2, ... that is not there.

@@ -4,16 +4,15 @@ use clap::Args;
 use serde::Serialize;
 use xcomp_data::media::picture::JPEG_DECODER;
 
-use super::{Format, print_as};
+use super::args::FormatArg;
 use crate::error::Error;
 use crate::machine::device::{Choice, compiled, probe};
 
 /// Arguments of `xcomp doctor`.
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
-    /// How the report is printed.
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    #[command(flatten)]
+    format: FormatArg,
 }
 
 /// What was found.
@@ -38,7 +37,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<(), Error> {
         video: cfg!(feature = "video"),
         jpeg: JPEG_DECODER,
     };
-    print_as(args.format, &report)
+    args.format.print(&report)
 }
 
 fn answer(choice: Choice) -> String {

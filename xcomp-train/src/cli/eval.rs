@@ -3,16 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use xcomp_model::generate::sample::Sampling;
 
-use super::asking::{AskingArgs, Usual};
+use super::args::{DeviceArg, FormatArg, default_out};
+use super::asking::{Asker, AskingArgs};
 use super::export::plan_of_run;
-use super::{Format, print_as};
-use crate::answer::Answerer;
-use crate::answer::select::ScoreMode;
 use crate::error::{EXIT_STOPPED, Error};
-use crate::eval::model::{AskSettings, ModelResponder};
-use crate::eval::question::{max_new_tokens, read_questions};
+use crate::eval::model::ModelResponder;
+use crate::eval::question::read_questions;
 use crate::eval::report::EvalReport;
 use crate::eval::responses::{Record, answer_all};
 use crate::eval::results::RESULTS;
@@ -22,10 +19,8 @@ use crate::machine::files::write_atomically;
 use crate::machine::stop::on_end_of_input;
 use crate::recipe::Recipe;
 use crate::recipe::tables::{AnswerBy, Benchmark, EvalTable};
+use crate::run::folder::RECIPE;
 use crate::show::progress::Progress;
-
-/// The resolved recipe in the folder of a run.
-const LOCK: &str = "recipe.lock.toml";
 
 /// Arguments of `xcomp eval`; what is not given is as the recipe's `[eval]` says.
 #[derive(Debug, Args)]
@@ -33,12 +28,9 @@ pub(super) struct EvalArgs {
     /// A recipe whose [eval] names the checkpoint, the folder of a run (its newest checkpoint is exported first), or an exported folder.
     #[arg(value_name = "RECIPE|RUN|CHECKPOINT")]
     subject: PathBuf,
-    /// Where responses and results go; a second call goes on there.
+    /// Where responses and results go; a second call goes on there [default: runs/NAME-eval, with the name of the recipe or folder].
     #[arg(long, value_name = "FOLDER")]
-    out: PathBuf,
-    /// Overrides a key of the recipe; repeatable.
-    #[arg(long, value_name = "TABLE.KEY=VALUE")]
-    set: Vec<String>,
+    out: Option<PathBuf>,
     /// The questions, JSON or parquet as published.
     #[arg(long, value_name = "FILE")]
     questions: Option<PathBuf>,
@@ -59,12 +51,10 @@ pub(super) struct EvalArgs {
     limit: Option<usize>,
     #[command(flatten)]
     asking: AskingArgs,
-    /// Where to compute: cpu, cuda[:i], vulkan[:i], auto.
-    #[arg(long, default_value = "auto")]
-    device: Choice,
-    /// How the report is printed.
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    #[command(flatten)]
+    device: DeviceArg,
+    #[command(flatten)]
+    format: FormatArg,
     /// Ends when standard input ends, for a program that starts evaluations; exit code 75. Responses so far are kept.
     #[arg(long)]
     until_input_ends: bool,
@@ -80,11 +70,10 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
         read_questions(eval.questions.as_ref(), eval.benchmark, subtitles)?;
     questions.truncate(args.limit.unwrap_or(usize::MAX));
     let folder = exported(eval.checkpoint.as_ref())?;
-    let answerer =
-        Answerer::open_with_clips(&folder, args.asking.clip_frames(), &open(args.device)?)?;
-    let answerer = args.asking.compressing(answerer)?;
-    let ask = args.settings(&eval, benchmark, answerer.config().vision.clip_frames)?;
-    let mut responder = ModelResponder::new(answerer, &folder, ask)?;
+    let out = args.out.clone().unwrap_or_else(|| default_out(&args.subject, "-eval"));
+    let answerer = args.asking.open(&folder, &args.device.open()?)?;
+    let asking = args.asking.resolve(&eval, &answerer, Asker::Benchmark(benchmark))?;
+    let mut responder = ModelResponder::new(answerer, &folder, eval.videos.as_ref(), asking)?;
     if let Some(recipe) = args.recipe()? {
         responder = responder.keeping(&recipe.data)?;
     }
@@ -96,11 +85,11 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
         progress.at(index + 1);
         progress.note(&format!("{right} right"));
     };
-    let records = answer_all(benchmark, &questions, &mut responder, &args.out, &mut show)?;
+    let records = answer_all(benchmark, &questions, &mut responder, &out, &mut show)?;
     drop(progress);
     let report = EvalReport::new(benchmark, &records, args.asking.seed);
-    write_results(&args.out, &report, &records)?;
-    print_as(args.format, &report)
+    write_results(&out, &report, &records)?;
+    args.format.print(&report)
 }
 
 impl EvalArgs {
@@ -135,9 +124,12 @@ impl EvalArgs {
 
     /// The subject, or what it was trained by; an exported folder has none.
     fn recipe(&self) -> Result<Option<Recipe>, Error> {
-        let lock = self.subject.join(LOCK);
+        let lock = self.subject.join(RECIPE);
         let file = if self.subject.is_file() { &self.subject } else { &lock };
-        Ok(file.is_file().then(|| Recipe::load(file, &self.set)).transpose()?)
+        Ok(file
+            .is_file()
+            .then(|| Recipe::load(file, &self.asking.recipe_settings()))
+            .transpose()?)
     }
 
     /// What the subject itself says.
@@ -148,39 +140,17 @@ impl EvalArgs {
             Some(recipe) => return Ok(EvalTable { checkpoint, ..recipe.eval }),
             None => (),
         }
-        if !self.set.is_empty() {
-            let message = "an exported folder has no recipe, so --set has nothing to override";
+        if !self.asking.recipe_settings().is_empty() {
+            let message = "an exported folder has no recipe, so --set has nothing to override but compression.KEY";
             return Err(Error::Argument(message.into()));
         }
         Ok(EvalTable { checkpoint, ..EvalTable::default() })
-    }
-
-    fn settings(
-        &self,
-        eval: &EvalTable,
-        benchmark: Benchmark,
-        clip_frames: usize,
-    ) -> Result<AskSettings, Error> {
-        let usual = Usual {
-            frames: eval.min_frames..=eval.max_frames,
-            select: eval.select,
-            repeat: eval.repeat,
-            score: ScoreMode::Reference,
-            max_new_tokens: eval.max_new_tokens.unwrap_or(max_new_tokens(benchmark)),
-        };
-        Ok(AskSettings {
-            videos: eval.videos.clone().into(),
-            frames: self.asking.frames(&usual, clip_frames)?,
-            select: self.asking.select(&usual),
-            by: eval.answer_by,
-            answer: self.asking.answer(&usual, &Sampling::GREEDY),
-        })
     }
 }
 
 /// The folder itself, or the export of a run's newest checkpoint, made if it is not there.
 fn exported(folder: &Path) -> Result<PathBuf, Error> {
-    if !folder.join(LOCK).is_file() {
+    if !folder.join(RECIPE).is_file() {
         return Ok(folder.to_owned());
     }
     let saved = find_checkpoint(folder, None)?;

@@ -1,10 +1,12 @@
 //! `xcomp export`: a run as a folder that other code loads.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::Serialize;
 
-use super::print;
+use super::args::{FormatArg, default_out};
 use crate::error::Error;
 use crate::export::llm_only::export_llm;
 use crate::export::{export, find_checkpoint};
@@ -12,14 +14,19 @@ use crate::machine::device::{Choice, open};
 use crate::machine::files::at;
 use crate::plan::Plan;
 use crate::recipe::Recipe;
+use crate::run::folder::RECIPE;
 
 /// Arguments of `xcomp export`.
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
     /// Folder of the run; with --llm-only an exported folder will do.
     run: PathBuf,
-    /// Folder of the export.
-    folder: PathBuf,
+    /// Folder of the export [default: runs/NAME-export, with the name of the run].
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Old spelling of --out.
+    #[arg(hide = true, conflicts_with = "out")]
+    folder: Option<PathBuf>,
     /// This checkpoint instead of the newest.
     #[arg(long)]
     step: Option<usize>,
@@ -29,26 +36,47 @@ pub(super) struct ExportArgs {
     /// Writes the language model alone, as a plain Qwen2 folder.
     #[arg(long)]
     llm_only: bool,
+    #[command(flatten)]
+    format: FormatArg,
+}
+
+/// What was written.
+#[derive(Debug, Serialize)]
+struct Exported {
+    /// Steps that the weights have seen; none where an exported folder was the source.
+    step: Option<usize>,
+    folder: PathBuf,
+}
+
+impl fmt::Display for Exported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.step {
+            Some(step) => write!(f, "exported step {step} to {}", self.folder.display()),
+            None => write!(f, "exported the language model to {}", self.folder.display()),
+        }
+    }
 }
 
 pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
+    let given = args.out.clone().or_else(|| args.folder.clone());
+    let folder = given.unwrap_or_else(|| default_out(&args.run, "-export"));
     let exported = args.run.join("config.json").is_file();
     if args.llm_only && exported {
-        export_llm(&args.run, &args.folder)?;
-        return print(&format!("exported the language model to {}", args.folder.display()));
+        export_llm(&args.run, &folder)?;
+        return args.format.print(&Exported { step: None, folder });
     }
     let saved = find_checkpoint(&args.run, args.step)?;
     let plan = plan_of_run(&args.run, &args.set)?;
     let device = open(Choice::Cpu)?;
     if args.llm_only {
-        let whole = aside(&args.folder);
+        let whole = aside(&folder);
         export(&plan, &saved, &whole, &device)?;
-        export_llm(&whole, &args.folder)?;
+        export_llm(&whole, &folder)?;
         std::fs::remove_dir_all(&whole).map_err(at("cannot remove", &whole))?;
     } else {
-        export(&plan, &saved, &args.folder, &device)?;
+        export(&plan, &saved, &folder, &device)?;
     }
-    print(&format!("exported step {} to {}", saved.step, args.folder.display()))
+    args.format.print(&Exported { step: Some(saved.step), folder })
 }
 
 /// A folder next to the export that no one else has.
@@ -58,7 +86,7 @@ fn aside(folder: &Path) -> PathBuf {
 
 /// The plan of a run, from its resolved recipe.
 pub(super) fn plan_of_run(run: &Path, set: &[String]) -> Result<Plan, Error> {
-    let recipe = Recipe::load(&run.join("recipe.lock.toml"), set)?;
+    let recipe = Recipe::load(&run.join(RECIPE), set)?;
     let counted = crate::plan::survey::count(&recipe)?;
     Plan::new(recipe, counted)
 }

@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Format, print};
+use super::args::{DeviceArg, FormatArg, default_out};
 use crate::answer::Answerer;
 use crate::error::Error;
 use crate::eval::niah::run::{Cell, Grid, Material, heat_map, run as run_grid};
-use crate::machine::device::{Choice, open};
 use crate::machine::files::{create_folder, write_atomically};
 
 /// Arguments of `xcomp niah`.
@@ -16,9 +15,9 @@ use crate::machine::files::{create_folder, write_atomically};
 pub(super) struct NiahArgs {
     /// An exported folder.
     checkpoint: PathBuf,
-    /// Where the scores and the heat map go.
+    /// Where the scores and the heat map go [default: runs/NAME-niah, with the name of the checkpoint].
     #[arg(long, value_name = "FOLDER")]
-    out: PathBuf,
+    out: Option<PathBuf>,
     /// Chains in the published JSON layout; without it, chains and hay are drawn by code.
     #[arg(long, value_name = "FILE", requires_all = ["pictures", "haystack"])]
     chains: Option<PathBuf>,
@@ -43,12 +42,10 @@ pub(super) struct NiahArgs {
     /// Fixes drawn chains.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Where to compute: cpu, cuda[:i], vulkan[:i], auto.
-    #[arg(long, default_value = "auto")]
-    device: Choice,
-    /// How the scores are printed.
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    #[command(flatten)]
+    device: DeviceArg,
+    #[command(flatten)]
+    format: FormatArg,
 }
 
 pub(super) fn run(args: &NiahArgs) -> Result<(), Error> {
@@ -59,19 +56,17 @@ pub(super) fn run(args: &NiahArgs) -> Result<(), Error> {
     if !(2..=9).contains(&args.links) || args.lengths.contains(&0) || args.count == 0 {
         return wrong("--links is 2 to 9; --lengths and --count are at least 1");
     }
-    let answerer = Answerer::open(&args.checkpoint, &open(args.device)?)?;
+    let answerer = Answerer::open(&args.checkpoint, &args.device.open()?)?;
     let (lengths, depths) = (args.lengths.clone(), args.depths.clone());
     let grid = Grid { lengths, depths, chains: args.count };
     let cells = run_grid(&answerer, &args.material(), &grid)?;
 
-    create_folder(&args.out)?;
+    let out = args.out.clone().unwrap_or_else(|| default_out(&args.checkpoint, "-niah"));
+    create_folder(&out)?;
     let json = serde_json::to_string_pretty(&cells).expect("plain data is JSON");
-    write_atomically(&args.out.join("niah.json"), json.as_bytes())?;
-    write_atomically(&args.out.join("niah.svg"), heat_map(&grid, &cells).as_bytes())?;
-    match args.format {
-        Format::Json => print(&json),
-        Format::Text => print(&cells.iter().map(line).collect::<Vec<_>>().join("\n")),
-    }
+    write_atomically(&out.join("niah.json"), json.as_bytes())?;
+    write_atomically(&out.join("niah.svg"), heat_map(&grid, &cells).as_bytes())?;
+    args.format.print_as(&cells.iter().map(line).collect::<Vec<_>>().join("\n"), &cells)
 }
 
 impl NiahArgs {

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Format, RecipeArgs, print_as};
+use super::args::{FormatArg, RecipeArgs};
 use crate::error::Error;
 use crate::plan::report::Measured;
-use crate::recipe::Recipe;
 use crate::run::launch::planned;
 use crate::run::metrics::METRICS;
 
@@ -22,9 +21,8 @@ pub(super) struct PlanArgs {
     /// Says what the run takes at the rate of this run, whose folder has metrics.
     #[arg(long, value_name = "RUN")]
     measured: Option<PathBuf>,
-    /// How the plan is printed.
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    #[command(flatten)]
+    format: FormatArg,
 }
 
 impl PlanArgs {
@@ -40,9 +38,8 @@ impl PlanArgs {
 }
 
 pub(super) fn run(args: &PlanArgs) -> Result<(), Error> {
-    let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.set)?;
-    let plan = planned(recipe)?;
+    let plan = planned(args.recipe.load()?)?;
     let mut report = plan.report();
     report.measured = args.rate()?.map(|rate| Measured::new(&plan, rate));
-    print_as(args.format, &report)
+    args.format.print(&report)
 }

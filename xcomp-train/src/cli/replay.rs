@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::args::{DeviceArg, FormatArg};
 use super::export::plan_of_run;
-use super::{Format, print_as};
 use crate::data::Data;
 use crate::error::Error;
-use crate::machine::device::{Choice, open};
 use crate::run::replay::replay;
 use crate::train::checkpoint::identity::of_run;
 
@@ -20,19 +19,17 @@ pub(super) struct ReplayArgs {
     /// The 1-based step to do again.
     #[arg(long)]
     step: usize,
-    /// cpu, cuda[:i], vulkan[:i] or auto.
-    #[arg(long, default_value = "auto")]
-    device: Choice,
-    /// How the report is printed.
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    #[command(flatten)]
+    device: DeviceArg,
+    #[command(flatten)]
+    format: FormatArg,
 }
 
 pub(super) fn run(args: &ReplayArgs) -> Result<(), Error> {
     let plan = plan_of_run(&args.run, &[])?;
     let data = Data::open(&plan.recipe, &plan.config, None)?;
     let identity = of_run(&plan, &data)?;
-    let device = open(args.device)?;
+    let device = args.device.open()?;
     let report = replay(&plan, &data, &identity, &args.run, args.step, &device)?;
-    print_as(args.format, &report)
+    args.format.print(&report)
 }

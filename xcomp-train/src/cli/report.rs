@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::args::{DeviceArg, FormatArg};
 use super::export::plan_of_run;
-use super::{Format, print_as};
 use crate::error::Error;
-use crate::machine::device::{Choice, open};
 use crate::report::{Subject, newest_weights, write};
 use crate::train::memory_guard::MemoryGuard;
 
@@ -19,23 +18,21 @@ pub(super) struct ReportArgs {
     /// Samples of the run's own mixture that are looked at, evenly spread.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     samples: u32,
-    /// cpu, cuda[:i], vulkan[:i] or auto.
-    #[arg(long, default_value = "auto")]
-    device: Choice,
-    /// How the report is printed.
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    #[command(flatten)]
+    device: DeviceArg,
+    #[command(flatten)]
+    format: FormatArg,
 }
 
 pub(super) fn run(args: &ReportArgs) -> Result<(), Error> {
     newest_weights(&args.run)?; // a folder that is no run is named as such, before its recipe is missed
     let plan = plan_of_run(&args.run, &[])?;
-    let device = open(args.device)?;
+    let device = args.device.open()?;
     let memory = MemoryGuard::of(&plan, &device);
     let report = memory.guard(&plan, || {
         let subject = Subject::open(&args.run, plan.clone(), &device)?;
         subject.measure(args.samples as usize)
     })?;
     write(&report)?;
-    print_as(args.format, &report)
+    args.format.print(&report)
 }

@@ -1,39 +1,51 @@
 //! `xcomp train`: opens what a run needs, shows what the loop tells, and says how it ended.
 
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use serde::Serialize;
 
-use super::{RecipeArgs, print};
+use super::args::{DeviceArg, FormatArg, RecipeArgs, default_out};
 use crate::error::Error;
-use crate::machine::device::Choice;
 use crate::machine::stop::{Stop, parse_duration};
-use crate::recipe::Recipe;
 use crate::run::launch::{Launch, launch};
 use crate::show::numbers::duration;
-use crate::train::Summary;
 
 /// Arguments of `xcomp train`.
 #[derive(Debug, Args)]
 pub(super) struct TrainArgs {
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// Folder of the run; a run in it is continued. Default: runs/NAME-OF-RECIPE.
-    #[arg(long)]
+    /// Folder of the run; a run in it is continued [default: runs/NAME, with the name of the recipe].
+    #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// The checkpoint folder to go on from. Default: the newest complete one of the run.
+    /// The checkpoint folder to go on from [default: the newest complete one of the run].
     #[arg(long, value_name = "CHECKPOINT")]
     resume: Option<PathBuf>,
-    /// cpu, cuda[:i], vulkan[:i] or auto.
-    #[arg(long, default_value = "auto")]
-    device: Choice,
+    #[command(flatten)]
+    device: DeviceArg,
     /// Stops in time to save, for example 9m; exit code 75.
     #[arg(long, value_parser = parse_duration)]
     budget: Option<Duration>,
     /// Stops in time to save when standard input ends, for a program that starts runs; exit code 75.
     #[arg(long)]
     until_input_ends: bool,
+    #[command(flatten)]
+    format: FormatArg,
+}
+
+/// How a start ended.
+#[derive(Debug, Serialize)]
+struct Trained {
+    /// Steps of all starts together.
+    steps: usize,
+    /// Mean loss of the last record.
+    loss: Option<f64>,
+    /// Seconds of this start.
+    seconds: f64,
+    run: PathBuf,
 }
 
 pub(super) fn run(args: &TrainArgs) -> Result<(), Error> {
@@ -41,24 +53,18 @@ pub(super) fn run(args: &TrainArgs) -> Result<(), Error> {
     if args.until_input_ends {
         stop.at_end_of_input();
     }
-    let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.set)?;
-    let out = args.out.clone().unwrap_or_else(|| default_out(&recipe.path));
+    let recipe = args.recipe.load()?;
+    let run = args.out.clone().unwrap_or_else(|| default_out(&recipe.path, ""));
     let resume = args.resume.as_deref();
-    let summary = launch(recipe, Launch { out: &out, resume, device: args.device, stop })?;
-    print(&closing_line(&summary, &out))
+    let summary = launch(recipe, Launch { out: &run, resume, device: args.device.choice, stop })?;
+    let loss = summary.last.map(|last| last.loss);
+    args.format.print(&Trained { steps: summary.step, loss, seconds: summary.seconds, run })
 }
 
-fn closing_line(summary: &Summary, out: &Path) -> String {
-    let loss =
-        summary.last.as_ref().map_or(String::new(), |last| format!(", loss {:.4}", last.loss));
-    format!(
-        "{} steps{loss}, {} in this start: {}",
-        summary.step,
-        duration(summary.seconds),
-        out.display()
-    )
-}
-
-pub(super) fn default_out(recipe: &Path) -> PathBuf {
-    Path::new("runs").join(recipe.file_stem().unwrap_or(recipe.as_os_str()))
+impl fmt::Display for Trained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let loss = self.loss.map_or(String::new(), |loss| format!(", loss {loss:.4}"));
+        let (took, run) = (duration(self.seconds), self.run.display());
+        write!(f, "{} steps{loss}, {took} in this start: {run}", self.steps)
+    }
 }

@@ -8,7 +8,7 @@ use crate::error::Error;
 
 /// An error of the demo; each message says which step and which file.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the message names every field")]
+#[expect(missing_docs, reason = "a variant's line and its message say what the fields hold")]
 pub enum DemoError {
     /// A file of the demo's material cannot be written.
     #[error("cannot write {path}")]

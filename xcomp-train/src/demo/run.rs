@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -14,7 +14,7 @@ use super::error::DemoError;
 use super::question::Question;
 use super::quiz::{Score, ask, questions};
 use super::scene::Scene;
-use super::world::World;
+use super::world::{HeldOut, World};
 use crate::answer::Answerer;
 use crate::error::Error;
 use crate::machine::device::{self, Choice};
@@ -23,7 +23,9 @@ use crate::machine::stop::Stop;
 use crate::plan::Plan;
 use crate::recipe::Recipe;
 use crate::run::launch::{EXPORT, train_recipe};
+use crate::run::metrics::{METRICS, read};
 use crate::show::numbers::{GIB, decimal};
+use crate::train::Summary;
 use crate::train::meter::Record;
 
 /// The recipe that the demo trains, in the repository as `recipes/demo.toml`.
@@ -37,7 +39,7 @@ const HELD_OUT_CLIPS: usize = 60;
 const WORLD_SEED: u64 = 0;
 
 /// What the demo shows.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
     /// One row for each kind of question, and one for all.
     pub rows: Vec<Row>,
@@ -74,57 +76,99 @@ pub struct Row {
     pub after: Score,
 }
 
+/// Everything that a run of the demo starts from.
+#[derive(Debug)]
+pub struct Material {
+    folder: PathBuf,
+    recipe: PathBuf,
+    asked: Vec<HeldOut>,
+    started: Instant,
+}
+
+impl Material {
+    /// Makes the world, the base checkpoint and the recipe inside `folder`.
+    ///
+    /// # Errors
+    /// If something cannot be made.
+    pub fn make(folder: &Path) -> Result<Self, Error> {
+        let started = Instant::now();
+        let (train, held_out) = (("train", TRAIN_CLIPS), [("held-out", HELD_OUT_CLIPS)]);
+        let world = World::draw_lots(train, &held_out, WORLD_SEED, Scene::draw_lot);
+        let files = world.write(&folder.join("world"))?;
+        write_base(&folder.join("base"), &Scene::vocabulary(), &BaseOptions::default())?;
+        let recipe = folder.join("demo.toml");
+        std::fs::write(&recipe, RECIPE).map_err(DemoError::write(&recipe))?;
+        let asked = questions(&files.questions[0])?;
+        Ok(Self { folder: folder.into(), recipe, asked, started })
+    }
+
+    /// The demo's recipe, with keys overridden.
+    ///
+    /// # Errors
+    /// If a key is wrong.
+    pub fn recipe(&self, set: &[String]) -> Result<Recipe, Error> {
+        Ok(Recipe::load(&self.recipe, set)?)
+    }
+
+    /// Tunes on it into its folder `name`, with keys of the recipe overridden, then exports, reloads and asks.
+    ///
+    /// # Errors
+    /// If a step fails, or the loss does not fall to half.
+    pub fn tune(&self, name: &str, set: &[String], device: Choice) -> Result<Report, Error> {
+        let recipe = self.recipe(set)?;
+        let plan = Plan::new(recipe.clone(), Some(TRAIN_CLIPS))?;
+        let run = self.folder.join(name);
+        // Before any question is asked, and without what the encoders left: what the run says of memory is a training's alone.
+        give_back_freed_memory();
+        let summary = train_recipe(recipe, &run, device, Stop::never())?;
+
+        let (world, opened) = (self.folder.join("world"), device::open(device)?);
+        let untuned = Answerer::open(&self.folder.join("base"), &opened)?;
+        let before = ask(&untuned.with_compression(plan.compression), &world, &self.asked)?;
+        let tuned = Answerer::open(&run.join(EXPORT), &opened)?;
+        let after = ask(&tuned, &world, &self.asked)?;
+
+        let mut report = Report::of(&run, &summary)?;
+        report.rows = rows(&before, &after);
+        report.tokens_per_layer = tuned.compression().tokens_per_layer().to_vec();
+        report.total_s = self.started.elapsed().as_secs_f64();
+        report.learnt()
+    }
+}
+
 /// Runs the whole demo inside `folder`.
 ///
 /// # Errors
 /// If a step fails, or the loss does not fall to half.
 pub fn run(folder: &Path, device: Choice) -> Result<Report, Error> {
-    let started = Instant::now();
-    let (train, held_out) = (("train", TRAIN_CLIPS), [("held-out", HELD_OUT_CLIPS)]);
-    let world = World::draw_lots(train, &held_out, WORLD_SEED, Scene::draw_lot);
-    let files = world.write(&folder.join("world"))?;
-    let base = folder.join("base");
-    write_base(&base, &Scene::vocabulary(), &BaseOptions::default())?;
-    let recipe_path = folder.join("demo.toml");
-    std::fs::write(&recipe_path, RECIPE).map_err(DemoError::write(&recipe_path))?;
-    let recipe = Recipe::load(&recipe_path, &[])?;
-    let plan = Plan::new(recipe.clone(), Some(TRAIN_CLIPS))?;
+    Material::make(folder)?.tune("run", &[], device)
+}
 
-    let asked = questions(&files.questions[0])?;
-    let world_folder = folder.join("world");
-    let run = folder.join("run");
-    // Before any question is asked, and without what the encoders left: what the run says of memory is a training's alone.
-    give_back_freed_memory();
-    let summary = train_recipe(recipe, &run, device, Stop::never())?;
-
-    let opened = device::open(device)?;
-    let untuned = Answerer::open(&base, &opened)?.with_compression(plan.compression.clone());
-    let before = ask(&untuned, &world_folder, &asked)?;
-    let tuned = Answerer::open(&run.join(EXPORT), &opened)?;
-    let after = ask(&tuned, &world_folder, &asked)?;
-
-    let records: Vec<Record> =
-        crate::run::metrics::read(&run.join("metrics.jsonl"))?.into_values().collect();
-    let losses: Vec<f64> = records.iter().map(|record| record.loss).collect();
-    let report = Report {
-        rows: rows(&before, &after),
-        loss_first: losses.first().copied().unwrap_or(f64::NAN),
-        loss_last: losses.last().copied().unwrap_or(f64::NAN),
-        steps: summary.step,
-        tokens_per_layer: tuned.compression().tokens_per_layer().to_vec(),
-        first_sample_ms: sample_ms(records.iter().filter(|record| record.cached == 0)),
-        kept_sample_ms: sample_ms(records.iter().filter(|record| record.cached == record.samples)),
-        train_s: summary.seconds,
-        total_s: started.elapsed().as_secs_f64(),
-        peak_gib: peak_rss_bytes() as f64 / GIB,
-    };
-    let fell = report.loss_last <= report.loss_first / 2.0; // a loss that is not a number has not fallen
-    if !fell {
-        return Err(
-            DemoError::NotLearnt { first: report.loss_first, last: report.loss_last }.into()
-        );
+impl Report {
+    /// What a run's records say.
+    fn of(run: &Path, summary: &Summary) -> Result<Self, Error> {
+        let records: Vec<Record> = read(&run.join(METRICS))?.into_values().collect();
+        let loss = |record: Option<&Record>| record.map_or(f64::NAN, |record| record.loss);
+        let whole = |record: &&Record| record.cached == record.samples;
+        Ok(Self {
+            loss_first: loss(records.first()),
+            loss_last: loss(records.last()),
+            steps: summary.step,
+            first_sample_ms: sample_ms(records.iter().filter(|record| record.cached == 0)),
+            kept_sample_ms: sample_ms(records.iter().filter(whole)),
+            train_s: summary.seconds,
+            peak_gib: peak_rss_bytes() as f64 / GIB,
+            ..Self::default()
+        })
     }
-    Ok(report)
+
+    /// The same, unless the loss stayed up; one that is not a number has not fallen.
+    fn learnt(self) -> Result<Self, Error> {
+        if self.loss_last <= self.loss_first / 2.0 {
+            return Ok(self);
+        }
+        Err(DemoError::NotLearnt { first: self.loss_first, last: self.loss_last }.into())
+    }
 }
 
 /// Milliseconds of a sample over these records.

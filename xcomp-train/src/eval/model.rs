@@ -1,6 +1,5 @@
 //! A model that answers the questions of a benchmark about videos on disk.
 
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use std::sync::Arc;
@@ -12,9 +11,10 @@ use xcomp_data::{
 
 use super::question::Question;
 use super::responses::{Responder, Response};
+use crate::answer::asking::Asking;
 use crate::answer::clips::HeldClips;
-use crate::answer::select::{SelectOptions, Selection};
-use crate::answer::{AnswerOptions, Answerer, EncodedMedia, patient_limits};
+use crate::answer::select::Selection;
+use crate::answer::{Answerer, EncodedMedia, patient_limits};
 use crate::data::features::{Stored, to_host};
 use crate::error::Error;
 use crate::machine::files::{entries, size_and_sha256};
@@ -24,26 +24,12 @@ use crate::show::progress::during;
 /// Endings that are tried where a benchmark names a video without one.
 const ENDINGS: [&str; 6] = ["mp4", "mkv", "webm", "avi", "mov", "gif"];
 
-/// How questions are put to a model.
-#[derive(Debug, Clone)]
-pub struct AskSettings {
-    /// Folder of the videos.
-    pub videos: PathBuf,
-    /// Fewest and most frames.
-    pub frames: RangeInclusive<usize>,
-    /// How frames are chosen by question, if they are.
-    pub select: Option<SelectOptions>,
-    /// How the letter is got.
-    pub by: AnswerBy,
-    /// How an answer is written.
-    pub answer: AnswerOptions,
-}
-
 /// A checkpoint that answers; frames of the last video are kept for the next question.
 pub struct ModelResponder {
     answerer: Answerer,
     weights: String,
-    ask: AskSettings,
+    videos: PathBuf,
+    asking: Asking,
     features: Option<Arc<FeatureCache>>,
     last: Option<(String, Video)>,
 }
@@ -56,13 +42,19 @@ struct Video {
 }
 
 impl ModelResponder {
-    /// Puts questions to `answerer`, which was opened from `folder`.
+    /// Puts questions about the videos of a folder to `answerer`, which was opened from `folder`.
     ///
     /// # Errors
     /// If the folder's files cannot be hashed.
-    pub fn new(answerer: Answerer, folder: &Path, ask: AskSettings) -> Result<Self, Error> {
+    pub fn new(
+        answerer: Answerer,
+        folder: &Path,
+        videos: &Path,
+        asking: Asking,
+    ) -> Result<Self, Error> {
         let weights = during("hashing the weights", || hashes(folder))?;
-        Ok(Self { answerer, weights, ask, features: None, last: None })
+        let videos = videos.to_owned();
+        Ok(Self { answerer, weights, videos, asking, features: None, last: None })
     }
 
     /// Takes features of videos from the cache that the table names, and keeps new ones there; answers stay the same.
@@ -72,7 +64,7 @@ impl ModelResponder {
     /// # Errors
     /// If the cache cannot be opened.
     pub fn keeping(self, data: &DataTable) -> Result<Self, Error> {
-        let features = match self.ask.select {
+        let features = match self.asking.select {
             None => self.answerer.feature_cache(data)?,
             Some(_) => None,
         };
@@ -80,8 +72,8 @@ impl ModelResponder {
     }
 
     fn load(&self, name: &str) -> Result<Video, Error> {
-        let path = find(&self.ask.videos, name)?;
-        let options = self.answerer.frame_options(self.ask.frames.clone());
+        let path = find(&self.videos, name)?;
+        let options = self.answerer.frame_options(self.asking.frames.clone());
         let read_type = path.is_dir().then_some(ReadType::Img);
         let limits = patient_limits();
         let Some(features) = &self.features else {
@@ -135,7 +127,7 @@ impl ModelResponder {
         }
         let held = std::mem::take(&mut video.held);
         let mut clips = self.answerer.clips(&video.frames, held);
-        let selection = match &self.ask.select {
+        let selection = match &self.asking.select {
             Some(options) => self.answerer.select(&mut clips, &message, question, options)?,
             None => all,
         };
@@ -147,7 +139,7 @@ impl ModelResponder {
 
 impl Responder for ModelResponder {
     fn settings(&self) -> String {
-        let AskSettings { videos: _, frames, select, by, answer } = &self.ask;
+        let Asking { frames, select, by, answer } = &self.asking;
         let clip = self.answerer.config().vision.clip_frames;
         let compression = self.answerer.compression();
         format!("{}{frames:?} {select:?} {by:?} {answer:?} {clip} {compression:?}", self.weights)
@@ -159,9 +151,9 @@ impl Responder for ModelResponder {
             _ => self.load(&question.video)?,
         };
         let (seen, selection) = self.look(&mut video, &question.prompt)?;
-        let text = match self.ask.by {
+        let text = match self.asking.by {
             AnswerBy::Generation => {
-                self.answerer.answer(&seen, &question.prompt, &self.ask.answer, &mut |_| ())?
+                self.answerer.answer(&seen, &question.prompt, &self.asking.answer, &mut |_| ())?
             }
             AnswerBy::Likelihood => {
                 let letters: Vec<char> =

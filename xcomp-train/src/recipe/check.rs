@@ -20,7 +20,7 @@ pub(super) fn cross_fields(recipe: &Recipe, problems: &mut Problems) {
         recipe.compression.schedule != ScheduleKind::FastV,
         "compression",
         "schedule",
-        "\"fastv\" drops tokens when a question is answered and cannot be trained; train under another schedule and answer with --compression schedule=fastv".into(),
+        "\"fastv\" drops tokens when a question is answered and cannot be trained; train under another schedule and answer with --set compression.schedule=fastv".into(),
     );
     tune(recipe, &mut require);
     optimizer(recipe, &mut require);

@@ -24,30 +24,6 @@ fn absolute(path: &toml::Value) -> toml::Value {
 }
 
 impl Recipe {
-    /// The values of every table, absent options left out.
-    ///
-    /// # Panics
-    /// Never: tables of plain values are TOML.
-    pub fn resolved(&self) -> toml::Table {
-        let mut tables = toml::Table::new();
-        for (name, table) in [
-            ("model", toml::Table::try_from(&self.model)),
-            ("data", toml::Table::try_from(&self.data)),
-            ("compression", toml::Table::try_from(&self.compression)),
-            ("tune", toml::Table::try_from(&self.tune)),
-            ("optimizer", toml::Table::try_from(&self.optimizer)),
-            ("schedule", toml::Table::try_from(&self.schedule)),
-            ("train", toml::Table::try_from(&self.train)),
-            ("checkpoint", toml::Table::try_from(&self.checkpoint)),
-            ("log", toml::Table::try_from(&self.log)),
-            ("eval", toml::Table::try_from(&self.eval)),
-        ] {
-            let table = table.expect("a table of plain values is TOML");
-            tables.insert(name.into(), table.into());
-        }
-        tables
-    }
-
     /// `recipe.lock.toml`: a recipe that needs no default, with the origin of every value behind it.
     ///
     /// `facts` are further lines for the head, such as hashes.

@@ -42,7 +42,7 @@ pub(crate) type Problems = Vec<Problem>;
 
 /// A recipe that cannot be run.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the message names every field")]
+#[expect(missing_docs, reason = "a variant's line and its message say what the fields hold")]
 pub enum RecipeError {
     /// The file cannot be read.
     #[error("cannot read the recipe {path}: {source}")]

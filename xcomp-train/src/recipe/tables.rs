@@ -4,20 +4,37 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::keys::{Described, Key};
 use super::problem::{Problem, Problems};
 pub use super::words::*;
 
 /// Declares one table of the recipe: a struct, its defaults, its key names, and a reader that reports every bad value.
 macro_rules! table {
-    ($(#[$doc:meta])* $name:ident { $($(#[$key_doc:meta])* $key:ident: $kind:ty = $default:expr,)* }) => {
-        $(#[$doc])*
+    ($(#[doc = $doc:literal])* $name:ident { $($(#[doc = $key_doc:literal])* $key:ident: $kind:ty = $default:expr,)* }) => {
+        $(#[doc = $doc])*
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields, default)]
-        pub struct $name { $($(#[$key_doc])* #[serde(skip_serializing_if = "Skip::skip")] pub $key: $kind,)* }
+        pub struct $name { $($(#[doc = $key_doc])* #[serde(skip_serializing_if = "Value::skip")] pub $key: $kind,)* }
 
         impl $name {
             /// The keys of this table.
             pub const KEYS: &[&str] = &[$(stringify!($key)),*];
+
+            /// Every key with its meaning, kind, words and default.
+            pub(super) fn described(name: &'static str) -> Described {
+                let default = Self::default();
+                Described {
+                    name,
+                    meaning: concat!($($doc),*).trim(),
+                    keys: vec![$(Key {
+                        key: stringify!($key),
+                        meaning: concat!($($key_doc),*).trim(),
+                        kind: <$kind as Value>::kind(),
+                        words: <$kind as Value>::WORDS,
+                        default: toml::Value::try_from(&default.$key).ok(),
+                    }),*],
+                }
+            }
 
             /// Reads the table over the defaults; bad values become problems.
             pub(super) fn read(name: &'static str, values: &toml::Table, problems: &mut Problems) -> Self {
@@ -43,9 +60,9 @@ table! {
     ModelTable {
         /// Folder of the base checkpoint, as the released VideoChat-Flash folder is laid out.
         checkpoint: String = String::new(),
-        /// Its sizes; `config.json` of the checkpoint if empty.
+        /// Sizes of the model; `config.json` of the checkpoint if empty.
         config: String = String::new(),
-        /// Its tokenizer; `tokenizer.json` of the checkpoint if empty.
+        /// The tokenizer; `tokenizer.json` of the checkpoint if empty.
         tokenizer: String = String::new(),
         /// Where the first weights come from.
         init: Init = Init::Checkpoint,
@@ -81,7 +98,7 @@ table! {
         prefetch_mib: u64 = 2048,
         /// Folder where features of the frozen tower are kept, for later epochs and runs; nothing is kept if empty.
         feature_cache: String = String::new(),
-        /// Most GiB of it; what was used longest ago goes first. 0: no limit.
+        /// Most GiB of `feature_cache`; what was used longest ago goes first. 0: no limit.
         feature_cache_gib: f64 = 0.0,
         /// The format of features.
         feature_format: FeatureWord = FeatureWord::Exact,
@@ -91,11 +108,11 @@ table! {
         max_broken_share: f64 = 0.05,
         /// Samples of the mixture, for a plan made where its files are absent.
         expected_samples: usize = 0,
-        /// Mean frames of a sample, for the same.
+        /// Mean frames of a sample, for such a plan.
         expected_frames: usize = 256,
-        /// Mean text tokens of a sample, for the same.
+        /// Mean text tokens of a sample, for such a plan.
         expected_text_tokens: usize = 256,
-        /// Mean supervised tokens of a sample, for the same.
+        /// Mean supervised tokens of a sample, for such a plan.
         expected_supervised_tokens: usize = 128,
     }
 }
@@ -141,7 +158,7 @@ table! {
         learning_rate: f64 = 1e-5,
         /// Decoupled weight decay.
         weight_decay: f64 = 0.0,
-        /// Which tensors it acts on.
+        /// Which tensors weight decay acts on.
         decay_on: DecayRule = DecayRule::All,
         /// Decay of the mean gradient.
         adam_beta1: f64 = 0.9,
@@ -161,7 +178,7 @@ table! {
 table! {
     /// `[schedule]`: the learning rate over the run.
     LrTable {
-        /// Its shape.
+        /// Shape of the learning rate.
         lr_scheduler_type: LrKind = LrKind::Cosine,
         /// Share of the steps that warm up, rounded up.
         warmup_ratio: f64 = 0.0,
@@ -187,9 +204,9 @@ table! {
         recompute: RecomputeWord = RecomputeWord::None,
         /// Memory that the run may take, in GiB: `recompute = "auto"` plans for it, and a run that needs more ends with exit code 5.
         memory_limit_gib: Option<f64> = None,
-        /// The format of activations; master weights are f32.
+        /// The format of activations, `f32` or `bf16`; master weights are f32.
         dtype: FloatWord = FloatWord::F32,
-        /// The format in which gradients of micro-steps are summed.
+        /// The format in which gradients of micro-steps are summed, `f32` or `bf16`.
         accumulate_dtype: FloatWord = FloatWord::F32,
         /// Fixes the order of samples and all drawn numbers.
         seed: u64 = 42,
@@ -233,7 +250,7 @@ table! {
         checkpoint: String = String::new(),
         /// The questions, JSON or parquet as published.
         questions: String = String::new(),
-        /// Folder of their videos.
+        /// Folder of the videos that the questions name.
         videos: String = String::new(),
         /// Folder of the subtitles that the questions name; quoted if given.
         subtitles: String = String::new(),

@@ -89,6 +89,13 @@ fn the_lock_is_a_recipe_with_the_same_values() {
 }
 
 #[test]
+fn the_page_of_keys_is_that_of_the_tables() {
+    let page = include_str!("../../../docs/recipe.md");
+    let text = [keys::HEAD, &keys::markdown(&described())].concat();
+    assert!(page.trim() == text.trim(), "run: xcomp recipe keys > docs/recipe.md");
+}
+
+#[test]
 fn the_keys_are_at_most_eighty() {
     let count: usize = KEYS.iter().map(|(_, keys)| keys.len()).sum();
     assert!(count <= 80, "{count}");
@@ -105,11 +112,11 @@ fn what_acts_on_answers_alone_is_not_trained_and_needs_no_recipe() {
     let wrong = ["group_order=frame", "step_layer=[2]", "fastv", "schedule=fastv"];
     let error = answer_compression(&wrong.map(str::to_owned)).unwrap_err().to_string();
     insta::assert_snapshot!(error, @r#"
-    --compression: [compression] group_order: the order is that of the checkpoint, whose features stand in it
-    --compression: unknown key `step_layer` in [compression]; did you mean `step_layers`?
-    --compression: [compression] fastv: write it as key=value, for example schedule=fastv
-    --compression: [compression] step_layers: schedule = "fastv" needs this key
-    --compression: [compression] step_shares: schedule = "fastv" needs this key
-    --compression: [compression] step_layers: schedule = "fastv" drops once: give one layer
+    --set: [compression] group_order: the order is that of the checkpoint, whose features stand in it
+    --set: unknown key `step_layer` in [compression]; did you mean `step_layers`?
+    --set: [compression] fastv: write it as key=value, for example schedule=fastv
+    --set: [compression] step_layers: schedule = "fastv" needs this key
+    --set: [compression] step_shares: schedule = "fastv" needs this key
+    --set: [compression] step_layers: schedule = "fastv" drops once: give one layer
     "#);
 }

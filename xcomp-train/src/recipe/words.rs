@@ -2,19 +2,52 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Whether a value has nothing to write into the resolved recipe.
-pub(super) trait Skip {
+/// A word with its meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Word {
+    /// As a recipe writes it.
+    pub word: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+/// A kind of value that a key may have.
+pub(super) trait Value {
+    /// All words that there are; none where it is no word.
+    const WORDS: &'static [Word] = &[];
+
+    /// The kind, for people.
+    fn kind() -> String;
+
+    /// Whether there is nothing to write into the resolved recipe.
     fn skip(&self) -> bool {
         false
     }
 }
-impl Skip for String {}
-impl Skip for f64 {}
-impl Skip for u64 {}
-impl Skip for usize {}
-impl Skip for bool {}
-impl<T> Skip for Vec<T> {}
-impl<T> Skip for Option<T> {
+
+/// Kinds that need no more than a name.
+macro_rules! kinds {
+    ($($kind:ty = $name:literal,)*) => {
+        $(impl Value for $kind { fn kind() -> String { $name.into() } })*
+    };
+}
+kinds! { String = "text", f64 = "number", u64 = "whole number", usize = "whole number", bool = "true or false", }
+
+impl<T: Value> Value for Vec<T> {
+    const WORDS: &'static [Word] = T::WORDS;
+
+    fn kind() -> String {
+        format!("list of {}s", T::kind())
+    }
+}
+
+impl<T: Value> Value for Option<T> {
+    const WORDS: &'static [Word] = T::WORDS;
+
+    fn kind() -> String {
+        T::kind()
+    }
+
     fn skip(&self) -> bool {
         self.is_none()
     }
@@ -22,10 +55,10 @@ impl<T> Skip for Option<T> {
 
 /// Declares the words that a key may take.
 macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $variant:ident = $word:literal,)* }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[doc = $word_doc:literal])* $variant:ident = $word:literal,)* }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-        pub enum $name { $($(#[$word_doc])* #[serde(rename = $word)] $variant,)* }
+        pub enum $name { $($(#[doc = $word_doc])* #[serde(rename = $word)] $variant,)* }
 
         impl $name {
             /// The word as a recipe writes it.
@@ -34,7 +67,12 @@ macro_rules! words {
             }
         }
 
-        impl Skip for $name {}
+        impl Value for $name {
+            const WORDS: &'static [Word] =
+                &[$(Word { word: $word, meaning: concat!($($word_doc),*).trim_ascii() }),*];
+
+            fn kind() -> String { "word".into() }
+        }
     };
 }
 

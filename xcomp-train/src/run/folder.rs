@@ -11,6 +11,13 @@ use crate::machine::files::{at, create_folder, write_atomically, write_json};
 use crate::plan::Plan;
 use crate::train::checkpoint::identity::Identity;
 
+/// What the process that works in a run's folder has locked.
+pub const LOCK: &str = ".lock";
+/// The resolved recipe in the folder of a run.
+pub const RECIPE: &str = "recipe.lock.toml";
+/// The plan in the folder of a run.
+pub const PLAN: &str = "plan.json";
+
 /// The folder of a run, held by this process.
 #[derive(Debug)]
 pub struct RunDir {
@@ -37,7 +44,7 @@ impl RunDir {
     /// If it cannot be created, or another process trains in it.
     pub fn open(path: &Path) -> Result<Self, Error> {
         create_folder(path)?;
-        let file = path.join(".lock");
+        let file = path.join(LOCK);
         let lock = File::create(&file).map_err(at("cannot create", &file))?;
         match LockedFile::take(lock).map_err(at("cannot lock", &file))? {
             Some(lock) => Ok(Self { path: path.into(), _lock: lock }),
@@ -77,8 +84,8 @@ impl RunDir {
             system: first_line("/proc/version"),
         };
         write_atomically(&self.file("recipe.toml"), plan.recipe.text.as_bytes())?;
-        write_atomically(&self.file("recipe.lock.toml"), plan.recipe.lock(&hashes).as_bytes())?;
-        write_json(&self.file("plan.json"), &plan.report())?;
+        write_atomically(&self.file(RECIPE), plan.recipe.lock(&hashes).as_bytes())?;
+        write_json(&self.file(PLAN), &plan.report())?;
         write_json(&self.file("env.json"), &environment)
     }
 }
@@ -89,7 +96,7 @@ impl RunDir {
 /// If the lock cannot be asked for.
 pub fn wait_for(path: &Path) -> Result<(), Error> {
     create_folder(path)?;
-    let file = path.join(".lock");
+    let file = path.join(LOCK);
     let lock = File::create(&file).map_err(at("cannot create", &file))?;
     lock.lock().map_err(at("cannot lock", &file))
 }

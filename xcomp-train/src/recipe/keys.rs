@@ -1,0 +1,64 @@
+//! Every key of a recipe in words, from the tables themselves: `xcomp recipe keys` and `docs/recipe.md`.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::tables::Word;
+
+/// The head of `docs/recipe.md`.
+pub const HEAD: &str = "# Keys of a recipe
+
+`xcomp recipe keys > docs/recipe.md` writes this page from the tables of the program; do not edit it.
+A recipe is strict: an unknown key is an error with its line and the nearest key, and all problems are reported at once.
+Paths start at the recipe's folder.
+`--set table.key=value` overrides any key.
+
+";
+
+/// One key.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Key {
+    /// Its name.
+    pub key: &'static str,
+    /// What it says.
+    pub meaning: &'static str,
+    /// The kind of its value.
+    pub kind: String,
+    /// Its words, if the kind is `word`.
+    #[serde(skip_serializing_if = "<[Word]>::is_empty")]
+    pub words: &'static [Word],
+    /// What holds where a recipe does not say it; nothing if the key is then absent.
+    pub default: Option<toml::Value>,
+}
+
+/// One table.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Described {
+    /// Its name.
+    pub name: &'static str,
+    /// What it says.
+    pub meaning: &'static str,
+    /// Its keys, in the order of the lock file.
+    pub keys: Vec<Key>,
+}
+
+/// Tables as Markdown that also reads on a terminal.
+pub fn markdown(tables: &[Described]) -> String {
+    let mut text = String::new();
+    for table in tables {
+        writeln!(text, "## {}\n", table.meaning).expect("a string takes any text");
+        for key in &table.keys {
+            let default =
+                key.default.as_ref().map_or("absent".into(), |value| format!("`{value}`"));
+            let Key { key, meaning, kind, words, .. } = key;
+            writeln!(text, "- `{key}` ({kind}, default {default}): {meaning}")
+                .expect("a string takes any text");
+            for Word { word, meaning } in *words {
+                writeln!(text, "  - `\"{word}\"`: {meaning}").expect("a string takes any text");
+            }
+        }
+        text.push('\n');
+    }
+    text
+}
