@@ -1,26 +1,22 @@
-//! Sizes of the model, from a Hugging Face `config.json`.
+//! From a Hugging Face `config.json` to a family and the sizes of its model.
 
 use std::path::Path;
 
 use serde_json::Value;
 
-use crate::base::connector::ConnectorConfig;
 use crate::base::family::Family;
-use crate::base::llm::LlmConfig;
-use crate::base::vision::VisionConfig;
+pub use crate::base::family::ModelConfig;
+use crate::base::videochat_flash::VIDEOCHAT_FLASH;
 use crate::error::ModelError;
 
-/// Sizes of the whole model.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ModelConfig {
-    /// Where it comes from: names of tensors, pixels, template.
-    pub family: &'static Family,
-    /// The language model.
-    pub llm: LlmConfig,
-    /// The vision tower.
-    pub vision: VisionConfig,
-    /// The connector.
-    pub connector: ConnectorConfig,
+/// The families that are known, by what their `config.json` says.
+pub const FAMILIES: &[&Family] = &[&VIDEOCHAT_FLASH];
+
+impl Family {
+    /// The family of a `config.json`; where none is recognised the first, whose reading says what is missing.
+    pub fn of(config: &Value) -> &'static Self {
+        FAMILIES.iter().find(|family| (family.recognises)(config)).unwrap_or(&FAMILIES[0])
+    }
 }
 
 impl ModelConfig {
@@ -41,10 +37,5 @@ impl ModelConfig {
         let text = std::fs::read_to_string(path).map_err(|error| at(error.into()))?;
         let config = serde_json::from_str(&text).map_err(|error| at(error.into()))?;
         Self::from_hf(&config).map_err(|error| at(error.into()))
-    }
-
-    /// Visual tokens of a frame, as they enter the language model.
-    pub fn tokens_per_frame(&self) -> usize {
-        self.connector.tokens_per_frame()
     }
 }

@@ -5,8 +5,9 @@
 
 use serde_json::Value;
 
-use crate::base::config::ModelConfig;
-use crate::base::videochat_flash::VIDEOCHAT_FLASH;
+use crate::base::connector::ConnectorConfig;
+use crate::base::llm::LlmConfig;
+use crate::base::vision::VisionConfig;
 use crate::error::ModelError;
 
 /// One of the three modules of a model.
@@ -177,15 +178,27 @@ impl PartialEq for Family {
     }
 }
 
-/// The families that are known, by what their `config.json` says.
-pub const FAMILIES: &[&Family] = &[&VIDEOCHAT_FLASH];
+/// Sizes of the whole model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelConfig {
+    /// Where it comes from: names of tensors, pixels, template.
+    pub family: &'static Family,
+    /// The language model.
+    pub llm: LlmConfig,
+    /// The vision tower.
+    pub vision: VisionConfig,
+    /// The connector.
+    pub connector: ConnectorConfig,
+}
+
+impl ModelConfig {
+    /// Visual tokens of a frame, as they enter the language model.
+    pub fn tokens_per_frame(&self) -> usize {
+        self.connector.tokens_per_frame()
+    }
+}
 
 impl Family {
-    /// The family of a `config.json`; where none is recognised the first, whose reading says what is missing.
-    pub fn of(config: &Value) -> &'static Self {
-        FAMILIES.iter().find(|family| (family.recognises)(config)).unwrap_or(&FAMILIES[0])
-    }
-
     /// How the parameters of a module are called.
     pub fn names(&self, region: Region) -> Names {
         match region {
@@ -207,6 +220,7 @@ impl Family {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::videochat_flash::VIDEOCHAT_FLASH;
 
     fn check(names: Names, path: &str, name: &str) {
         assert_eq!(names.name(path), name);

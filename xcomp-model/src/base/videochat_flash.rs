@@ -2,9 +2,8 @@
 
 use serde_json::Value;
 
-use crate::base::config::ModelConfig;
 use crate::base::connector::{ConnectorConfig, GroupOrder, Stage};
-use crate::base::family::{Absent, Family, Names, Pixels, Visuals};
+use crate::base::family::{Absent, Family, ModelConfig, Names, Pixels, Visuals};
 use crate::base::json::{count, invalid, missing};
 use crate::base::llm::LlmConfig;
 use crate::base::vision::VisionConfig;

@@ -4,7 +4,7 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 
-use super::adamw::AdamWStep;
+use super::adamw::step::AdamWStep;
 use super::attention::loops::Attention;
 use super::gelu::loops::Gelu;
 use super::linear::loops::Linear;
