@@ -22,7 +22,6 @@ pub use error::DataError;
 pub use features::{Encoder, FeatureCache, FeatureSlot, FeatureValues, Features};
 pub use ffi::give_back_freed_memory;
 pub use frames::{Choice, FrameOptions, FrameRule, TimeMessage};
-pub use media::index_cache::IndexCache;
 pub use media::limits::{Limits, Watch};
 pub use mixture::annotation::{Media, MediaFile, Record, Turn};
 pub use mixture::strategy::Strategy;

@@ -187,7 +187,6 @@ fn cost_of_the_2b_model() -> CostModel {
 fn check_imbalance(mixture: &Mixture) {
     let options = StatsOptions {
         cost: cost_of_the_2b_model(),
-        index_cache: None,
         tokenizer: None,
         max_tokenized: 0,
         order: Order::Blocks(32),

@@ -153,7 +153,6 @@ fn stats_options(folder: &Path, world: usize) -> StatsOptions {
             tokens_per_frame: 8.0,
             frames: small_frames(),
         },
-        index_cache: None,
         tokenizer: Some(tiny_tokenizer(folder)),
         max_tokenized: 10,
         order: Order::Shuffled,
@@ -178,54 +177,4 @@ fn stats_count_what_is_there() {
     assert!((report.flops - (64.0 * 1008.0 + words as f64)).abs() < 1e-6);
     assert!(source.text_tokens.min > 70, "{:?}", source.text_tokens);
     assert!(report.by_cost.mean <= report.in_turn.mean && report.by_cost.mean >= 1.0);
-}
-
-#[cfg(feature = "video")]
-#[test]
-fn scans_are_kept_and_make_predictions_exact() {
-    let (_keep, folder) = folder();
-    let pixels: Vec<u8> = (0..40_u32).flat_map(|i| vec![(i * 6) as u8; 3 * 64 * 48]).collect();
-    let frames =
-        xcomp_data::media::encode::RgbFrames { pixels: &pixels, width: 64, height: 48, fps: 10 };
-    xcomp_data::media::encode::write_mp4(&folder.join("a.mp4"), frames).unwrap();
-    let record = json!([{"id": 1, "video": "a.mp4", "conversations": [{"from": "human", "value": "<image>\nq"}]}]);
-    std::fs::write(folder.join("a.json"), record.to_string()).unwrap();
-    std::fs::write(folder.join("m.yaml"), "datasets: [{json_path: a.json}]").unwrap();
-    let mixture = Mixture::load(&folder.join("m.yaml"), &MixtureOptions::default()).unwrap();
-    let cache = xcomp_data::IndexCache::open(&folder.join("cache")).unwrap();
-    let options = LintOptions {
-        frames: small_frames(),
-        index_cache: Some(cache.clone()),
-        ..LintOptions::default()
-    };
-    assert!(lint(&mixture, &options, &|_, _| ()).unwrap().is_clean());
-    assert_eq!(std::fs::read_dir(folder.join("cache")).unwrap().count(), 1);
-
-    let mut wanted = stats_options(&folder, 1);
-    assert_eq!(stats(&mixture, &wanted).unwrap().sources[0].frames_known, 0);
-    wanted.index_cache = Some(cache.clone());
-    wanted.cost.frames.max_frames = 1024;
-    let report = stats(&mixture, &wanted).unwrap();
-    assert_eq!((report.sources[0].frames_known, report.sources[0].frames.max), (1, 32));
-
-    let mut load = small_options(&folder);
-    let plain = load_example(&mixture.records()[0], 0, &load).unwrap();
-    load.index_cache = Some(cache);
-    let cached = load_example(&mixture.records()[0], 0, &load).unwrap();
-    assert!(plain.frames().eq(cached.frames()));
-
-    // A file that has changed is scanned anew.
-    let frames = xcomp_data::media::encode::RgbFrames {
-        pixels: &pixels[..pixels.len() / 2],
-        width: 64,
-        height: 48,
-        fps: 10,
-    };
-    xcomp_data::media::encode::write_mp4(&folder.join("a.mp4"), frames).unwrap();
-    let shorter = load_example(&mixture.records()[0], 0, &load).unwrap();
-    assert!(
-        (shorter.visuals[0].choice.duration_s - 2.0).abs() < 1e-9,
-        "{}",
-        shorter.visuals[0].choice.duration_s
-    );
 }

@@ -4,7 +4,6 @@
 pub mod decode;
 #[cfg(feature = "video")]
 pub mod encode;
-pub(crate) mod index_cache;
 #[cfg(feature = "turbojpeg")]
 pub(crate) mod jpeg;
 pub(crate) mod limits;

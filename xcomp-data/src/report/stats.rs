@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Histogram;
-use crate::media::index_cache::IndexCache;
 use crate::mixture::annotation::{Media, Record};
 use crate::prompt::templates::{LabelRule, render_chat};
 use crate::stream::cost::{CostModel, assign, imbalance, predict_frames};
@@ -17,8 +16,6 @@ use crate::{DataError, Mixture, Tokenizer};
 pub struct StatsOptions {
     /// Operations of frames and tokens; its frame options choose the frames.
     pub cost: CostModel,
-    /// Packet scans of an earlier `lint`, which make frame counts exact.
-    pub index_cache: Option<IndexCache>,
     /// Counts text tokens; without it, words stand for them.
     pub tokenizer: Option<Arc<Tokenizer>>,
     /// Samples of each dataset that are tokenized.
@@ -91,7 +88,7 @@ pub struct StatsReport {
 /// # Errors
 /// When the tokenizer fails.
 pub fn stats(mixture: &Mixture, options: &StatsOptions) -> Result<StatsReport, DataError> {
-    let predicted = predict_frames(mixture, &options.cost.frames, options.index_cache.as_ref());
+    let predicted = predict_frames(mixture, &options.cost.frames);
     let costs: Vec<f64> = mixture
         .records()
         .iter()

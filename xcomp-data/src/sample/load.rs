@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicBool;
 
 use crate::features::{FeatureCache, Found};
 use crate::frames::{Choice, FrameOptions};
-use crate::media::index_cache::IndexCache;
 use crate::media::limits::{Limits, Watch};
 use crate::media::read::Source;
 use crate::mixture::ReadType;
@@ -31,8 +30,6 @@ pub struct LoadOptions {
     pub visuals: VisualRule,
     /// What one media file may cost.
     pub limits: Limits,
-    /// Packet scans of earlier runs.
-    pub index_cache: Option<IndexCache>,
     /// What the tower made of frames before.
     pub features: Option<Arc<FeatureCache>>,
 }
@@ -46,7 +43,6 @@ impl LoadOptions {
             labels: LabelRule::default(),
             visuals: VisualRule::default(),
             limits: Limits::default(),
-            index_cache: None,
             features: None,
         }
     }
@@ -77,7 +73,7 @@ pub fn load_media(
 ) -> Result<(Frames, Choice, Media), DataError> {
     let source = source_of(path, read_type);
     let watch = Watch::start(limits, &Arc::new(AtomicBool::new(false)));
-    let (frames, choice) = read_frames(&source, options, None, watch, &mut |_| ())?;
+    let (frames, choice) = read_frames(&source, options, watch, &mut |_| ())?;
     Ok((frames, choice, source.media))
 }
 
@@ -94,8 +90,7 @@ pub fn load_kept_media(
 ) -> Result<Visual, DataError> {
     let source = source_of(path, read_type);
     let watch = Watch::start(limits, &Arc::new(AtomicBool::new(false)));
-    let kept = Kept { features: Some(features), scans: None };
-    read_visual(&source, options, kept, watch, &mut |_| ())
+    read_visual(&source, options, Some(features), watch, &mut |_| ())
 }
 
 fn source_of(path: &Path, read_type: Option<ReadType>) -> Source {
@@ -119,9 +114,9 @@ pub(crate) fn load_gated(
     gate: &mut dyn FnMut(usize),
 ) -> Result<Example, DataError> {
     check_visuals(record, options.visuals)?;
-    let kept = Kept { features: options.features.as_ref(), scans: options.index_cache.as_ref() };
+    let features = options.features.as_ref();
     let visuals = Source::all(record)
-        .map(|source| read_visual(&source, &options.frames, kept, watch.clone(), gate))
+        .map(|source| read_visual(&source, &options.frames, features, watch.clone(), gate))
         .collect::<Result<Vec<Visual>, _>>()?;
     let messages: Vec<String> =
         visuals.iter().map(|visual| visual.message(options.frames.time_message)).collect();
@@ -138,23 +133,16 @@ pub(crate) fn load_gated(
     })
 }
 
-/// What is kept of media.
-#[derive(Clone, Copy)]
-struct Kept<'a> {
-    features: Option<&'a Arc<FeatureCache>>,
-    scans: Option<&'a IndexCache>,
-}
-
 /// The features of a source where they are kept, else its pictures.
 fn read_visual(
     source: &Source,
     options: &FrameOptions,
-    kept: Kept,
+    kept: Option<&Arc<FeatureCache>>,
     watch: Watch,
     gate: &mut dyn FnMut(usize),
 ) -> Result<Visual, DataError> {
     let media = source.media;
-    let key = match kept.features {
+    let key = match kept {
         Some(cache) => match cache.find(source, options, gate) {
             Found::Features(features, choice) => {
                 return Ok(Visual { media, choice, data: VisualData::Features(features) });
@@ -163,8 +151,8 @@ fn read_visual(
         },
         None => None,
     };
-    let (frames, choice) = read_frames(source, options, kept.scans, watch, gate)?;
-    let slot = kept.features.zip(key).map(|(cache, key)| cache.slot(key, &choice));
+    let (frames, choice) = read_frames(source, options, watch, gate)?;
+    let slot = kept.zip(key).map(|(cache, key)| cache.slot(key, &choice));
     Ok(Visual { media, choice, data: VisualData::Frames(frames, slot) })
 }
 
@@ -176,7 +164,7 @@ pub(crate) fn probe(
 ) -> Result<(), DataError> {
     check_options(&options.frames)?;
     let watch = Watch::start(&options.limits, cancel);
-    let mut reader = source.open(options.frames.rotate, options.index_cache.as_ref(), watch)?;
+    let mut reader = source.open(options.frames.rotate, watch)?;
     let choice = reader.choose(source.part, &options.frames)?;
     if source.media == Media::Video {
         check_clips(&source.path, &choice, &options.frames)?;
@@ -208,12 +196,11 @@ pub(crate) fn check_visuals(record: &Record, rule: VisualRule) -> Result<(), Dat
 fn read_frames(
     source: &Source,
     options: &FrameOptions,
-    cache: Option<&IndexCache>,
     watch: Watch,
     gate: &mut dyn FnMut(usize),
 ) -> Result<(Frames, Choice), DataError> {
     check_options(options)?;
-    let mut reader = source.open(options.rotate, cache, watch)?;
+    let mut reader = source.open(options.rotate, watch)?;
     let choice = reader.choose(source.part, options)?;
     if source.media == Media::Video {
         check_clips(&source.path, &choice, options)?;

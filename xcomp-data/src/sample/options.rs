@@ -1,7 +1,6 @@
 //! How a sample is looked at before it is trained on.
 
 use crate::frames::FrameOptions;
-use crate::media::index_cache::IndexCache;
 use crate::media::limits::Limits;
 
 /// How media are looked at.
@@ -11,8 +10,6 @@ pub struct LintOptions {
     pub frames: FrameOptions,
     /// What one media file may cost.
     pub limits: Limits,
-    /// Where packet scans are kept for later runs.
-    pub index_cache: Option<IndexCache>,
     /// Whether the first wanted frame of each file is decoded, not only its packets read.
     pub decode: bool,
     /// Threads; 0 means one a core.
@@ -24,7 +21,6 @@ impl Default for LintOptions {
         Self {
             frames: FrameOptions::default(),
             limits: Limits::default(),
-            index_cache: None,
             decode: true,
             threads: 0,
         }

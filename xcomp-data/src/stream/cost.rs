@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::Mixture;
 use crate::frames::{FrameOptions, dynamic_fps};
-use crate::media::index_cache::IndexCache;
 use crate::media::read::Source;
 use crate::mixture::annotation::{Media, Record};
 
@@ -40,8 +39,8 @@ impl CostModel {
     }
 
     /// Operations of every sample of a mixture, for assigning samples to ranks.
-    pub fn predict(&self, mixture: &Mixture, cache: Option<&IndexCache>) -> Vec<f64> {
-        let frames = predict_frames(mixture, &self.frames, cache);
+    pub fn predict(&self, mixture: &Mixture) -> Vec<f64> {
+        let frames = predict_frames(mixture, &self.frames);
         let records = mixture.records().iter().zip(frames);
         records.map(|(record, frames)| self.of(frames.count, record.words)).collect()
     }
@@ -56,21 +55,13 @@ pub struct PredictedFrames {
     pub known: bool,
 }
 
-/// Frames of all samples without opening a file: from packet scans, else from durations in annotations, else assumed.
-pub fn predict_frames(
-    mixture: &Mixture,
-    options: &FrameOptions,
-    cache: Option<&IndexCache>,
-) -> Vec<PredictedFrames> {
-    mixture.records().par_iter().map(|record| predicted(record, options, cache)).collect()
+/// Frames of all samples without opening a file: from durations in annotations, else assumed.
+pub fn predict_frames(mixture: &Mixture, options: &FrameOptions) -> Vec<PredictedFrames> {
+    mixture.records().par_iter().map(|record| predicted(record, options)).collect()
 }
 
-fn predicted(
-    record: &Record,
-    options: &FrameOptions,
-    cache: Option<&IndexCache>,
-) -> PredictedFrames {
-    Source::all(record).map(|source| predicted_of(&source, record.duration_s, options, cache)).fold(
+fn predicted(record: &Record, options: &FrameOptions) -> PredictedFrames {
+    Source::all(record).map(|source| predicted_of(&source, record.duration_s, options)).fold(
         PredictedFrames { count: 0, known: true },
         |sum, of| PredictedFrames { count: sum.count + of.count, known: sum.known && of.known },
     )
@@ -80,14 +71,9 @@ fn predicted_of(
     source: &Source,
     duration_s: Option<f64>,
     options: &FrameOptions,
-    cache: Option<&IndexCache>,
 ) -> PredictedFrames {
     if source.media == Media::Image {
         return PredictedFrames { count: 1, known: true };
-    }
-    let scanned = cache.and_then(|cache| cache.frames_and_rate(&source.path));
-    if let (Some((frames, fps)), None) = (scanned, source.part) {
-        return PredictedFrames { count: dynamic_fps(frames, fps, options).len(), known: true };
     }
     let duration_s = source.part.map(|(start, end)| end - start).or(duration_s);
     let vlen = (duration_s.unwrap_or(ASSUMED_DURATION_S).max(0.0) * ASSUMED_FPS) as usize;

@@ -131,7 +131,6 @@ fn run_stats(common: &Common) -> Result<(), Error> {
     let (plan, data) = open(common)?;
     let options = StatsOptions {
         cost: cost_model(&plan),
-        index_cache: None,
         tokenizer: Some(data.tokenizer.clone()),
         max_tokenized: MAX_TOKENIZED,
         order: data.order(),

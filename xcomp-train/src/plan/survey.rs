@@ -90,7 +90,7 @@ pub fn survey(recipe: &Recipe, config: &ModelConfig) -> Result<Option<Survey>, E
         return Ok(None);
     }
     let tokenizer = Tokenizer::from_file(tokenizer)?;
-    let frames = predict_frames(&mixture, &frame_options(recipe, config), None);
+    let frames = predict_frames(&mixture, &frame_options(recipe, config));
     let texts = mixture.records().iter().step_by(mixture.len().div_ceil(SURVEYED_TEXTS));
     let prompts = texts
         .map(|record| render_chat(&tokenizer, &record.turns, &[], label_rule(recipe)))

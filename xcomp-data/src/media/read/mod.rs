@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use crate::DataError;
 use crate::frames::{Choice, FrameOptions};
-use crate::media::index_cache::IndexCache;
 use crate::media::limits::Watch;
 use crate::mixture::ReadType;
 use crate::mixture::annotation::{Media, Record};
@@ -50,12 +49,7 @@ impl Source {
     }
 
     /// Opens the reader that fits.
-    pub(crate) fn open(
-        &self,
-        rotate: bool,
-        cache: Option<&IndexCache>,
-        watch: Watch,
-    ) -> Result<Box<dyn Reader>, DataError> {
+    pub(crate) fn open(&self, rotate: bool, watch: Watch) -> Result<Box<dyn Reader>, DataError> {
         let path = self.path.as_path();
         if self.media == Media::Image {
             return Ok(Box::new(pictures::Single::new(path, watch)));
@@ -68,7 +62,7 @@ impl Source {
             ReadType::Gif => Ok(Box::new(gif::Gif::open(path, watch)?)),
             ReadType::Fake => Ok(Box::new(noise::Noise)),
             ReadType::Decord | ReadType::Av | ReadType::Lazy => {
-                open_video(path, read_type, rotate, cache, watch)
+                open_video(path, read_type, rotate, watch)
             }
         }
     }
@@ -83,10 +77,9 @@ fn open_video(
     path: &Path,
     read_type: ReadType,
     rotate: bool,
-    cache: Option<&IndexCache>,
     watch: Watch,
 ) -> Result<Box<dyn Reader>, DataError> {
-    Ok(Box::new(video::VideoReader::open(path, read_type, rotate, cache, watch)?))
+    Ok(Box::new(video::VideoReader::open(path, read_type, rotate, watch)?))
 }
 
 /// Without `FFmpeg`, gifs can still be read.
@@ -95,7 +88,6 @@ fn open_video(
     path: &Path,
     _: ReadType,
     _: bool,
-    _: Option<&IndexCache>,
     watch: Watch,
 ) -> Result<Box<dyn Reader>, DataError> {
     if path.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("gif")) {

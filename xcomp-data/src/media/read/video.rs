@@ -1,13 +1,11 @@
 //! Video files.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::{Reader, Sink};
 use crate::DataError;
 use crate::frames::{Choice, FrameOptions, clip_at_one_fps, dynamic_fps};
 use crate::media::decode::Video;
-use crate::media::index_cache::IndexCache;
 use crate::media::limits::Watch;
 use crate::mixture::ReadType;
 
@@ -22,15 +20,9 @@ impl VideoReader {
         path: &Path,
         read_type: ReadType,
         rotate: bool,
-        cache: Option<&IndexCache>,
         watch: Watch,
     ) -> Result<Self, DataError> {
-        let known = cache.and_then(|cache| cache.get(path)).map(Arc::new);
-        let was_known = known.is_some();
-        let video = Video::open(path, known, watch)?.rotate(rotate);
-        if let (Some(cache), false) = (cache, was_known) {
-            cache.put(path, video.index())?;
-        }
+        let video = Video::open(path, None, watch)?.rotate(rotate);
         let fps = frames_per_second(path, read_type, &video)?;
         Ok(Self { path: path.to_owned(), video, fps })
     }
