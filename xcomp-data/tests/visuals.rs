@@ -210,7 +210,7 @@ fn reports_look_at_every_visual() {
     let (_keep, folder) = folder();
     let mixture = mixture(&folder, VisualRule::Any);
     let frames = small_options(&folder).frames;
-    let predicted = predict_frames(&mixture, &frames, None);
+    let predicted = predict_frames(&mixture, &frames);
     let by_id = |id: &str| {
         let index = mixture.records().iter().position(|record| record.id == id).unwrap();
         (predicted[index].count, predicted[index].known)
