@@ -85,7 +85,11 @@ impl Imports {
                 }
                 _ => {
                     if let TokenTree::Group(group) = first {
-                        self.scan(module, &group.stream().into_iter().collect::<Vec<_>>());
+                        let inner: Vec<_> = group.stream().into_iter().collect();
+                        // `pub(in path)` says who may see an item, it takes nothing from there.
+                        if inner.first().is_none_or(|token| word(token) != "in") {
+                            self.scan(module, &inner);
+                        }
                     }
                     behind
                 }

@@ -1,6 +1,7 @@
 //! The recipe: the only configuration of a run, one strict TOML file of flat tables.
 
 pub mod check;
+pub mod described;
 pub mod keys;
 pub mod lock;
 pub mod problem;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use keys::Described;
+use described::Described;
 use problem::{Problem, Problems, RecipeError};
 use tables::{
     CheckpointTable, CompressionTable, DataTable, EvalTable, LogTable, LrTable, ModelTable,

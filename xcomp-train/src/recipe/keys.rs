@@ -2,9 +2,8 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
-
-use super::tables::Word;
+use super::described::{Described, Key};
+use super::words::Word;
 
 /// The head of `docs/recipe.md`.
 pub const HEAD: &str = "# Keys of a recipe
@@ -15,33 +14,6 @@ Paths start at the recipe's folder.
 `--set table.key=value` overrides any key.
 
 ";
-
-/// One key.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Key {
-    /// Its name.
-    pub key: &'static str,
-    /// What it says.
-    pub meaning: &'static str,
-    /// The kind of its value.
-    pub kind: String,
-    /// Its words, if the kind is `word`.
-    #[serde(skip_serializing_if = "<[Word]>::is_empty")]
-    pub words: &'static [Word],
-    /// What holds where a recipe does not say it; nothing if the key is then absent.
-    pub default: Option<toml::Value>,
-}
-
-/// One table.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Described {
-    /// Its name.
-    pub name: &'static str,
-    /// What it says.
-    pub meaning: &'static str,
-    /// Its keys, in the order of the lock file.
-    pub keys: Vec<Key>,
-}
 
 /// Tables as Markdown that also reads on a terminal.
 pub fn markdown(tables: &[Described]) -> String {

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::keys::{Described, Key};
+use super::described::{Described, Key};
 use super::problem::{Problem, Problems};
 pub use super::words::*;
 
