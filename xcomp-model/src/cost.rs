@@ -31,6 +31,7 @@ impl Blocks {
     }
 
     /// What is left without `other`, kind by kind.
+    #[must_use]
     pub fn without(self, other: Self) -> Self {
         Self {
             small: self.small.saturating_sub(other.small),
@@ -39,6 +40,7 @@ impl Blocks {
     }
 
     /// The larger of both kinds.
+    #[must_use]
     pub fn max(self, other: Self) -> Self {
         Self { small: self.small.max(other.small), large: self.large.max(other.large) }
     }

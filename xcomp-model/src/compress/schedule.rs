@@ -132,7 +132,7 @@ impl CompressionPlan {
     /// Visual tokens inside 0-based `layer` of a video of `frames` frames: exactly those of the forward.
     pub fn visual_tokens(&self, layer: usize, frames: usize) -> usize {
         let first = VisualSpan::new(0, frames, self.tokens_per_frame);
-        self.reduce[..=layer].iter().fold(first, |span, reduce| span.after(reduce)).len()
+        self.reduce[..=layer].iter().fold(first, VisualSpan::after).len()
     }
 
     /// Whether every layer sees the same tokens of every frame.
