@@ -157,7 +157,7 @@ impl PromptRow {
     fn render(&self, tokenizer: &Tokenizer, rule: LabelRule) -> Prompt {
         let tags = count_image_tags(&self.conversations);
         let messages = vec![self.time_message.clone(); tags];
-        render_chat(tokenizer, &self.conversations, &messages, rule).unwrap()
+        render_chat(&xcomp_data::CHATML, tokenizer, &self.conversations, &messages, rule).unwrap()
     }
 }
 

@@ -27,7 +27,9 @@ pub use mixture::annotation::{Media, MediaFile, Record, Turn};
 pub use mixture::strategy::Strategy;
 pub use mixture::visual_rule::VisualRule;
 pub use mixture::{Dataset, Mixture, MixtureOptions, ReadType};
-pub use prompt::templates::{IGNORE, IMAGE_TOKEN, LabelRule, Prompt, render_chat, render_question};
+pub use prompt::templates::{
+    CHATML, IGNORE, IMAGE_TOKEN, LabelRule, Prompt, Template, render_chat, render_question,
+};
 pub use prompt::tokenize::{SpecialIds, Tokenizer};
 pub use python::mt19937::PythonRandom;
 pub use report::{StatsOptions, lint, show, stats};

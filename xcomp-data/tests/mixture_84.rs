@@ -186,6 +186,7 @@ fn cost_of_the_2b_model() -> CostModel {
 /// Ranks that share a step by predicted cost wait for each other far less.
 fn check_imbalance(mixture: &Mixture) {
     let options = StatsOptions {
+        template: xcomp_data::CHATML,
         cost: cost_of_the_2b_model(),
         tokenizer: None,
         max_tokenized: 0,

@@ -146,6 +146,7 @@ fn show_renders_the_prompt_with_its_mask_and_a_sheet() {
 
 fn stats_options(folder: &Path, world: usize) -> StatsOptions {
     StatsOptions {
+        template: xcomp_data::CHATML,
         cost: CostModel {
             per_frame: 1000.0,
             per_token: 1.0,

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use serde_json::Value;
 use xcomp_data::{
-    Choice, FeatureCache, Features, FrameOptions, FrameRule, Frames, Limits, Media, TimeMessage,
-    Tokenizer, render_question,
+    Choice, FeatureCache, Features, FrameOptions, FrameRule, Frames, Limits, Media, Template,
+    TimeMessage, Tokenizer, render_question,
 };
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::compress::schedule::CompressionPlan;
@@ -30,6 +30,7 @@ use self::text_stream::GrowingText;
 use crate::data::features::{Stored, Tower, to_device};
 use crate::error::Error;
 use crate::machine::random::Random;
+use crate::plan::survey::template;
 use crate::plan::{compression_plan, model_config};
 use crate::recipe::tables::{CompressionTable, DataTable, ScheduleKind};
 use crate::recipe::{COMPRESSION_BLOCK, checked_compression};
@@ -120,6 +121,11 @@ impl Answerer {
     #[must_use]
     pub fn with_compression(self, compression: CompressionPlan) -> Self {
         Self { compression, ..self }
+    }
+
+    /// How its prompts are written.
+    fn template(&self) -> Template {
+        template(self.config.family)
     }
 
     /// Sizes of the model.
@@ -269,12 +275,12 @@ impl Answerer {
     /// # Errors
     /// If the tokenizer fails.
     pub fn first_token(&self, merged: &Tensor<3>, question: &str) -> Result<String, Error> {
-        let mut ids = self.tokenizer.encode(
-            "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
-        )?;
+        let template = self.template();
+        let opening = template.system_turn() + &template.header("user");
+        let mut ids = self.tokenizer.encode(&opening)?;
         let image_at = ids.len();
         ids.push(xcomp_data::IMAGE_TOKEN);
-        let text = format!("{question}<|im_end|>\n<|im_start|>assistant\n");
+        let text = [question, &template.footer(), &template.header("assistant")].concat();
         ids.extend(self.tokenizer.encode(&text)?);
         let (_, scores) = self.prefill_ids(ids, Some(image_at), merged, 0);
         let row: Vec<f32> = scores.into_data().iter().collect();
@@ -288,7 +294,7 @@ impl Answerer {
         question: &str,
         max_new_tokens: usize,
     ) -> Result<(Decoding<'_>, Tensor<1>), Error> {
-        let ids = render_question(&self.tokenizer, question, &seen.message)?;
+        let ids = render_question(&self.template(), &self.tokenizer, question, &seen.message)?;
         let image_at = ids.iter().position(|id| *id == xcomp_data::IMAGE_TOKEN);
         Ok(self.prefill_ids(ids, image_at, &seen.merged, max_new_tokens))
     }

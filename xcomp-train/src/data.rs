@@ -13,7 +13,7 @@ use xcomp_data::{
 use xcomp_model::base::config::ModelConfig;
 
 use crate::error::Error;
-use crate::plan::survey::{frame_options, label_rule, mixture_options, read_mixture};
+use crate::plan::survey::{frame_options, label_rule, mixture_options, read_mixture, template};
 use crate::recipe::Recipe;
 use crate::recipe::tables::{BrokenSample, Order};
 
@@ -113,6 +113,7 @@ fn stream_options(
 ) -> StreamOptions {
     let data = &recipe.data;
     let load = LoadOptions {
+        template: template(config.family),
         frames: frame_options(recipe, config),
         labels: label_rule(recipe),
         ..LoadOptions::new(tokenizer)

@@ -1,4 +1,4 @@
-//! The Qwen chat template, its tokens and its labels, as the reference renders them (`train.py:399-440`, `597-681`).
+//! Chat templates as data, their tokens and their labels, as the reference renders them (`train.py:399-440`, `597-681`).
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,53 @@ pub const IGNORE: i32 = -100;
 /// How annotations write the place of the picture.
 pub const IMAGE_TAG: &str = "<image>";
 
-const SYSTEM: &str = "You are a helpful assistant.";
+/// How the turns of a conversation are written: `open`, role, line break, text, `close`, line break.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Template {
+    /// Its name in a family of models.
+    pub name: &'static str,
+    /// What the system turn says.
+    pub system: &'static str,
+    /// Opens a turn.
+    pub open: &'static str,
+    /// Closes a turn.
+    pub close: &'static str,
+}
+
+/// The template of Qwen (`ChatML`).
+pub const CHATML: Template = Template {
+    name: "chatml",
+    system: "You are a helpful assistant.",
+    open: "<|im_start|>",
+    close: "<|im_end|>",
+};
+
+impl Template {
+    /// The template of this name, if it is known.
+    pub fn named(name: &str) -> Option<Self> {
+        [CHATML].into_iter().find(|template| template.name == name)
+    }
+
+    /// The system turn.
+    pub fn system_turn(&self) -> String {
+        self.turn("system", self.system)
+    }
+
+    /// What stands before the text of a turn.
+    pub fn header(&self, role: &str) -> String {
+        format!("{}{role}\n", self.open)
+    }
+
+    /// What stands behind the text of a turn.
+    pub fn footer(&self) -> String {
+        format!("{}\n", self.close)
+    }
+
+    fn turn(&self, role: &str, value: &str) -> String {
+        format!("{}{value}{}", self.header(role), self.footer())
+    }
+}
+
 /// A mark of noisy annotations that the reference deletes (`train.py:436`).
 const NOISE_MARK: &str = "QA_GT_caption_based_noisy";
 
@@ -46,17 +92,18 @@ pub struct Prompt {
 /// # Errors
 /// When the tokenizer fails.
 pub fn render_chat(
+    template: &Template,
     tokenizer: &Tokenizer,
     turns: &[Turn],
     time_messages: &[String],
     rule: LabelRule,
 ) -> Result<Prompt, DataError> {
     let mut prompt = Prompt { input_ids: Vec::new(), labels: Vec::new(), first_turn: 0 };
-    prompt.push(tokenizer, "system", SYSTEM, rule)?;
+    prompt.push(template, tokenizer, ("system", template.system), rule)?;
     let mut messages = time_messages.iter();
     for (index, turn) in heard(turns).iter().enumerate() {
         let value = place_messages(&turn.value, &mut messages);
-        prompt.push(tokenizer, role(&turn.from), &value, rule)?;
+        prompt.push(template, tokenizer, (role(&turn.from), &value), rule)?;
         if index == 0 {
             prompt.first_turn = prompt.input_ids.len();
         }
@@ -71,6 +118,7 @@ pub fn render_chat(
 /// # Errors
 /// When the tokenizer fails.
 pub fn render_question(
+    template: &Template,
     tokenizer: &Tokenizer,
     question: &str,
     time_message: &str,
@@ -79,9 +127,9 @@ pub fn render_question(
         "" => format!("{IMAGE_TAG}\n{question}"),
         message => format!("{IMAGE_TAG}\n{message} {question}"),
     };
-    let mut ids = tokenizer.encode(&turn_text("system", SYSTEM))?;
-    ids.extend(encode_tagged(tokenizer, &turn_text("user", &about))?);
-    ids.extend(tokenizer.encode("<|im_start|>assistant\n")?);
+    let mut ids = tokenizer.encode(&template.system_turn())?;
+    ids.extend(encode_tagged(tokenizer, &template.turn("user", &about))?);
+    ids.extend(tokenizer.encode(&template.header("assistant"))?);
     Ok(ids)
 }
 
@@ -101,17 +149,17 @@ pub fn count_image_tags(turns: &[Turn]) -> usize {
 impl Prompt {
     fn push(
         &mut self,
+        template: &Template,
         tokenizer: &Tokenizer,
-        role: &str,
-        value: &str,
+        (role, value): (&str, &str),
         rule: LabelRule,
     ) -> Result<(), DataError> {
-        let ids = encode_tagged(tokenizer, &turn_text(role, value))?;
+        let ids = encode_tagged(tokenizer, &template.turn(role, value))?;
         let target = !matches!(role, "user" | "system");
         match rule {
             LabelRule::Reference => self.labels.extend(reference_labels(tokenizer, &ids, target)),
             LabelRule::Answers => {
-                let header = tokenizer.encode(&format!("<|im_start|>{role}\n"))?.len();
+                let header = tokenizer.encode(&template.header(role))?.len();
                 let tail = tokenizer.encode("\n")?.len();
                 self.labels.extend(answer_labels(&ids, target, header, tail));
             }
@@ -143,10 +191,6 @@ fn answer_labels(
         let supervised = target && id != IMAGE_TOKEN && said.contains(&index);
         if supervised { id } else { IGNORE }
     })
-}
-
-fn turn_text(role: &str, value: &str) -> String {
-    format!("<|im_start|>{role}\n{value}<|im_end|>\n")
 }
 
 /// Tokens of a text, [`IMAGE_TOKEN`] for each tag, which is cut out before tokenizing.

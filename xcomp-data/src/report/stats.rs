@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Histogram;
 use crate::mixture::annotation::{Media, Record};
-use crate::prompt::templates::{LabelRule, render_chat};
+use crate::prompt::templates::{LabelRule, Template, render_chat};
 use crate::stream::cost::{CostModel, assign, imbalance, predict_frames};
 use crate::stream::{Order, epoch_order};
 use crate::{DataError, Mixture, Tokenizer};
@@ -18,6 +18,8 @@ pub struct StatsOptions {
     pub cost: CostModel,
     /// Counts text tokens; without it, words stand for them.
     pub tokenizer: Option<Arc<Tokenizer>>,
+    /// How turns are written.
+    pub template: Template,
     /// Samples of each dataset that are tokenized.
     pub max_tokenized: usize,
     /// Order of the samples, for the imbalance of steps.
@@ -137,7 +139,7 @@ fn text_tokens(run: &[Record], options: &StatsOptions) -> Result<Vec<usize>, Dat
     };
     let step = run.len().div_ceil(options.max_tokenized.max(1));
     let tokens = run.iter().step_by(step).map(|record| {
-        render_chat(tokenizer, &record.turns, &[], LabelRule::Reference)
+        render_chat(&options.template, tokenizer, &record.turns, &[], LabelRule::Reference)
             .map(|prompt| prompt.input_ids.len())
     });
     tokens.collect()

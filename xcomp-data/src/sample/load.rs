@@ -11,7 +11,7 @@ use crate::media::read::Source;
 use crate::mixture::ReadType;
 use crate::mixture::annotation::{Media, Record};
 use crate::mixture::visual_rule::VisualRule;
-use crate::prompt::templates::{LabelRule, count_image_tags, heard, render_chat};
+use crate::prompt::templates::{CHATML, LabelRule, Template, count_image_tags, heard, render_chat};
 use crate::resize::Resizer;
 use crate::sample::example::{Example, Frames, Visual, VisualData};
 use crate::sample::options::LintOptions;
@@ -22,6 +22,8 @@ use crate::{DataError, Tokenizer};
 pub struct LoadOptions {
     /// The language model's tokenizer.
     pub tokenizer: Arc<Tokenizer>,
+    /// How turns are written.
+    pub template: Template,
     /// Which frames, and how large.
     pub frames: FrameOptions,
     /// Which positions are trained on.
@@ -39,6 +41,7 @@ impl LoadOptions {
     pub fn new(tokenizer: Arc<Tokenizer>) -> Self {
         Self {
             tokenizer,
+            template: CHATML,
             frames: FrameOptions::default(),
             labels: LabelRule::default(),
             visuals: VisualRule::default(),
@@ -120,7 +123,13 @@ pub(crate) fn load_gated(
         .collect::<Result<Vec<Visual>, _>>()?;
     let messages: Vec<String> =
         visuals.iter().map(|visual| visual.message(options.frames.time_message)).collect();
-    let prompt = render_chat(&options.tokenizer, &record.turns, &messages, options.labels)?;
+    let prompt = render_chat(
+        &options.template,
+        &options.tokenizer,
+        &record.turns,
+        &messages,
+        options.labels,
+    )?;
     Ok(Example {
         visuals,
         input_ids: prompt.input_ids,

@@ -76,7 +76,7 @@ impl Answerer {
         if frames < rule.threshold_frames || options.count >= frames {
             return Ok(Selection { frames: (0..frames).collect(), scores: vec![] });
         }
-        let ids = render_question(&self.tokenizer, question, message)?;
+        let ids = render_question(&self.template(), &self.tokenizer, question, message)?;
         let parts = self.parts(&ids, message)?;
         let (query_skip, user_end) = match options.mode {
             ScoreMode::Reference => (REFERENCE_QUERY_SKIP, parts.user_end),
@@ -145,8 +145,8 @@ impl Answerer {
     fn parts(&self, ids: &[i32], message: &str) -> Result<PromptParts, Error> {
         let image_at = ids.iter().position(|id| *id == IMAGE_TOKEN).expect("it shows a video");
         let tokens = |text: &str| self.tokenizer.encode(text).map(|ids| ids.len());
-        let user_end = ids.len() - tokens("<|im_start|>assistant\n")?;
-        let question_end = user_end - tokens("<|im_end|>\n")?;
+        let user_end = ids.len() - tokens(&self.template().header("assistant"))?;
+        let question_end = user_end - tokens(&self.template().footer())?;
 
         // Behind the marker stand a line break, the message and a space that belongs to the question's first word.
         let wanted = 1 + message.trim().len();

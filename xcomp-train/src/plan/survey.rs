@@ -7,10 +7,10 @@ use xcomp_data::report::Histogram;
 use xcomp_data::stream::cost::predict_frames;
 use xcomp_data::{
     DataError, FrameOptions, IGNORE, IMAGE_TOKEN, LabelRule as Labels, Mixture, MixtureOptions,
-    Prompt, Tokenizer, VisualRule, render_chat,
+    Prompt, Template, Tokenizer, VisualRule, render_chat,
 };
 use xcomp_model::base::config::ModelConfig;
-use xcomp_model::base::family::Visuals;
+use xcomp_model::base::family::{Family, Visuals};
 
 use crate::error::Error;
 use crate::plan::cost::SampleSize;
@@ -34,6 +34,11 @@ pub fn mixture_options(recipe: &Recipe) -> Result<MixtureOptions, Error> {
         visuals,
         ..MixtureOptions::default()
     })
+}
+
+/// How the prompts of a family's models are written.
+pub fn template(family: &Family) -> Template {
+    Template::named(family.template).expect("a family names a template that is known")
 }
 
 /// Reads a mixture, and says so where it takes long.
@@ -92,8 +97,9 @@ pub fn survey(recipe: &Recipe, config: &ModelConfig) -> Result<Option<Survey>, E
     let tokenizer = Tokenizer::from_file(tokenizer)?;
     let frames = predict_frames(&mixture, &frame_options(recipe, config));
     let texts = mixture.records().iter().step_by(mixture.len().div_ceil(SURVEYED_TEXTS));
+    let template = template(config.family);
     let prompts = texts
-        .map(|record| render_chat(&tokenizer, &record.turns, &[], label_rule(recipe)))
+        .map(|record| render_chat(&template, &tokenizer, &record.turns, &[], label_rule(recipe)))
         .collect::<Result<Vec<_>, _>>()?;
 
     let visible =
@@ -137,5 +143,19 @@ pub(crate) fn label_rule(recipe: &Recipe) -> Labels {
     match recipe.tune.labels {
         LabelRule::Reference => Labels::Reference,
         LabelRule::Answers => Labels::Answers,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use xcomp_model::base::config::FAMILIES;
+
+    use super::*;
+
+    #[test]
+    fn every_family_names_a_template() {
+        for family in FAMILIES {
+            assert_eq!(template(family).name, family.template);
+        }
     }
 }
