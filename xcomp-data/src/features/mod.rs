@@ -21,6 +21,9 @@ pub use key::{Encoder, Key};
 pub use payload::{FeatureValues, Features};
 use store::{Store, StoreOptions};
 
+/// How keys are made: from versions of the code, not from its text.
+const KEY_SCHEME: &str = "versions";
+
 /// Features of one encoder in a store that others may share.
 #[derive(Debug)]
 pub struct FeatureCache {
@@ -55,7 +58,9 @@ impl FeatureCache {
         options: StoreOptions,
         encoder: &Encoder,
     ) -> Result<Self, DataError> {
-        Ok(Self { store: Store::open(folder, options)?, encoder: encoder.key() })
+        let store = Store::open(folder, options)?;
+        store.tell_of_older_keys(KEY_SCHEME);
+        Ok(Self { store, encoder: encoder.key() })
     }
 
     /// The records behind it.

@@ -58,6 +58,9 @@ struct State {
     notes: Vec<String>,
 }
 
+/// The file that says by which scheme the keys of a folder are made.
+const KEY_SCHEME: &str = "KEYS";
+
 impl Store {
     /// Opens a folder, and makes it where it does not exist; half records left by a kill are cut off and noted.
     ///
@@ -70,6 +73,23 @@ impl Store {
             Self { folder: folder.to_owned(), options, state: Mutex::new(State::default()) };
         store.reload()?;
         Ok(store)
+    }
+
+    /// Says once, in a folder that older code filled, that its records are not found any more, and why.
+    pub(super) fn tell_of_older_keys(&self, scheme: &str) {
+        let marker = self.folder.join(KEY_SCHEME);
+        if std::fs::read_to_string(&marker).is_ok_and(|found| found == scheme) {
+            return;
+        }
+        let mut state = self.lock();
+        if !state.places.is_empty() {
+            let folder = self.folder.display();
+            state.notes.push(format!(
+                "{folder}: features that an older xcomp kept are made anew: their keys held the text of its code, now they hold its version"
+            ));
+        }
+        // A folder that cannot be written is read all the same, and told of again.
+        let _ = std::fs::write(marker, scheme);
     }
 
     /// Reads all headers anew.

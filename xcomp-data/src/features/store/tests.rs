@@ -157,3 +157,21 @@ fn a_store_that_cannot_take_a_record_says_so_once() {
     assert!(notes.len() == 1 && notes[0].contains("features are not kept"), "{notes:?}");
     assert_eq!(kept(&store), Vec::<u8>::new());
 }
+
+#[test]
+fn a_folder_with_keys_of_another_scheme_is_told_of_once() {
+    let (folder, _) = three();
+    let notes = || {
+        let store = open(folder.path());
+        store.tell_of_older_keys("versions");
+        store.take_notes()
+    };
+    let told = notes();
+    assert!(matches!(&told[..], [note] if note.contains("are made anew: their keys")), "{told:?}");
+    assert_eq!(notes(), Vec::<String>::new());
+
+    let empty = tempfile::tempdir().unwrap();
+    let store = open(empty.path());
+    store.tell_of_older_keys("versions");
+    assert_eq!(store.take_notes(), Vec::<String>::new());
+}
