@@ -49,6 +49,9 @@ pub struct ShowReport {
     pub source: String,
     /// Its id in the annotation.
     pub id: String,
+    /// The first of `visuals`, whose keys stand beside the sample's: most samples show one.
+    #[serde(flatten)]
+    pub first: Option<VisualReport>,
     /// What it shows, in the order of its prompt.
     pub visuals: Vec<VisualReport>,
     /// The prompt, cut where the label mask changes.
@@ -74,12 +77,14 @@ pub fn show(
     // Its pictures are wanted, whether or not their features are kept.
     let options = LoadOptions { features: None, ..options.clone() };
     let example = load_example(record, index, &options)?;
-    let visuals = example.visuals.iter().zip(record.paths());
+    let of = |(visual, path)| VisualReport::of(visual, path);
+    let visuals: Vec<_> = example.visuals.iter().zip(record.paths()).map(of).collect();
     let report = ShowReport {
         index,
         source: record.source().to_string(),
         id: record.id.clone(),
-        visuals: visuals.map(|(visual, path)| VisualReport::of(visual, path)).collect(),
+        first: visuals.first().cloned(),
+        visuals,
         spans: spans(&options.tokenizer, &example)?,
         tokens: example.input_ids.len(),
         supervised: example.labels.iter().filter(|&&label| label != IGNORE).count(),
