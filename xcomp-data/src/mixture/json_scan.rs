@@ -8,6 +8,8 @@ use std::path::Path;
 use crate::DataError;
 use crate::open::open_regular;
 
+/// The byte order mark of UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 1 << 20;
 
@@ -61,8 +63,18 @@ pub(crate) fn read_range(
     Ok(bytes)
 }
 
+/// Puts a file behind the byte order mark that Windows programs write, and tells its length.
+fn mark_bytes(file: &mut File) -> std::io::Result<u64> {
+    let mut first = Vec::new();
+    file.by_ref().take(MARK.len() as u64).read_to_end(&mut first)?;
+    let length = if first == MARK { MARK.len() as u64 } else { 0 };
+    file.seek(SeekFrom::Start(length))
+}
+
 /// A scan fed with consecutive chunks of a file.
 trait Scan {
+    /// The first byte that is fed, behind a byte order mark.
+    fn starts_at(&mut self, _: u64) {}
     fn feed(&mut self, chunk: &[u8], offset: u64) -> Result<(), (u64, String)>;
     fn finish(self, length: u64) -> Result<Vec<Range<u64>>, (u64, String)>;
 }
@@ -70,8 +82,9 @@ trait Scan {
 fn scan_file(path: &Path, mut scan: impl Scan) -> Result<Vec<Range<u64>>, DataError> {
     let wrong = |(offset, message)| DataError::Json { path: path.to_owned(), offset, message };
     let mut file = open_regular(path)?;
+    let mut offset = mark_bytes(&mut file).map_err(|source| DataError::read(path, source))?;
+    scan.starts_at(offset);
     let mut chunk = vec![0; CHUNK_BYTES];
-    let mut offset = 0;
     loop {
         let count = file.read(&mut chunk).map_err(|source| DataError::read(path, source))?;
         if count == 0 {
@@ -199,7 +212,7 @@ impl Scan for ArrayScan {
                 byte @ (b'[' | b'{') => self.open(byte, here)?,
                 b']' | b'}' => self.close(here)?,
                 b',' if self.depth == 1 => self.end(here)?,
-                b' ' | b'\t' | b'\r' | b'\n' | 0xef | 0xbb | 0xbf => {}
+                b' ' | b'\t' | b'\r' | b'\n' => {}
                 _ if self.depth == 1 => self.begin(here),
                 _ if self.depth == 0 => return Err((here, "not a JSON array".into())),
                 _ => {}
@@ -250,6 +263,10 @@ impl LineScan {
 }
 
 impl Scan for LineScan {
+    fn starts_at(&mut self, at: u64) {
+        self.start = at;
+    }
+
     fn feed(&mut self, chunk: &[u8], offset: u64) -> Result<(), (u64, String)> {
         let mut rest = 0;
         while rest < chunk.len() {
@@ -308,6 +325,23 @@ mod tests {
         for wrong in ["{\"a\": 1}", "[[[[[1]]]]]", "[{\"a\": 1}", "[\"x", "]", "[] []", "x"] {
             assert!(array(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = |name: &str, text: &str, want: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, [MARK, text.as_bytes()].concat()).unwrap();
+            let ranges = scan_records(&path, &JsonLimits::default()).unwrap();
+            let mut file = File::open(&path).unwrap();
+            let read = read_range(&mut file, &path, &ranges[0]).unwrap();
+            assert_eq!(String::from_utf8(read).unwrap().trim(), want);
+        };
+        check("a.jsonl", "{\"a\": 1}\n{}", "{\"a\": 1}");
+        check("a.json", "[{\"a\": 1}]", "{\"a\": 1}");
+        std::fs::write(folder.path().join("b.json"), b"\xbb[]").unwrap();
+        assert!(scan_records(&folder.path().join("b.json"), &JsonLimits::default()).is_err());
     }
 
     #[test]

@@ -43,7 +43,8 @@ fn read(path: &Path) -> io::Result<Vec<Value>> {
     }
     let mut text = vec![];
     file.read_to_end(&mut text)?;
-    Ok(serde_json::from_slice(&text)?)
+    // Windows programs put a byte order mark first.
+    Ok(serde_json::from_slice(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text))?)
 }
 
 fn rows(file: File) -> Result<Vec<Value>, ParquetError> {

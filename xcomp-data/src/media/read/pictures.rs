@@ -52,18 +52,21 @@ struct FolderNote {
 }
 
 impl Pictures {
-    /// Files in the order of the number before their suffix (`video_utils.py:319-342`).
+    /// Files in the order of the number before their suffix (`video_utils.py:319-342`), what a file manager left passed over.
     ///
-    /// Files without a number come first, by name; the reference leaves their order to the file system.
+    /// Files without such a number come first, in natural order (`2.png` before `10.png`); the reference leaves their order to the file system.
     pub(super) fn folder(path: &Path, watch: Watch) -> Result<Self, DataError> {
         let read_error = |source| DataError::read(path, source);
         let mut numbered = Vec::new();
         for entry in std::fs::read_dir(path).map_err(read_error)? {
             let file = entry.map_err(read_error)?.path();
-            numbered.push((frame_number(&file)?, file));
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if !is_stray(&name) {
+                numbered.push((frame_number(&file)?, natural_order(&name), file));
+            }
         }
         numbered.sort_unstable();
-        let files = numbered.into_iter().map(|(_, file)| file).collect();
+        let files = numbered.into_iter().map(|(.., file)| file).collect();
         // TVQA's folders hold three frames a second; any other is taken for one a second.
         let is_tvqa = path.to_string_lossy().to_lowercase().contains("tvqa");
         let fps = if is_tvqa { 3.0 } else { 1.0 };
@@ -88,10 +91,32 @@ fn noted_duration(folder: &Path) -> Result<Option<f64>, DataError> {
     Err(wrong(format!("duration {} is not a number of seconds", parsed.duration)))
 }
 
+/// What file managers leave beside files: hidden files, thumbnails, folder settings.
+fn is_stray(name: &str) -> bool {
+    let leftovers = ["thumbs.db", "desktop.ini"];
+    name.starts_with('.') || leftovers.contains(&name.to_lowercase().as_str())
+}
+
+/// Orders names as people do: runs of digits by their value. Of a run: digits of its value, and its text.
+fn natural_order(name: &str) -> Vec<(usize, String)> {
+    let is_digit = |character: &char| character.is_ascii_digit();
+    let characters: Vec<char> = name.chars().collect();
+    let run = |run: &[char]| {
+        let text: String = run.iter().collect();
+        if !is_digit(&run[0]) {
+            return (0, text);
+        }
+        let value = text.trim_start_matches('0');
+        (1 + value.len(), value.to_owned())
+    };
+    characters.chunk_by(|a, b| is_digit(a) == is_digit(b)).map(run).collect()
+}
+
 /// The number in `name_12.jpg`, or -1.
 fn frame_number(file: &Path) -> Result<i64, DataError> {
     let name = file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    let stem = [".jpg", ".jpeg", ".png"].iter().find_map(|suffix| name.strip_suffix(suffix));
+    let known = |suffix: &str| ["jpg", "jpeg", "png"].contains(&suffix.to_lowercase().as_str());
+    let stem = name.rsplit_once('.').filter(|(_, suffix)| known(suffix)).map(|(stem, _)| stem);
     let stem = stem.ok_or_else(|| DataError::Unsupported {
         path: file.to_owned(),
         message: "a frame folder holds only .jpg, .jpeg and .png files".into(),
@@ -134,6 +159,26 @@ mod tests {
         check("x_y_7.png", 7);
         check("00012.jpg", -1);
         check("frame_.jpg", -1);
+        check("frame_15.JPG", 15);
         assert!(frame_number(Path::new("frame_1.bmp")).is_err());
+    }
+
+    #[test]
+    fn a_folder_is_read_in_the_order_of_its_numbers_without_strays() {
+        let check = |names: &[&str], expect: &[&str]| {
+            let folder = tempfile::tempdir().unwrap();
+            for name in names {
+                std::fs::write(folder.path().join(name), []).unwrap();
+            }
+            let watch = Watch::start(&crate::Limits::default(), &std::sync::Arc::default());
+            let read = Pictures::folder(folder.path(), watch).unwrap().files;
+            let read: Vec<_> = read.iter().map(|file| file.file_name().unwrap()).collect();
+            assert_eq!(read, expect);
+        };
+        check(&["10.png", "2.png", "1.png"], &["1.png", "2.png", "10.png"]);
+        check(&["f-10.PNG", "f-9.png"], &["f-9.png", "f-10.PNG"]);
+        check(&["img_10_s6.png", "img_3_s6.png"], &["img_3_s6.png", "img_10_s6.png"]);
+        check(&["b_10.jpg", "a_9.jpg", "x.jpg"], &["x.jpg", "a_9.jpg", "b_10.jpg"]);
+        check(&[".DS_Store", "._f_1.png", "Thumbs.db", "f_1.png"], &["f_1.png"]);
     }
 }
