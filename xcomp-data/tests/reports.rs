@@ -144,6 +144,29 @@ fn show_renders_the_prompt_with_its_mask_and_a_sheet() {
     assert!(show(&mixture, 99, &small_options(&folder)).is_err());
 }
 
+#[test]
+fn an_empty_path_is_no_folder_of_pictures() {
+    let (_keep, folder) = folder();
+    std::fs::write(folder.join("m.yaml"), "datasets: [{json_path: a.json, data_root: clips}]")
+        .unwrap();
+    std::fs::create_dir(folder.join("clips")).unwrap();
+    let picture = Rgb { width: 2, height: 2, pixels: vec![9; 12] };
+    xcomp_data::report::write_png(&folder.join("clips/a.png"), &picture).unwrap();
+    let turns = json!([{"from": "human", "value": "<image>\nq"}, {"from": "gpt", "value": "a"}]);
+    let records = json!([
+        {"id": "good", "image": "a.png", "conversations": turns},
+        {"id": "empty", "video": "", "conversations": turns},
+    ]);
+    std::fs::write(folder.join("a.json"), records.to_string()).unwrap();
+    let mixture = Mixture::load(&folder.join("m.yaml"), &MixtureOptions::default()).unwrap();
+    let report = lint(&mixture, &LintOptions::default(), &|_, _| ()).unwrap();
+    let told: Vec<String> = report.findings.iter().map(|finding| format!("{finding:?}")).collect();
+    assert!(
+        matches!(&told[..], [one] if one.contains("`empty`") && one.contains("empty path")),
+        "{told:?}"
+    );
+}
+
 fn stats_options(folder: &Path, world: usize) -> StatsOptions {
     StatsOptions {
         template: xcomp_data::CHATML,

@@ -199,6 +199,11 @@ pub(crate) fn check_visuals(record: &Record, rule: VisualRule) -> Result<(), Dat
         VisualRule::ExactlyOne => &record.turns,
         VisualRule::Any => heard(&record.turns),
     };
+    if record.media.iter().any(|file| file.path.trim().is_empty()) {
+        let message =
+            "an image or video of it has an empty path; name a file, or leave the key out";
+        return Err(DataError::Prompt { id: record.id.clone(), message: message.into() });
+    }
     rule.check(&record.id, count_image_tags(turns), record.media.len())
 }
 
