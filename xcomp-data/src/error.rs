@@ -51,6 +51,11 @@ pub enum DataError {
     /// A conversation cannot be rendered.
     #[error("record `{id}`: {message}")]
     Prompt { id: String, message: String },
+    /// A sample has more tokens than the recipe allows.
+    #[error(
+        "record `{id}` has {tokens} tokens, model_max_length is {limit}; lower [data] max_frames or leave it out"
+    )]
+    TooLong { id: String, tokens: usize, limit: usize },
     /// A media file has no picture to decode.
     #[error("{path} has no video stream; it cannot be used as a video")]
     NoVideoStream { path: PathBuf },

@@ -10,8 +10,8 @@ use serde_json::json;
 use xcomp_data::report::{contact_sheet, write_png};
 use xcomp_data::stream::cost::CostModel;
 use xcomp_data::{
-    FrameOptions, LintOptions, Media, Mixture, MixtureOptions, Order, StatsOptions, lint,
-    load_example, show, stats,
+    FrameOptions, LabelRule, LintOptions, LoadOptions, Media, Mixture, MixtureOptions, Order,
+    StatsOptions, lint, load_example, show, stats,
 };
 
 fn small_frames() -> FrameOptions {
@@ -164,6 +164,43 @@ fn an_empty_path_is_no_folder_of_pictures() {
     };
     let told: Vec<_> = report.findings.iter().map(empty).collect();
     assert_eq!(told, [("empty".to_owned(), true)]);
+}
+
+#[test]
+fn records_are_judged_as_they_are_rendered() {
+    let (_keep, folder) = folder();
+    write_picture(&folder.join("a.png"), [9, 9, 9], 6);
+    let turn = |from: &str, value: &str| json!({"from": from, "value": value});
+    let (asks, answers) = (turn("human", "<image>\nq"), turn("gpt", "a"));
+    let records = json!([
+        {"id": "good", "image": "a.png", "conversations": [asks, answers]},
+        {"id": "unheard", "image": "a.png", "conversations": [turn("gpt", "<image>\na"), turn("human", "q"), answers]},
+        {"id": "silent", "image": "a.png", "conversations": [asks]},
+        {"id": "blank", "image": "a.png", "conversations": [asks, turn("gpt", " ")]},
+    ]);
+    std::fs::write(folder.join("a.json"), records.to_string()).unwrap();
+    std::fs::write(folder.join("m.yaml"), "datasets: [{json_path: a.json}]").unwrap();
+    let mixture = Mixture::load(&folder.join("m.yaml"), &MixtureOptions::default()).unwrap();
+    let broken = |labels| {
+        let options = LintOptions { labels, ..LintOptions::default() };
+        let report = lint(&mixture, &options, &|_, _| ()).unwrap();
+        let mut ids: Vec<_> = report.findings.into_iter().map(|finding| finding.id).collect();
+        ids.sort_unstable();
+        ids
+    };
+    assert_eq!(broken(LabelRule::Reference), ["unheard"]);
+    assert_eq!(broken(LabelRule::Answers), ["blank", "silent", "unheard"]);
+
+    let good = &mixture.records()[find(&mixture, "good")];
+    let length = load_example(good, 0, &small_options(&folder)).unwrap().input_ids.len() - 1 + 4;
+    let with = |max_tokens| {
+        let options = LoadOptions { tokens_per_frame: 4, max_tokens, ..small_options(&folder) };
+        load_example(good, 0, &options).map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(with(length), Ok(()));
+    let told = with(length - 1).unwrap_err();
+    let want = format!("record `good` has {length} tokens, model_max_length is {};", length - 1);
+    assert!(told.starts_with(&want), "{told}");
 }
 
 fn stats_options(folder: &Path, world: usize) -> StatsOptions {

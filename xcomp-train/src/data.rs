@@ -116,6 +116,8 @@ fn stream_options(
         template: template(config.family),
         frames: frame_options(recipe, config),
         labels: label_rule(recipe),
+        tokens_per_frame: config.tokens_per_frame(),
+        max_tokens: recipe.model.model_max_length,
         ..LoadOptions::new(tokenizer)
     };
     let step = recipe.train.per_device_batch_size * recipe.train.gradient_accumulation_steps;

@@ -74,11 +74,6 @@ pub enum Error {
     /// A checkpoint of a run that differs in what decides its numbers.
     #[error("{path} belongs to another run:\n  {}\nrestore these, or give another --out", differences.join("\n  "))]
     OtherRun { path: PathBuf, differences: Vec<String> },
-    /// A sample that does not fit the model.
-    #[error(
-        "sample {id} of {source_tag} has {tokens} tokens, model_max_length is {limit}; lower [data] max_frames or leave the sample out"
-    )]
-    TooLong { id: String, source_tag: String, tokens: usize, limit: usize },
     /// A mixture with samples that cannot be used.
     #[error("{broken} of {samples} samples cannot be used")]
     BrokenSamples { broken: usize, samples: usize },
@@ -112,11 +107,9 @@ impl Error {
             | Error::Argument(_)
             | Error::Model(_)
             | Error::Checkpoint { .. } => EXIT_RECIPE,
-            Error::Data(_)
-            | Error::Collate(_)
-            | Error::TooLong { .. }
-            | Error::BrokenSamples { .. }
-            | Error::OutOfData => EXIT_DATA,
+            Error::Data(_) | Error::Collate(_) | Error::BrokenSamples { .. } | Error::OutOfData => {
+                EXIT_DATA
+            }
             Error::NonFinite { .. } => EXIT_NON_FINITE,
             Error::Memory(_) => EXIT_MEMORY,
             Error::Stopped { .. } | Error::SweepStopped { .. } => EXIT_STOPPED,

@@ -141,6 +141,16 @@ pub(crate) fn heard(turns: &[Turn]) -> &[Turn] {
     }
 }
 
+/// Whether a turn is the assistant's, and says something.
+pub(crate) fn is_answer(turn: &Turn) -> bool {
+    is_target(role(&turn.from)) && !trim(&turn.value).is_empty()
+}
+
+/// Whether the turns of a role are learnt.
+fn is_target(role: &str) -> bool {
+    !matches!(role, "user" | "system")
+}
+
 /// Number of `<image>` tags in a conversation.
 pub fn count_image_tags(turns: &[Turn]) -> usize {
     turns.iter().map(|turn| turn.value.matches(IMAGE_TAG).count()).sum()
@@ -155,7 +165,7 @@ impl Prompt {
         rule: LabelRule,
     ) -> Result<(), DataError> {
         let ids = encode_tagged(tokenizer, &template.turn(role, value))?;
-        let target = !matches!(role, "user" | "system");
+        let target = is_target(role);
         match rule {
             LabelRule::Reference => self.labels.extend(reference_labels(tokenizer, &ids, target)),
             LabelRule::Answers => {

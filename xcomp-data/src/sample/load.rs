@@ -11,7 +11,9 @@ use crate::media::read::Source;
 use crate::mixture::ReadType;
 use crate::mixture::annotation::{Media, Record};
 use crate::mixture::visual_rule::VisualRule;
-use crate::prompt::templates::{CHATML, LabelRule, Template, count_image_tags, heard, render_chat};
+use crate::prompt::templates::{
+    CHATML, LabelRule, Template, count_image_tags, heard, is_answer, render_chat,
+};
 use crate::resize::Resizer;
 use crate::sample::example::{Example, Frames, Visual, VisualData};
 use crate::sample::options::LintOptions;
@@ -30,6 +32,10 @@ pub struct LoadOptions {
     pub labels: LabelRule,
     /// How many images and videos a sample may show.
     pub visuals: VisualRule,
+    /// Visual tokens of a frame before the first layer.
+    pub tokens_per_frame: usize,
+    /// Longest sequence in tokens, before compression: a longer sample is broken.
+    pub max_tokens: usize,
     /// What one media file may cost.
     pub limits: Limits,
     /// What the tower made of frames before.
@@ -45,6 +51,8 @@ impl LoadOptions {
             frames: FrameOptions::default(),
             labels: LabelRule::default(),
             visuals: VisualRule::default(),
+            tokens_per_frame: 0,
+            max_tokens: usize::MAX,
             limits: Limits::default(),
             features: None,
         }
@@ -116,7 +124,7 @@ pub(crate) fn load_gated(
     watch: &Watch,
     gate: &mut dyn FnMut(usize),
 ) -> Result<Example, DataError> {
-    check_visuals(record, options.visuals)?;
+    check_record(record, options.visuals, options.labels)?;
     let features = options.features.as_ref();
     let visuals = Source::all(record)
         .map(|source| read_visual(&source, &options.frames, features, watch.clone(), gate))
@@ -130,6 +138,13 @@ pub(crate) fn load_gated(
         &messages,
         options.labels,
     )?;
+    let frames: usize = visuals.iter().map(|visual| visual.choice.indices.len()).sum();
+    let text = prompt.input_ids.len() - visuals.len();
+    let tokens = text + frames * options.tokens_per_frame;
+    if tokens > options.max_tokens {
+        let (id, limit) = (record.id.clone(), options.max_tokens);
+        return Err(DataError::TooLong { id, tokens, limit });
+    }
     Ok(Example {
         visuals,
         input_ids: prompt.input_ids,
@@ -193,18 +208,27 @@ pub(crate) fn probe(
     Err(DataError::Decode { path: source.path.clone(), message })
 }
 
-/// A record's media stand where its `<image>` tags are; a model that takes exactly one is `llava_arch.py:708`.
-pub(crate) fn check_visuals(record: &Record, rule: VisualRule) -> Result<(), DataError> {
-    let turns = match rule {
-        VisualRule::ExactlyOne => &record.turns,
-        VisualRule::Any => heard(&record.turns),
+/// Whether a record can be rendered and learnt from: turns are judged as the prompt has them.
+///
+/// Its media stand where its `<image>` tags are; a model that takes exactly one is `llava_arch.py:708`.
+pub(crate) fn check_record(
+    record: &Record,
+    visuals: VisualRule,
+    labels: LabelRule,
+) -> Result<(), DataError> {
+    let broken = |message: &str| {
+        Err(DataError::Prompt { id: record.id.clone(), message: message.to_owned() })
     };
     if record.media.iter().any(|file| file.path.trim().is_empty()) {
-        let message =
-            "an image or video of it has an empty path; name a file, or leave the key out";
-        return Err(DataError::Prompt { id: record.id.clone(), message: message.into() });
+        return broken(
+            "an image or video of it has an empty path; name a file, or leave the key out",
+        );
     }
-    rule.check(&record.id, count_image_tags(turns), record.media.len())
+    let turns = heard(&record.turns);
+    if labels == LabelRule::Answers && !turns.iter().any(is_answer) {
+        return broken("it has no answer to learn from");
+    }
+    visuals.check(&record.id, count_image_tags(turns), record.media.len())
 }
 
 fn read_frames(

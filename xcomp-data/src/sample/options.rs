@@ -2,12 +2,15 @@
 
 use crate::frames::FrameOptions;
 use crate::media::limits::Limits;
+use crate::prompt::templates::LabelRule;
 
-/// How media are looked at.
+/// How records and their media are looked at.
 #[derive(Debug, Clone)]
 pub struct LintOptions {
     /// Which frames would be taken.
     pub frames: FrameOptions,
+    /// Which positions are trained on: a record needs one.
+    pub labels: LabelRule,
     /// What one media file may cost.
     pub limits: Limits,
     /// Whether the first wanted frame of each file is decoded, not only its packets read.
@@ -20,6 +23,7 @@ impl Default for LintOptions {
     fn default() -> Self {
         Self {
             frames: FrameOptions::default(),
+            labels: LabelRule::default(),
             limits: Limits::default(),
             decode: true,
             threads: 0,

@@ -55,10 +55,6 @@ pub(crate) fn load_micro_batch(
             text_tokens: prompt.text_tokens(),
             supervised_tokens: prompt.labels.iter().filter(|label| **label != IGNORE).count(),
         };
-        let (tokens, limit) = (plan.tokens_in(size), plan.recipe.model.model_max_length);
-        if tokens > limit {
-            return Err(Error::TooLong { id, source_tag: source.to_string(), tokens, limit });
-        }
         sizes.push(size);
         if batch.ids.is_empty() {
             batch.source = source;
