@@ -185,6 +185,15 @@ fn a_neighbour_takes_the_place_of_an_unreadable_sample() {
 }
 
 #[test]
+fn the_last_sample_is_replaced_by_one_before_it() {
+    let (_keep, folder) = folder();
+    let mixture = picture_mixture(&folder, 12, |i| i == 11);
+    let (examples, events, error) = run(&mixture, with_policy(&folder, BadSamplePolicy::Neighbour));
+    assert!(error.is_none());
+    assert_eq!((examples[11].record, events[0].replaced_by), (6, Some(6)));
+}
+
+#[test]
 fn skipping_leaves_a_sample_out() {
     let (_keep, folder) = folder();
     let mixture = picture_mixture(&folder, 40, |i| i % 10 == 4);

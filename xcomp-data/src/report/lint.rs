@@ -9,7 +9,6 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::media::read::Source;
-use crate::prompt::templates::LabelRule;
 use crate::sample::load::{check_record, probe};
 use crate::sample::options::LintOptions;
 use crate::{DataError, Media, Mixture};
@@ -82,9 +81,8 @@ pub fn lint(
         };
         groups.par_iter().flat_map_iter(of_group).collect()
     });
-    let findings: Vec<Finding> = (0..mixture.len())
-        .filter_map(|index| finding(mixture, options.labels, index, &broken))
-        .collect();
+    let findings: Vec<Finding> =
+        (0..mixture.len()).filter_map(|index| finding(mixture, index, &broken)).collect();
     let mut by_source = BTreeMap::new();
     for finding in &findings {
         *by_source.entry(finding.source.clone()).or_default() += 1;
@@ -118,14 +116,9 @@ fn check_group(source: &Source, shown: &[Shown], options: &LintOptions) -> Vec<(
 }
 
 /// What is wrong with a sample: its record, else the first of its media that cannot be used.
-fn finding(
-    mixture: &Mixture,
-    labels: LabelRule,
-    index: usize,
-    broken: &BTreeMap<Shown, String>,
-) -> Option<Finding> {
+fn finding(mixture: &Mixture, index: usize, broken: &BTreeMap<Shown, String>) -> Option<Finding> {
     let record = &mixture.records()[index];
-    let tags = check_record(record, mixture.visuals(), labels).err();
+    let tags = check_record(record, mixture.visuals()).err();
     let media = broken.range((index, 0)..(index + 1, 0)).next();
     let (path, reason) = match (tags, media) {
         (Some(error), _) => (record.path(), error.to_string()),

@@ -124,7 +124,7 @@ pub(crate) fn load_gated(
     watch: &Watch,
     gate: &mut dyn FnMut(usize),
 ) -> Result<Example, DataError> {
-    check_record(record, options.visuals, options.labels)?;
+    check_record(record, options.visuals)?;
     let features = options.features.as_ref();
     let visuals = Source::all(record)
         .map(|source| read_visual(&source, &options.frames, features, watch.clone(), gate))
@@ -211,11 +211,7 @@ pub(crate) fn probe(
 /// Whether a record can be rendered and learnt from: turns are judged as the prompt has them.
 ///
 /// Its media stand where its `<image>` tags are; a model that takes exactly one is `llava_arch.py:708`.
-pub(crate) fn check_record(
-    record: &Record,
-    visuals: VisualRule,
-    labels: LabelRule,
-) -> Result<(), DataError> {
+pub(crate) fn check_record(record: &Record, visuals: VisualRule) -> Result<(), DataError> {
     let broken = |message: &str| {
         Err(DataError::Prompt { id: record.id.clone(), message: message.to_owned() })
     };
@@ -225,10 +221,8 @@ pub(crate) fn check_record(
         );
     }
     let turns = heard(&record.turns);
-    if labels == LabelRule::Answers && !turns.iter().any(is_answer) {
-        return broken("it has no answer to learn from");
-    }
-    visuals.check(&record.id, count_image_tags(turns), record.media.len())
+    visuals.check(&record.id, count_image_tags(turns), record.media.len())?;
+    if turns.iter().any(is_answer) { Ok(()) } else { broken("it has no answer to learn from") }
 }
 
 fn read_frames(

@@ -2,15 +2,12 @@
 
 use crate::frames::FrameOptions;
 use crate::media::limits::Limits;
-use crate::prompt::templates::LabelRule;
 
 /// How records and their media are looked at.
 #[derive(Debug, Clone)]
 pub struct LintOptions {
     /// Which frames would be taken.
     pub frames: FrameOptions,
-    /// Which positions are trained on: a record needs one.
-    pub labels: LabelRule,
     /// What one media file may cost.
     pub limits: Limits,
     /// Whether the first wanted frame of each file is decoded, not only its packets read.
@@ -23,7 +20,6 @@ impl Default for LintOptions {
     fn default() -> Self {
         Self {
             frames: FrameOptions::default(),
-            labels: LabelRule::default(),
             limits: Limits::default(),
             decode: true,
             threads: 0,

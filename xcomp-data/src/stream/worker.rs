@@ -62,11 +62,13 @@ impl Reader<'_> {
     }
 
     /// The first record 5, 10, 20, 40 or 80 places further that can be read; past the end, the last one.
+    ///
+    /// Where the reference ends, because none of them can, records as far before are tried.
     fn neighbour(&mut self, index: usize) -> Option<(usize, Example)> {
-        NEIGHBOUR_STEPS.iter().find_map(|step| {
-            let other = (index + step).min(self.mixture.len() - 1);
-            self.load(other).ok().map(|example| (other, example))
-        })
+        let last = self.mixture.len() - 1;
+        let behind = NEIGHBOUR_STEPS.iter().map(|step| (index + step).min(last));
+        let before = NEIGHBOUR_STEPS.iter().map(|step| index.saturating_sub(*step));
+        behind.chain(before).find_map(|other| Some((other, self.load(other).ok()?)))
     }
 
     /// Reads one record; a decoder that panics is one more file that cannot be read.

@@ -15,7 +15,7 @@ use crate::data::Data;
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
-use crate::plan::survey::{frame_options, label_rule, template};
+use crate::plan::survey::{frame_options, template};
 use crate::run::cache_fill::{Task, fill};
 use crate::show::progress::{Progress, during};
 
@@ -98,12 +98,8 @@ fn open(common: &Common) -> Result<(Plan, Data), Error> {
 fn run_lint(common: &Common) -> Result<(), Error> {
     let (plan, data) = open(common)?;
     let frames = frame_options(&plan.recipe, &plan.config);
-    let options = LintOptions {
-        frames,
-        labels: label_rule(&plan.recipe),
-        threads: plan.recipe.data.workers,
-        ..LintOptions::default()
-    };
+    let options =
+        LintOptions { frames, threads: plan.recipe.data.workers, ..LintOptions::default() };
     let progress = Progress::new("media", data.mixture.len());
     let report = lint(&data.mixture, &options, &|done, all| progress.of(done, all))?;
     drop(progress);
