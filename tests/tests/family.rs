@@ -11,7 +11,7 @@ use xcomp_model::loss::{IGNORE, LossNorm};
 use xcomp_model::splice::Prompt;
 use xcomp_model::vision::frames::{Clips, Encoding};
 use xcomp_model::vlm::Vlm;
-use xcomp_model::weights::{Named, SaveOptions, WeightDtype};
+use xcomp_model::weights::{SaveOptions, WeightDtype};
 use xcomp_train::plan::cost::{SampleSize, flops, parameters};
 use xcomp_train::recipe::tune::Part;
 
@@ -60,7 +60,7 @@ fn a_family_is_data() {
     model.save_weights(folder.path(), options).unwrap();
     let mut model = Vlm::new(&config, &device);
     assert_eq!(model.load_weights(folder.path()).unwrap().tensors, tensors.len());
-    assert_eq!(model.family().name, "made up");
+    assert_eq!(model.family.name, "made up");
 
     // 6 x 6 patches pool to 3 x 3, each row gets its end: 12 tokens a frame, dropped to one; two videos in one prompt.
     let plan = CompressionPlan::new(&Schedule::List(vec![12, 1]), KeepRule::Suffix, 12, 2).unwrap();

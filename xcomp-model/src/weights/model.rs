@@ -37,11 +37,14 @@ impl Vlm {
 mod tests {
     use burn::module::Module;
     use burn::tensor::{Device, Tensor};
+    use safetensors::SafeTensors;
     use serde_json::json;
 
     use super::*;
     use crate::base::config::ModelConfig;
-    use crate::weights::WeightDtype;
+    use crate::base::family::{Absent, Family};
+    use crate::base::videochat_flash::VIDEOCHAT_FLASH;
+    use crate::weights::{SINGLE_FILE, WeightDtype};
 
     fn model(device: &Device) -> Vlm {
         let config = json!({
@@ -77,6 +80,38 @@ mod tests {
         assert_eq!(tokens(&read), tokens(&saved));
         let head = |model: &Vlm| model.llm.model.embed_tokens.weight.val().into_data();
         assert_eq!(head(&read), head(&saved));
+    }
+
+    /// A folder that lacks a tensor which may be absent, and has one that the model does not need.
+    #[test]
+    fn what_a_family_lets_be_absent_or_spare_is_accepted_and_nothing_else() {
+        const LENIENT: Family = Family {
+            absent: |name| {
+                if name == "model.norm.weight" { Absent::Fresh } else { Absent::Refuse }
+            },
+            spare: |name| name == "model.rotary.weight",
+            ..VIDEOCHAT_FLASH
+        };
+        let (device, folder) = (Device::flex(), tempfile::tempdir().unwrap());
+        let options = SaveOptions { dtype: WeightDtype::F32, max_file_bytes: None };
+        let saved = model(&device);
+        saved.save_weights(folder.path(), options).unwrap();
+        let path = folder.path().join(SINGLE_FILE);
+        let bytes = std::fs::read(&path).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let spare = file.tensor("model.norm.weight").unwrap();
+        let others = file.tensors().into_iter().filter(|(name, _)| name != "model.norm.weight");
+        let all: Vec<_> = others.chain([("model.rotary.weight".to_owned(), spare)]).collect();
+        std::fs::write(&path, safetensors::serialize(all, None).unwrap()).unwrap();
+
+        assert!(model(&device).load_weights(folder.path()).is_err());
+        let mut read = Vlm { family: &LENIENT, ..model(&device) };
+        let loaded = read.load_weights(folder.path()).unwrap();
+        assert_eq!(loaded.tensors, saved.parameters().len() - 1);
+        let head = |model: &Vlm| model.llm.model.embed_tokens.weight.val().into_data();
+        assert_eq!(head(&read), head(&saved));
+        let fresh = read.llm.model.norm.weight.val().into_data();
+        assert!(fresh.iter::<f32>().all(|value| (value - 1.0).abs() < f32::EPSILON));
     }
 
     /// Spec section 9.2, by hand.

@@ -5,8 +5,7 @@ use burn::store::burn_pack::Tensor as PackTensor;
 use burn::store::{ApplyResult, FloatCastAdapter, ModuleSnapshot, StoreTensor};
 use burn::tensor::{DType, Tensor};
 
-use crate::base::family::{Family, Names, Region};
-use crate::base::videochat_flash::VIDEOCHAT_FLASH;
+use crate::base::family::{Names, Region};
 use crate::decoder::qwen2::Qwen2ForCausalLm;
 use crate::vlm::Vlm;
 
@@ -50,22 +49,16 @@ pub trait Named: Sized {
     /// Changes every parameter.
     #[must_use]
     fn change_each(self, change: &mut impl Change) -> Self;
-    /// Where the names come from.
-    fn family(&self) -> &'static Family;
 }
 
+/// A language model alone: its fields are named from the root.
 impl Named for Qwen2ForCausalLm {
     fn look_at_each(&self, look: &mut impl Look) {
-        self.visit(&mut Walk::new(self.family().llm, look));
+        self.visit(&mut Walk::new(Names::prefixed(""), look));
     }
 
     fn change_each(self, change: &mut impl Change) -> Self {
-        let names = self.family().llm;
-        self.map(&mut Walk::new(names, change))
-    }
-
-    fn family(&self) -> &'static Family {
-        &VIDEOCHAT_FLASH
+        self.map(&mut Walk::new(Names::prefixed(""), change))
     }
 }
 
@@ -83,10 +76,6 @@ impl Named for Vlm {
             vision: self.vision.map(&mut Walk::new(self.family.vision, change)),
             family: self.family,
         }
-    }
-
-    fn family(&self) -> &'static Family {
-        self.family
     }
 }
 

@@ -386,7 +386,6 @@ proptest! {
         model.llm.model.embed_tokens.weight = Param::from_data(table, &device);
         let folder = tempfile::tempdir().unwrap();
         let saved = model.save(folder.path(), SaveOptions { dtype, max_file_bytes }).unwrap();
-
         let mut read = Model::new(9.0, &device);
         let loaded = read.load(folder.path()).unwrap();
         prop_assert_eq!(loaded.files.len(), saved.files.len().max(2) - 1);
