@@ -27,21 +27,15 @@ pub enum DataError {
     /// Nothing is left to train on.
     #[error(
         "mixture {path} yields no sample: every record was dropped by sampling or by modality \
-         (one image or one video per record is kept)"
+         (one image or one video per record is kept){notes}"
     )]
-    EmptyMixture { path: PathBuf },
+    EmptyMixture { path: PathBuf, notes: String },
     /// None of the first media files of a dataset exists.
     #[error(
         "dataset {annotation}: none of the first {tried} media files exists (first: {first}); \
          check data_root in {mixture}"
     )]
     MissingMedia { mixture: PathBuf, annotation: PathBuf, tried: usize, first: PathBuf },
-    /// An annotation points outside its `data_root`.
-    #[error(
-        "annotation {annotation}, record `{id}`: media path `{media}` leaves data_root (absolute \
-         or `..`); fix it, or allow outside paths in the recipe"
-    )]
-    OutsideRoot { annotation: PathBuf, id: String, media: String },
     /// The tokenizer file cannot be used.
     #[error("cannot load tokenizer {path}: {message}; give a Hugging Face tokenizer.json")]
     Tokenizer { path: PathBuf, message: String },

@@ -12,7 +12,7 @@ pub mod media;
 pub mod mixture;
 mod open;
 pub mod prompt;
-mod python;
+pub mod python;
 pub mod report;
 pub mod resize;
 pub mod sample;
@@ -23,12 +23,13 @@ pub use features::{Encoder, FeatureCache, FeatureSlot, FeatureValues, Features};
 pub use ffi::give_back_freed_memory;
 pub use frames::{Choice, FrameOptions, FrameRule, TimeMessage};
 pub use media::limits::{Limits, Watch};
-pub use mixture::annotation::{Media, MediaFile, Record, Turn};
+pub use mixture::annotation::{LeftOut, Media, MediaFile, Record, Turn};
 pub use mixture::strategy::Strategy;
 pub use mixture::visual_rule::VisualRule;
 pub use mixture::{Dataset, Mixture, MixtureOptions, ReadType};
 pub use prompt::templates::{
-    CHATML, IGNORE, IMAGE_TOKEN, LabelRule, Prompt, Template, render_chat, render_question,
+    CHATML, IGNORE, IMAGE_TOKEN, LabelRule, Prompt, SystemTurn, Template, render_chat,
+    render_question,
 };
 pub use prompt::tokenize::{SpecialIds, Tokenizer};
 pub use python::mt19937::PythonRandom;

@@ -12,6 +12,12 @@ pub const IMAGE_TOKEN: i32 = -200;
 pub const IGNORE: i32 = -100;
 /// How annotations write the place of the picture.
 pub const IMAGE_TAG: &str = "<image>";
+/// Role of who asks.
+const USER: &str = "user";
+/// Role of who answers.
+const ASSISTANT: &str = "assistant";
+/// Role of who instructs.
+const SYSTEM: &str = "system";
 
 /// How the turns of a conversation are written: `open`, role, line break, text, `close`, line break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +48,7 @@ impl Template {
 
     /// The system turn.
     pub fn system_turn(&self) -> String {
-        self.turn("system", self.system)
+        self.turn(SYSTEM, self.system)
     }
 
     /// What stands before the text of a turn.
@@ -74,6 +80,17 @@ pub enum LabelRule {
     Answers,
 }
 
+/// What a system turn of a conversation does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SystemTurn {
+    /// At the beginning it stands for the template's own; behind that it is rendered where it stands.
+    #[default]
+    Keep,
+    /// Its record cannot be used, as in the reference, which fails on one at the beginning (`KeyError: 'system'`).
+    Refuse,
+}
+
 /// A rendered conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompt {
@@ -99,10 +116,15 @@ pub fn render_chat(
     rule: LabelRule,
 ) -> Result<Prompt, DataError> {
     let mut prompt = Prompt { input_ids: Vec::new(), labels: Vec::new(), first_turn: 0 };
-    prompt.push(template, tokenizer, ("system", template.system), rule)?;
+    let (system, heard) = rendered(turns);
+    prompt.push(template, tokenizer, (SYSTEM, system.unwrap_or(template.system)), rule)?;
     let mut messages = time_messages.iter();
-    for (index, turn) in heard(turns).iter().enumerate() {
-        let value = place_messages(&turn.value, &mut messages);
+    for (index, turn) in heard.iter().enumerate() {
+        let value = match role(&turn.from) {
+            USER => place_messages(&turn.value, &mut messages),
+            _ => turn.value.clone(),
+        };
+        let value = value.replace(NOISE_MARK, "");
         prompt.push(template, tokenizer, (role(&turn.from), &value), rule)?;
         if index == 0 {
             prompt.first_turn = prompt.input_ids.len();
@@ -113,6 +135,7 @@ pub fn render_chat(
 
 /// Renders a question about one video or picture, ready for an answer to be generated.
 ///
+/// The picture stands before the question; an `<image>` in the question's words is text.
 /// The evaluation joins the time message and the question with one space, where training has a space and a line break.
 ///
 /// # Errors
@@ -124,20 +147,28 @@ pub fn render_question(
     time_message: &str,
 ) -> Result<Vec<i32>, DataError> {
     let about = match trim(time_message) {
-        "" => format!("{IMAGE_TAG}\n{question}"),
-        message => format!("{IMAGE_TAG}\n{message} {question}"),
+        "" => format!("\n{question}"),
+        message => format!("\n{message} {question}"),
     };
     let mut ids = tokenizer.encode(&template.system_turn())?;
-    ids.extend(encode_tagged(tokenizer, &template.turn("user", &about))?);
-    ids.extend(tokenizer.encode(&template.header("assistant"))?);
+    ids.extend(tokenizer.encode(&template.header(USER))?);
+    ids.push(IMAGE_TOKEN);
+    ids.extend(tokenizer.encode(&(about + &template.footer()))?);
+    ids.extend(tokenizer.encode(&template.header(ASSISTANT))?);
     Ok(ids)
 }
 
-/// The turns that are rendered: an assistant that speaks first is not heard (`train.py:617`).
-pub(crate) fn heard(turns: &[Turn]) -> &[Turn] {
+/// What a first system turn says, and the turns that are rendered: an assistant that speaks first is not heard (`train.py:617`).
+///
+/// The reference fails on a system turn at the beginning (`KeyError: 'system'`); here it stands for the template's own.
+pub(crate) fn rendered(turns: &[Turn]) -> (Option<&str>, &[Turn]) {
+    let (system, turns) = match turns {
+        [first, rest @ ..] if role(&first.from) == SYSTEM => (Some(first.value.as_str()), rest),
+        turns => (None, turns),
+    };
     match turns {
-        [first, rest @ ..] if role(&first.from) != "user" => rest,
-        turns => turns,
+        [first, rest @ ..] if role(&first.from) != USER => (system, rest),
+        turns => (system, turns),
     }
 }
 
@@ -146,14 +177,27 @@ pub(crate) fn is_answer(turn: &Turn) -> bool {
     is_target(role(&turn.from)) && !trim(&turn.value).is_empty()
 }
 
-/// Whether the turns of a role are learnt.
-fn is_target(role: &str) -> bool {
-    !matches!(role, "user" | "system")
+/// Whether a turn's role is one that a template can write.
+pub(crate) fn is_known_role(from: &str) -> bool {
+    matches!(role(from), USER | ASSISTANT | SYSTEM)
 }
 
-/// Number of `<image>` tags in a conversation.
+/// Whether a turn is the system's.
+pub(crate) fn is_system(turn: &Turn) -> bool {
+    role(&turn.from) == SYSTEM
+}
+
+/// Whether the turns of a role are learnt.
+fn is_target(role: &str) -> bool {
+    !matches!(role, USER | SYSTEM)
+}
+
+/// Number of places for images and videos in a conversation: the `<image>` tags of its human turns.
+///
+/// A tag in an answer or a system turn is text.
 pub fn count_image_tags(turns: &[Turn]) -> usize {
-    turns.iter().map(|turn| turn.value.matches(IMAGE_TAG).count()).sum()
+    let human = turns.iter().filter(|turn| role(&turn.from) == USER);
+    human.map(|turn| turn.value.matches(IMAGE_TAG).count()).sum()
 }
 
 impl Prompt {
@@ -164,7 +208,11 @@ impl Prompt {
         (role, value): (&str, &str),
         rule: LabelRule,
     ) -> Result<(), DataError> {
-        let ids = encode_tagged(tokenizer, &template.turn(role, value))?;
+        let text = template.turn(role, value);
+        let ids = match role {
+            USER => encode_tagged(tokenizer, &text)?,
+            _ => tokenizer.encode(&text)?,
+        };
         let target = is_target(role);
         match rule {
             LabelRule::Reference => self.labels.extend(reference_labels(tokenizer, &ids, target)),
@@ -219,13 +267,13 @@ fn encode_tagged(tokenizer: &Tokenizer, text: &str) -> Result<Vec<i32>, DataErro
 
 fn role(from: &str) -> &str {
     match from {
-        "human" => "user",
-        "gpt" => "assistant",
+        "human" => USER,
+        "gpt" => ASSISTANT,
         other => other,
     }
 }
 
-/// Moves a single tag to the front, puts the next time message after each tag, deletes the noise mark (`train.py:399-440`).
+/// Moves a single tag to the front, puts the next time message after each tag (`train.py:399-440`).
 fn place_messages(value: &str, messages: &mut std::slice::Iter<'_, String>) -> String {
     let single = value.matches(IMAGE_TAG).count() == 1;
     let text = if single && !value.starts_with(IMAGE_TAG) {
@@ -244,7 +292,7 @@ fn place_messages(value: &str, messages: &mut std::slice::Iter<'_, String>) -> S
         }
         placed.push_str(piece);
     }
-    placed.replace(NOISE_MARK, "")
+    placed
 }
 
 fn trim(text: &str) -> &str {
@@ -266,7 +314,6 @@ mod tests {
         check("<image>", "\nIt lasts. ", "<image>\nIt lasts. ");
         check("What is it?\n<image>", "", "<image>\nWhat is it?");
         check("Look at <image> and <image>.", "", "Look at <image> and <image>.");
-        check("<image>\nQA_GT_caption_based_noisy What?", "", "<image>\n What?");
         check("no picture", "\nIt lasts. ", "no picture");
     }
 

@@ -1,5 +1,6 @@
-//! The few places where Python's arithmetic differs from Rust's, and where the reference's results depend on it.
+//! The few places where Python's arithmetic and its readers differ from Rust's, and where the reference's results depend on it.
 
+pub mod json;
 pub(crate) mod mt19937;
 
 /// Python's float `a // b` for a positive `b`.

@@ -12,7 +12,7 @@ use crate::mixture::ReadType;
 use crate::mixture::annotation::{Media, Record};
 use crate::mixture::visual_rule::VisualRule;
 use crate::prompt::templates::{
-    CHATML, LabelRule, Template, count_image_tags, heard, is_answer, render_chat,
+    CHATML, LabelRule, Template, count_image_tags, is_answer, render_chat, rendered,
 };
 use crate::resize::Resizer;
 use crate::sample::example::{Example, Frames, Visual, VisualData};
@@ -215,12 +215,15 @@ pub(crate) fn check_record(record: &Record, visuals: VisualRule) -> Result<(), D
     let broken = |message: &str| {
         Err(DataError::Prompt { id: record.id.clone(), message: message.to_owned() })
     };
+    if let Some(why) = &record.broken {
+        return broken(why);
+    }
     if record.media.iter().any(|file| file.path.trim().is_empty()) {
         return broken(
             "an image or video of it has an empty path; name a file, or leave the key out",
         );
     }
-    let turns = heard(&record.turns);
+    let (_, turns) = rendered(&record.turns);
     visuals.check(&record.id, count_image_tags(turns), record.media.len())?;
     if turns.iter().any(is_answer) { Ok(()) } else { broken("it has no answer to learn from") }
 }
