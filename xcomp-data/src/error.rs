@@ -50,6 +50,11 @@ pub enum DataError {
         "record `{id}` has {tokens} tokens, model_max_length is {limit}; lower [data] max_frames or leave it out"
     )]
     TooLong { id: String, tokens: usize, limit: usize },
+    /// A text has a token that the model does not know.
+    #[error(
+        "{what} has the token {token}, the model's vocabulary has {rows} entries; is model.tokenizer that of the model?"
+    )]
+    Token { what: String, token: i32, rows: usize },
     /// A media file has no picture to decode.
     #[error("{path} has no video stream; it cannot be used as a video")]
     NoVideoStream { path: PathBuf },

@@ -36,7 +36,7 @@ pub use python::mt19937::PythonRandom;
 pub use report::{StatsOptions, lint, show, stats};
 pub use resize::Resize;
 pub use sample::example::{Example, Frames, Visual, VisualData};
-pub use sample::load::{LoadOptions, load_example, load_kept_media, load_media};
+pub use sample::load::{LoadOptions, load_example, load_kept_media, load_media, outside};
 pub use sample::options::LintOptions;
 pub use stream::{
     BadSample, BadSamplePolicy, Order, Position, QuarantineEvent, Stream, StreamMeter,

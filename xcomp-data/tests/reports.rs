@@ -18,6 +18,10 @@ fn small_frames() -> FrameOptions {
     FrameOptions { image_size: 8, min_frames: 8, max_frames: 16, ..FrameOptions::default() }
 }
 
+fn lint_options(folder: &Path) -> LintOptions {
+    LintOptions { load: small_options(folder), decode: true, threads: 0 }
+}
+
 /// A folder of `count` frames whose red channel is their number.
 fn frame_folder(path: &Path, count: u8) {
     std::fs::create_dir_all(path).unwrap();
@@ -89,8 +93,7 @@ fn a_note_beside_a_folder_tells_its_duration() {
 fn lint_finds_what_cannot_be_used() {
     let (_keep, folder) = folder();
     let mixture = mixed(&folder);
-    let options = LintOptions { frames: small_frames(), ..LintOptions::default() };
-    let report = lint(&mixture, &options, &|_, _| ()).unwrap();
+    let report = lint(&mixture, &lint_options(&folder), &|_, _| ()).unwrap();
     let mut found: Vec<(&str, &str)> = report
         .findings
         .iter()
@@ -158,7 +161,7 @@ fn an_empty_path_is_no_folder_of_pictures() {
     ]);
     std::fs::write(folder.join("a.json"), records.to_string()).unwrap();
     let mixture = Mixture::load(&folder.join("m.yaml"), &MixtureOptions::default()).unwrap();
-    let report = lint(&mixture, &LintOptions::default(), &|_, _| ()).unwrap();
+    let report = lint(&mixture, &lint_options(&folder), &|_, _| ()).unwrap();
     let empty = |finding: &xcomp_data::report::Finding| {
         (finding.id.clone(), finding.reason.contains("empty path"))
     };
@@ -181,7 +184,7 @@ fn records_are_judged_as_they_are_rendered() {
     std::fs::write(folder.join("a.json"), records.to_string()).unwrap();
     std::fs::write(folder.join("m.yaml"), "datasets: [{json_path: a.json}]").unwrap();
     let mixture = Mixture::load(&folder.join("m.yaml"), &MixtureOptions::default()).unwrap();
-    let report = lint(&mixture, &LintOptions::default(), &|_, _| ()).unwrap();
+    let report = lint(&mixture, &lint_options(&folder), &|_, _| ()).unwrap();
     let mut broken: Vec<_> = report.findings.into_iter().map(|finding| finding.id).collect();
     broken.sort_unstable();
     assert_eq!(broken, ["blank", "silent", "unheard"]);

@@ -209,7 +209,8 @@ fn features_are_kept_and_found_one_by_one() {
 fn reports_look_at_every_visual() {
     let (_keep, folder) = folder();
     let mixture = mixture(&folder, VisualRule::Any);
-    let frames = small_options(&folder).frames;
+    let load = small_options(&folder);
+    let frames = load.frames.clone();
     let predicted = predict_frames(&mixture, &frames);
     let by_id = |id: &str| {
         let index = mixture.records().iter().position(|record| record.id == id).unwrap();
@@ -219,9 +220,9 @@ fn reports_look_at_every_visual() {
     assert_eq!(by_id("both"), (1 + 16, false), "the length of the video is assumed");
 
     std::fs::remove_file(folder.join("2.png")).unwrap();
-    let options = LintOptions { frames, ..LintOptions::default() };
+    let options = LintOptions { load, decode: true, threads: 0 };
     let report = lint(&mixture, &options, &|_, _| ()).unwrap();
-    assert_eq!((report.samples, report.media, report.findings.len()), (5, 4, 2));
+    assert_eq!((report.samples, report.media, report.broken), (5, 4, 2));
     let finding = |id: &str| report.findings.iter().find(|finding| finding.id == id).unwrap();
     assert_eq!(finding("two").path, folder.join("2.png"));
     assert!(finding("two").reason.starts_with("cannot read"), "{}", finding("two").reason);

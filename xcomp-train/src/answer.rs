@@ -12,8 +12,8 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use serde_json::Value;
 use xcomp_data::{
-    Choice, FeatureCache, Features, FrameOptions, FrameRule, Frames, Limits, Media, Template,
-    TimeMessage, Tokenizer, render_question,
+    Choice, DataError, FeatureCache, Features, FrameOptions, FrameRule, Frames, Limits, Media,
+    Template, TimeMessage, Tokenizer, render_question,
 };
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::compress::schedule::CompressionPlan;
@@ -296,6 +296,11 @@ impl Answerer {
     ) -> Result<(Decoding<'_>, Tensor<1>), Error> {
         let ids = render_question(&self.template(), &self.tokenizer, question, &seen.message)?;
         let image_at = ids.iter().position(|id| *id == xcomp_data::IMAGE_TOKEN);
+        let rows = self.config().llm.vocab_size;
+        if let Some(token) = xcomp_data::outside(&ids, rows) {
+            let what = format!("the question `{question}`");
+            return Err(DataError::Token { what, token, rows }.into());
+        }
         Ok(self.prefill_ids(ids, image_at, &seen.merged, max_new_tokens))
     }
 

@@ -118,6 +118,7 @@ fn stream_options(
         labels: label_rule(recipe),
         tokens_per_frame: config.tokens_per_frame(),
         max_tokens: recipe.model.model_max_length,
+        vocabulary: config.llm.vocab_size,
         ..LoadOptions::new(tokenizer)
     };
     let step = recipe.train.per_device_batch_size * recipe.train.gradient_accumulation_steps;

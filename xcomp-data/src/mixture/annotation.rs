@@ -212,10 +212,12 @@ impl Record {
         if let Some(file) = self.media.iter().find(|file| !is_confined(&file.path))
             && !rules.outside_paths
         {
-            return Err(format!(
+            let why = format!(
                 "media path `{}` leaves data_root (absolute or `..`); fix it, or set [data] allow_outside_paths = true",
                 file.path
-            ));
+            );
+            self.media.clear(); // nobody opens it
+            return Err(why);
         }
         self.turns = turns(fields)?;
         if rules.system == SystemTurn::Refuse && self.turns.iter().any(is_system) {

@@ -305,6 +305,10 @@ fn hash_of(records: &[Record]) -> String {
         field(&kinds.collect::<Vec<_>>().join(" "));
         field(&format!("{:?} {:?}", record.dataset.read_type, record.part));
         record.media.iter().for_each(|file| field(&file.path));
+        // A record that cannot be used now may be usable under other rules.
+        if record.broken.is_some() {
+            field("broken");
+        }
         for turn in &record.turns {
             field(&turn.from);
             field(&turn.value);

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::frames::Choice;
 use crate::media::read::Source;
-use crate::sample::load::{check_record, probe};
+use crate::sample::load::{check_record, probe, render_record};
 use crate::sample::options::LintOptions;
 use crate::{DataError, Media, Mixture};
 
-/// One sample that could not be used.
+/// Why a sample cannot be used; a sample may have several reasons.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// Index in the mixture.
@@ -35,7 +36,9 @@ pub struct LintReport {
     pub samples: usize,
     /// Different media that were opened.
     pub media: usize,
-    /// Samples that cannot be used, in the order of the mixture.
+    /// Samples that cannot be used.
+    pub broken: usize,
+    /// Why, in the order of the mixture.
     pub findings: Vec<Finding>,
     /// How many of them each dataset has.
     pub by_source: BTreeMap<String, usize>,
@@ -60,7 +63,7 @@ impl LintReport {
     }
 }
 
-/// Looks at the media of all samples; `progress` hears how many of how many are done.
+/// Looks at the records and media of all samples, and names all that is wrong; `progress` hears how many of how many are done.
 ///
 /// # Errors
 /// When threads cannot be started; what is wrong with media is in the report.
@@ -73,22 +76,30 @@ pub fn lint(
     let done = AtomicUsize::new(0);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build();
     let pool = pool.map_err(|error| DataError::Internal(error.to_string()))?;
-    let broken: BTreeMap<Shown, String> = pool.install(|| {
+    let seen: BTreeMap<Shown, Seen> = pool.install(|| {
         let of_group = |(source, shown): &(Source, Vec<Shown>)| {
-            let found = check_group(source, shown, options);
+            let seen = look(source, options);
             progress(done.fetch_add(1, Ordering::Relaxed) + 1, groups.len());
-            found
+            shown.iter().map(|at| (*at, seen.clone())).collect::<Vec<_>>()
         };
         groups.par_iter().flat_map_iter(of_group).collect()
     });
-    let findings: Vec<Finding> =
-        (0..mixture.len()).filter_map(|index| finding(mixture, index, &broken)).collect();
+    let per_sample: Vec<Vec<Finding>> = pool.install(|| {
+        let of_sample = |index| findings(mixture, index, &seen, options);
+        (0..mixture.len()).into_par_iter().map(of_sample).collect()
+    });
     let mut by_source = BTreeMap::new();
-    for finding in &findings {
-        *by_source.entry(finding.source.clone()).or_default() += 1;
+    for first in per_sample.iter().filter_map(|findings| findings.first()) {
+        *by_source.entry(first.source.clone()).or_default() += 1;
     }
-    let notes = mixture.notes().to_vec();
-    Ok(LintReport { samples: mixture.len(), media: groups.len(), findings, by_source, notes })
+    Ok(LintReport {
+        samples: mixture.len(),
+        media: groups.len(),
+        broken: by_source.values().sum(),
+        findings: per_sample.into_iter().flatten().collect(),
+        by_source,
+        notes: mixture.notes().to_vec(),
+    })
 }
 
 /// A sample's index, and a place among what it shows.
@@ -99,6 +110,9 @@ fn same_media(mixture: &Mixture) -> Vec<(Source, Vec<Shown>)> {
     let mut groups: BTreeMap<_, (Source, Vec<Shown>)> = BTreeMap::new();
     for (index, record) in mixture.records().iter().enumerate() {
         for (place, source) in Source::all(record).enumerate() {
+            if record.media[place].path.trim().is_empty() {
+                continue; // its record says so
+            }
             let part = source.part.map(|(start, end)| (start.to_bits(), end.to_bits()));
             let read_type = source.read_type.map(|read_type| read_type as u8);
             let key = (source.path.clone(), read_type, part, source.media == Media::Image);
@@ -108,23 +122,57 @@ fn same_media(mixture: &Mixture) -> Vec<(Source, Vec<Shown>)> {
     groups.into_values().collect()
 }
 
-fn check_group(source: &Source, shown: &[Shown], options: &LintOptions) -> Vec<(Shown, String)> {
+/// What was seen of an image or video: its frames and what the prompt says of it, or what is wrong with it.
+type Seen = Result<(usize, String), String>;
+
+fn look(source: &Source, options: &LintOptions) -> Seen {
+    let frames = &options.load.frames;
+    let message = |choice: &Choice| match source.media {
+        Media::Image => String::new(),
+        Media::Video => choice.message(frames.time_message),
+    };
     match probe(source, options, &Arc::new(AtomicBool::new(false))) {
-        Ok(()) => vec![],
-        Err(error) => shown.iter().map(|at| (*at, error.to_string())).collect(),
+        Ok(choice) => Ok((choice.indices.len(), message(&choice))),
+        Err(error) => Err(error.to_string()),
     }
 }
 
-/// What is wrong with a sample: its record, else the first of its media that cannot be used.
-fn finding(mixture: &Mixture, index: usize, broken: &BTreeMap<Shown, String>) -> Option<Finding> {
+/// All that is wrong with a sample: its record, each of its media, and its prompt where these are whole.
+fn findings(
+    mixture: &Mixture,
+    index: usize,
+    seen: &BTreeMap<Shown, Seen>,
+    options: &LintOptions,
+) -> Vec<Finding> {
     let record = &mixture.records()[index];
-    let tags = check_record(record, mixture.visuals()).err();
-    let media = broken.range((index, 0)..(index + 1, 0)).next();
-    let (path, reason) = match (tags, media) {
-        (Some(error), _) => (record.path(), error.to_string()),
-        (None, Some(((_, place), reason))) => (record.paths().nth(*place)?, reason.clone()),
-        (None, None) => return None,
+    let mut reasons = vec![];
+    if let Err(error) = check_record(record, mixture.visuals()) {
+        reasons.push((record.path(), error.to_string()));
+    }
+    let (mut frames, mut messages) = (0, vec![]);
+    for ((_, place), seen) in seen.range((index, 0)..(index + 1, 0)) {
+        match seen {
+            Ok((count, message)) => {
+                frames += count;
+                messages.push(message.clone());
+            }
+            Err(reason) => {
+                reasons.push((record.paths().nth(*place).unwrap_or_default(), reason.clone()));
+            }
+        }
+    }
+    if reasons.is_empty()
+        && let Err(error) = render_record(record, &messages, frames, &options.load)
+    {
+        reasons.push((record.path(), error.to_string()));
+    }
+    let (id, source) = (&record.id, record.source());
+    let finding = |(path, reason)| Finding {
+        index,
+        id: id.clone(),
+        source: source.to_string(),
+        path,
+        reason,
     };
-    let (id, source) = (record.id.clone(), record.source().to_string());
-    Some(Finding { index, id, source, path, reason })
+    reasons.into_iter().map(finding).collect()
 }

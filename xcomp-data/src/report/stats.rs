@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::Histogram;
 use crate::mixture::annotation::{Media, Record};
 use crate::prompt::templates::{LabelRule, Template, render_chat};
+use crate::sample::load::check_record;
 use crate::stream::cost::{CostModel, assign, imbalance, predict_frames};
 use crate::stream::{Order, epoch_order};
 use crate::{DataError, Mixture, Tokenizer};
@@ -41,6 +42,8 @@ pub struct SourceStats {
     pub total: usize,
     /// Samples of the mixture.
     pub samples: usize,
+    /// Samples whose record alone says that they cannot be used.
+    pub broken: usize,
     /// Pictures that they show.
     pub images: usize,
     /// Videos that they show.
@@ -83,6 +86,8 @@ pub struct StatsReport {
     pub by_cost: Imbalance,
     /// Dataset after dataset, in the order of the mixture.
     pub sources: Vec<SourceStats>,
+    /// What is odd about the mixture, and how many records it leaves out.
+    pub notes: Vec<String>,
 }
 
 /// Counts a mixture.
@@ -100,6 +105,7 @@ pub fn stats(mixture: &Mixture, options: &StatsOptions) -> Result<StatsReport, D
     let mut sources: Vec<SourceStats> = Vec::new();
     let mut start = 0;
     // Samples lie dataset after dataset; two entries may share a name.
+    let usable = |record: &&Record| check_record(record, mixture.visuals()).is_ok();
     for run in mixture.records().chunk_by(|a, b| Arc::ptr_eq(&a.dataset, &b.dataset)) {
         let range = start..start + run.len();
         start = range.end;
@@ -111,6 +117,7 @@ pub fn stats(mixture: &Mixture, options: &StatsOptions) -> Result<StatsReport, D
             source: run[0].source().to_string(),
             total: run[0].dataset.total,
             samples: run.len(),
+            broken: run.iter().filter(|record| !usable(record)).count(),
             images: shown(Media::Image),
             videos: shown(Media::Video),
             frames: Histogram::of(frames.iter().map(|frames| frames.count).collect()),
@@ -129,6 +136,7 @@ pub fn stats(mixture: &Mixture, options: &StatsOptions) -> Result<StatsReport, D
         in_turn,
         by_cost,
         sources,
+        notes: mixture.notes().to_vec(),
     })
 }
 

@@ -12,7 +12,8 @@ use crate::mixture::ReadType;
 use crate::mixture::annotation::{Media, Record};
 use crate::mixture::visual_rule::VisualRule;
 use crate::prompt::templates::{
-    CHATML, LabelRule, Template, count_image_tags, is_answer, render_chat, rendered,
+    CHATML, IMAGE_TOKEN, LabelRule, Prompt, Template, count_image_tags, is_answer, render_chat,
+    rendered,
 };
 use crate::resize::Resizer;
 use crate::sample::example::{Example, Frames, Visual, VisualData};
@@ -36,6 +37,8 @@ pub struct LoadOptions {
     pub tokens_per_frame: usize,
     /// Longest sequence in tokens, before compression: a longer sample is broken.
     pub max_tokens: usize,
+    /// Rows of the model's embedding: a sample with another token is broken.
+    pub vocabulary: usize,
     /// What one media file may cost.
     pub limits: Limits,
     /// What the tower made of frames before.
@@ -53,6 +56,7 @@ impl LoadOptions {
             visuals: VisualRule::default(),
             tokens_per_frame: 0,
             max_tokens: usize::MAX,
+            vocabulary: usize::MAX,
             limits: Limits::default(),
             features: None,
         }
@@ -131,20 +135,8 @@ pub(crate) fn load_gated(
         .collect::<Result<Vec<Visual>, _>>()?;
     let messages: Vec<String> =
         visuals.iter().map(|visual| visual.message(options.frames.time_message)).collect();
-    let prompt = render_chat(
-        &options.template,
-        &options.tokenizer,
-        &record.turns,
-        &messages,
-        options.labels,
-    )?;
     let frames: usize = visuals.iter().map(|visual| visual.choice.indices.len()).sum();
-    let text = prompt.input_ids.len() - visuals.len();
-    let tokens = text + frames * options.tokens_per_frame;
-    if tokens > options.max_tokens {
-        let (id, limit) = (record.id.clone(), options.max_tokens);
-        return Err(DataError::TooLong { id, tokens, limit });
-    }
+    let prompt = render_record(record, &messages, frames, options)?;
     Ok(Example {
         visuals,
         input_ids: prompt.input_ids,
@@ -155,6 +147,37 @@ pub(crate) fn load_gated(
         record: index,
         words: record.words,
     })
+}
+
+/// The prompt of a record that shows so many frames; `messages` has one for each image or video.
+pub(crate) fn render_record(
+    record: &Record,
+    messages: &[String],
+    frames: usize,
+    options: &LoadOptions,
+) -> Result<Prompt, DataError> {
+    let (template, tokenizer) = (&options.template, &options.tokenizer);
+    let prompt = render_chat(template, tokenizer, &record.turns, messages, options.labels)?;
+    let id = || record.id.clone();
+    let text = prompt.input_ids.len() - messages.len();
+    let (tokens, limit) = (text + frames * options.tokens_per_frame, options.max_tokens);
+    if tokens > limit {
+        return Err(DataError::TooLong { id: id(), tokens, limit });
+    }
+    match outside(&prompt.input_ids, options.vocabulary) {
+        Some(token) => Err(DataError::Token {
+            what: format!("record `{}`", id()),
+            token,
+            rows: options.vocabulary,
+        }),
+        None => Ok(prompt),
+    }
+}
+
+/// The first token that an embedding of so many rows does not have; the place of a picture is none.
+pub fn outside(ids: &[i32], rows: usize) -> Option<i32> {
+    let known = |id: i32| id == IMAGE_TOKEN || usize::try_from(id).is_ok_and(|id| id < rows);
+    ids.iter().copied().find(|id| !known(*id))
 }
 
 /// The features of a source where they are kept, else its pictures.
@@ -185,24 +208,25 @@ pub(crate) fn probe(
     source: &Source,
     options: &LintOptions,
     cancel: &Arc<AtomicBool>,
-) -> Result<(), DataError> {
-    check_options(&options.frames)?;
-    let watch = Watch::start(&options.limits, cancel);
-    let mut reader = source.open(options.frames.rotate, watch)?;
-    let choice = reader.choose(source.part, &options.frames)?;
+) -> Result<Choice, DataError> {
+    let frames = &options.load.frames;
+    check_options(frames)?;
+    let watch = Watch::start(&options.load.limits, cancel);
+    let mut reader = source.open(frames.rotate, watch)?;
+    let choice = reader.choose(source.part, frames)?;
     if source.media == Media::Video {
-        check_clips(&source.path, &choice, &options.frames)?;
+        check_clips(&source.path, &choice, frames)?;
     }
     let mut seen = false;
     let wanted =
         choice.indices.first().filter(|_| options.decode).map(|index| index + choice.first);
-    let Some(wanted) = wanted else { return Ok(()) };
+    let Some(wanted) = wanted else { return Ok(choice) };
     reader.read(&[wanted], &mut |_| {
         seen = true;
         Ok(())
     })?;
     if seen {
-        return Ok(());
+        return Ok(choice);
     }
     let message = format!("frame {wanted} cannot be decoded");
     Err(DataError::Decode { path: source.path.clone(), message })

@@ -97,9 +97,8 @@ fn open(common: &Common) -> Result<(Plan, Data), Error> {
 
 fn run_lint(common: &Common) -> Result<(), Error> {
     let (plan, data) = open(common)?;
-    let frames = frame_options(&plan.recipe, &plan.config);
-    let options =
-        LintOptions { frames, threads: plan.recipe.data.workers, ..LintOptions::default() };
+    let (load, threads) = (data.load_options().clone(), plan.recipe.data.workers);
+    let options = LintOptions { load, decode: true, threads };
     let progress = Progress::new("media", data.mixture.len());
     let report = lint(&data.mixture, &options, &|done, all| progress.of(done, all))?;
     drop(progress);
@@ -107,15 +106,13 @@ fn run_lint(common: &Common) -> Result<(), Error> {
     if report.is_clean() {
         return Ok(());
     }
-    Err(Error::BrokenSamples { broken: report.findings.len(), samples: report.samples })
+    Err(Error::BrokenSamples { broken: report.broken, samples: report.samples })
 }
 
 fn lint_text(report: &LintReport) -> String {
     let mut text = format!(
         "{} samples over {} media, {} cannot be used\n",
-        report.samples,
-        report.media,
-        report.findings.len()
+        report.samples, report.media, report.broken
     );
     for note in &report.notes {
         line(&mut text, format_args!("note: {note}"));
@@ -166,13 +163,20 @@ fn stats_text(report: &StatsReport) -> String {
         "{} samples ({} images, {} videos), {:.3e} FLOPs an epoch, sha256 {}\n",
         report.samples, report.images, report.videos, report.flops, report.hash
     );
-    let head = ["dataset", "records", "used", "images", "videos", "frames", "p90", "tokens", "p90"];
+    for note in &report.notes {
+        line(&mut text, format_args!("note: {note}"));
+    }
+    let head = [
+        "dataset", "records", "used", "broken", "images", "videos", "frames", "p90", "tokens",
+        "p90",
+    ];
     line(&mut text, row(&head.map(String::from)));
     for source in &report.sources {
         let cells = [
             source.source.clone(),
             source.total.to_string(),
             source.samples.to_string(),
+            source.broken.to_string(),
             source.images.to_string(),
             source.videos.to_string(),
             format!("{:.0}", source.frames.mean),
@@ -185,8 +189,8 @@ fn stats_text(report: &StatsReport) -> String {
     text
 }
 
-fn row(cells: &[String; 9]) -> String {
-    let (name, rest) = cells.split_first().expect("nine cells");
+fn row(cells: &[String; 10]) -> String {
+    let (name, rest) = cells.split_first().expect("ten cells");
     rest.iter().fold(format!("{name:<32}"), |row, cell| row + &format!("{cell:>9}"))
 }
 

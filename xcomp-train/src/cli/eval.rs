@@ -8,9 +8,9 @@ use super::args::{DeviceArg, FormatArg, default_out};
 use super::asking::{Asker, AskingArgs};
 use super::export::plan_of_run;
 use crate::error::{EXIT_STOPPED, Error};
-use crate::eval::model::ModelResponder;
-use crate::eval::question::read_questions;
-use crate::eval::report::EvalReport;
+use crate::eval::model::{ModelResponder, without_video};
+use crate::eval::question::{Questions, read_questions};
+use crate::eval::report::{EvalReport, named};
 use crate::eval::responses::{Record, answer_all};
 use crate::eval::results::RESULTS;
 use crate::export::{export, find_checkpoint};
@@ -18,7 +18,7 @@ use crate::machine::device::{Choice, open};
 use crate::machine::files::write_atomically;
 use crate::machine::stop::on_end_of_input;
 use crate::recipe::Recipe;
-use crate::recipe::tables::{AnswerBy, Benchmark, EvalTable};
+use crate::recipe::tables::{AnswerBy, Benchmark, EvalTable, MissingWord};
 use crate::run::folder::RECIPE;
 use crate::show::progress::Progress;
 
@@ -31,12 +31,15 @@ pub(super) struct EvalArgs {
     /// Where responses and results go; a second call goes on there [default: runs/NAME-eval, with the name of the recipe or folder].
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// The questions, JSON or parquet as published.
+    /// The questions, JSON, JSON lines or parquet as published.
     #[arg(long, value_name = "FILE")]
     questions: Option<PathBuf>,
     /// Folder of the videos.
     #[arg(long, value_name = "FOLDER")]
     videos: Option<PathBuf>,
+    /// What questions do whose video is missing, or that contradict themselves [default: stop].
+    #[arg(long, value_enum)]
+    missing: Option<MissingWord>,
     /// Folder of the subtitles that the questions name.
     #[arg(long, value_name = "FOLDER")]
     subtitles: Option<PathBuf>,
@@ -66,9 +69,18 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
     }
     let eval = args.resolve()?;
     let subtitles = (!eval.subtitles.is_empty()).then(|| Path::new(&eval.subtitles));
-    let (benchmark, mut questions) =
+    let Questions { benchmark, asked: mut questions, mut unasked } =
         read_questions(eval.questions.as_ref(), eval.benchmark, subtitles)?;
     questions.truncate(args.limit.unwrap_or(usize::MAX));
+    unasked.extend(without_video(eval.videos.as_ref(), &mut questions));
+    if eval.missing == MissingWord::Stop && !unasked.is_empty() {
+        let message = format!(
+            "{} questions cannot be asked, none was; --missing skip leaves them out and counts them:{}",
+            unasked.len(),
+            named(&unasked)
+        );
+        return Err(Error::Argument(message));
+    }
     let folder = exported(eval.checkpoint.as_ref())?;
     let out = args.out.clone().unwrap_or_else(|| default_out(&args.subject, "-eval"));
     let answerer = args.asking.open(&folder, &args.device.open()?)?;
@@ -85,10 +97,12 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
         progress.at(index + 1);
         progress.note(&format!("{right} right"));
     };
-    let records = answer_all(benchmark, &questions, &mut responder, &out, &mut show)?;
+    let mut answers =
+        answer_all(benchmark, &questions, eval.missing, &mut responder, &out, &mut show)?;
     drop(progress);
-    let report = EvalReport::new(benchmark, &records, args.asking.seed);
-    write_results(&out, &report, &records)?;
+    answers.unasked.splice(..0, unasked);
+    let report = EvalReport::new(benchmark, &answers, args.asking.seed);
+    write_results(&out, &report, &answers.records)?;
     args.format.print(&report)
 }
 
@@ -105,6 +119,7 @@ impl EvalArgs {
             videos: path(&self.videos, stated.videos),
             subtitles: path(&self.subtitles, stated.subtitles),
             benchmark: self.benchmark.or(stated.benchmark),
+            missing: self.missing.unwrap_or(stated.missing),
             answer_by: self.by.unwrap_or(stated.answer_by),
             ..stated
         };

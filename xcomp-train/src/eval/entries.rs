@@ -1,4 +1,4 @@
-//! The entries of a file of questions as published: a JSON list, or a parquet table with an entry in each row.
+//! The entries of a file of questions as published: a JSON list, JSON lines, or a parquet table with an entry in each row.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
@@ -12,6 +12,7 @@ use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::record::{Field, Row};
 use parquet::schema::types::{Type, TypePtr};
 use serde_json::Value;
+use xcomp_data::python::json;
 
 use crate::error::Error;
 use crate::machine::files::at;
@@ -22,7 +23,7 @@ const MAGIC: [u8; 4] = *b"PAR1";
 /// Reads the entries of a file.
 ///
 /// # Errors
-/// If it is neither a JSON list nor a whole parquet table.
+/// If it is neither a JSON list, nor JSON lines, nor a whole parquet table.
 pub fn read_entries(path: &Path) -> Result<Vec<Value>, Error> {
     read(path).map_err(at("cannot read", path))
 }
@@ -37,14 +38,41 @@ fn read(path: &Path) -> io::Result<Vec<Value>> {
         let read = catch_unwind(|| rows(file));
         let wrong = |_| Err(ParquetError::General("its parts contradict each other".into()));
         return read.unwrap_or_else(wrong).map_err(|error| {
-            let message = format!("it is damaged or no parquet table of questions: {error}");
+            let message = match error {
+                ParquetError::NYI(what) => {
+                    format!("it is stored as this program cannot read: {what}")
+                }
+                error => format!("it is damaged or no parquet table of questions: {error}"),
+            };
             io::Error::new(io::ErrorKind::InvalidData, message)
         });
     }
     let mut text = vec![];
     file.read_to_end(&mut text)?;
     // Windows programs put a byte order mark first.
-    Ok(serde_json::from_slice(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text))?)
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+    if text.trim_ascii_start().starts_with(b"{") {
+        return lines(text);
+    }
+    match json::from_slice(text)? {
+        Value::Array(entries) => Ok(entries),
+        _ => Err(wrong("it is neither a list of questions nor one question a line")),
+    }
+}
+
+/// One entry a line; blank lines are none.
+fn lines(text: &[u8]) -> io::Result<Vec<Value>> {
+    let lines = text.split(|byte| *byte == b'\n').enumerate();
+    let entry = |(index, line): (usize, &[u8])| {
+        json::from_slice(line).map_err(|error| {
+            wrong(&format!("line {} is no question of its own ({error})", index + 1))
+        })
+    };
+    lines.filter(|(_, line)| !line.trim_ascii().is_empty()).map(entry).collect()
+}
+
+fn wrong(message: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
 fn rows(file: File) -> Result<Vec<Value>, ParquetError> {
@@ -102,7 +130,7 @@ fn value(field: &Field) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use parquet::basic::{Compression, ZstdLevel};
+    use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
     use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, Int64Type};
     use parquet::file::properties::WriterProperties;
     use parquet::file::writer::SerializedFileWriter;
@@ -173,6 +201,10 @@ mod tests {
             Compression::UNCOMPRESSED,
             Compression::SNAPPY,
             Compression::ZSTD(ZstdLevel::default()),
+            Compression::GZIP(GzipLevel::default()),
+            Compression::BROTLI(BrotliLevel::default()),
+            Compression::LZ4,
+            Compression::LZ4_RAW,
         ] {
             let (folder, path) = table(compression);
             let rows = json!([
@@ -184,6 +216,10 @@ mod tests {
             assert_eq!(json!(read_entries(&path).unwrap()), rows);
             let same = folder.path().join("questions.json");
             std::fs::write(&same, rows.to_string()).unwrap();
+            assert_eq!(json!(read_entries(&same).unwrap()), rows);
+            let lines: Vec<String> =
+                rows.as_array().unwrap().iter().map(Value::to_string).collect();
+            std::fs::write(&same, format!("\u{feff}{}\r\n\n", lines.join("\n"))).unwrap();
             assert_eq!(json!(read_entries(&same).unwrap()), rows);
         }
     }
@@ -198,7 +234,7 @@ mod tests {
             let text = format!("{error}");
             assert!(text.contains("questions.parquet") && text.contains("damaged"), "{text}");
         }
-        for text in ["", "PAR", "{}", "[1"] {
+        for text in ["", "PAR", "7", "{", "{}\n{", "[1"] {
             std::fs::write(&path, text).unwrap();
             assert!(read_entries(&path).unwrap_err().to_string().contains("questions.parquet"));
         }

@@ -9,7 +9,7 @@ use xcomp_data::{
     load_kept_media, load_media,
 };
 
-use super::question::Question;
+use super::question::{Question, Unasked};
 use super::responses::{Responder, Response};
 use crate::answer::asking::Asking;
 use crate::answer::clips::HeldClips;
@@ -188,6 +188,19 @@ fn likeliest(letters: &[char], scores: &[f64]) -> char {
         }
     }
     letters[best]
+}
+
+/// The questions whose video is not in the folder; the others stay in `questions`.
+pub fn without_video(videos: &Path, questions: &mut Vec<Question>) -> Vec<Unasked> {
+    let mut missing = vec![];
+    questions.retain(|question| match find(videos, &question.video) {
+        Ok(_) => true,
+        Err(error) => {
+            missing.push(Unasked { id: question.id.clone(), why: error.to_string() });
+            false
+        }
+    });
+    missing
 }
 
 /// The file or folder of a video.

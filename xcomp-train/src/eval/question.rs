@@ -62,21 +62,42 @@ pub fn detect(entry: &Value) -> Benchmark {
     }
 }
 
-/// Reads a file of questions, a JSON list or a parquet table; `subtitles` is the folder that `LongVideoBench`'s subtitle files lie in.
+/// A question that is not asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unasked {
+    /// Its name, or its place in the file.
+    pub id: String,
+    /// Why.
+    pub why: String,
+}
+
+/// What a file of questions holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Questions {
+    /// Whose they are.
+    pub benchmark: Benchmark,
+    /// Those that can be asked.
+    pub asked: Vec<Question>,
+    /// Those that lack something or contradict themselves.
+    pub unasked: Vec<Unasked>,
+}
+
+/// Reads a file of questions (a JSON list, JSON lines or a parquet table); `subtitles` is the folder that `LongVideoBench`'s subtitle
+/// files lie in.
 ///
 /// # Errors
-/// If the file cannot be read or an entry is no question; the error names its place.
+/// If the file or a subtitle file cannot be read, or no entry is a question.
 pub fn read_questions(
     path: &Path,
     benchmark: Option<Benchmark>,
     subtitles: Option<&Path>,
-) -> Result<(Benchmark, Vec<Question>), Error> {
+) -> Result<Questions, Error> {
     let entries = read_entries(path)?;
-    let first = entries
-        .first()
-        .ok_or_else(|| Error::Argument(format!("{} holds no questions", path.display())))?;
+    let wrong = |what: &str| Error::Argument(format!("{}{what}", path.display()));
+    let first = entries.first().ok_or_else(|| wrong(" holds no questions"))?;
     let benchmark = benchmark.unwrap_or_else(|| detect(first));
-    let read = |(index, entry): (usize, &Value)| {
+    let (mut asked, mut unasked) = (vec![], vec![]);
+    for (index, entry) in entries.iter().enumerate() {
         let subtitle = match (benchmark, entry["subtitle_path"].as_str(), subtitles) {
             (Benchmark::Longvideobench, Some(file), Some(folder)) => {
                 let number = |key: &str| entry[key].as_f64().unwrap_or(0.0);
@@ -85,31 +106,35 @@ pub fn read_questions(
             }
             _ => String::new(),
         };
-        question(benchmark, index, entry, &subtitle).map_err(|what| {
-            Error::Argument(format!("{}: question {}: {what}", path.display(), index + 1))
-        })
-    };
-    let questions = entries.iter().enumerate().map(read).collect::<Result<_, _>>()?;
-    Ok((benchmark, questions))
+        match question(benchmark, index, entry, &subtitle) {
+            Ok(question) => asked.push(question),
+            Err(why) => {
+                let id = id(entry, index);
+                unasked.push(Unasked { id, why: format!("question {}: {why}", index + 1) });
+            }
+        }
+    }
+    match (asked.is_empty(), unasked.first()) {
+        (true, Some(first)) => Err(wrong(&format!(": no entry can be asked; {}", first.why))),
+        _ => Ok(Questions { benchmark, asked, unasked }),
+    }
 }
 
 /// One entry as a question; the error says what is wrong with it.
 ///
 /// # Errors
-/// If a field is missing or the answer is not among the candidates.
+/// If a field is missing, a candidate is neither text nor a number, or the answer is not among the candidates.
 pub fn question(
     benchmark: Benchmark,
     index: usize,
     entry: &Value,
     subtitles: &str,
 ) -> Result<Question, String> {
-    let text = |key: &str| {
-        entry[key].as_str().map(str::to_owned).ok_or_else(|| format!("it has no text `{key}`"))
-    };
+    let text = |key: &str| plain(&entry[key]).ok_or_else(|| format!("it has no text `{key}`"));
     let list_key = if benchmark == Benchmark::Videomme { "options" } else { "candidates" };
-    let candidates = match texts(&entry[list_key]) {
-        none if none.is_empty() => numbered_options(entry),
-        listed => listed,
+    let candidates = match &entry[list_key] {
+        Value::Array(list) if !list.is_empty() => candidates(list_key, list)?,
+        _ => numbered_options(entry),
     };
     if candidates.len() < 2 || candidates.len() > 26 {
         return Err(format!("`{list_key}` must list 2 to 26 answers"));
@@ -137,23 +162,46 @@ pub fn question(
         }
     };
     let answer = answer.map_err(|answer| format!("its answer `{answer}` is not a candidate"))?;
-    let id = ["question_id", "id"].iter().find_map(|key| entry[*key].as_str());
-    let id = id.map_or_else(|| index.to_string(), str::to_owned);
-    Ok(Question { id, video, prompt, candidates, answer, tasks })
+    Ok(Question { id: id(entry, index), video, prompt, candidates, answer, tasks })
+}
+
+/// Its name, or its place in the file.
+fn id(entry: &Value, index: usize) -> String {
+    let id = ["question_id", "id"].iter().find_map(|key| plain(&entry[*key]));
+    id.unwrap_or_else(|| index.to_string())
+}
+
+/// A text, or a number or truth value as Python writes it.
+fn plain(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(truth) => Some(if *truth { "True" } else { "False" }.to_owned()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// Every candidate counts: one that is left out would give the others other letters.
+fn candidates(key: &str, list: &[Value]) -> Result<Vec<String>, String> {
+    let one = |(index, value): (usize, &Value)| {
+        plain(value).ok_or_else(|| {
+            format!("answer {} of `{key}` is neither text nor a number: {value}", index + 1)
+        })
+    };
+    list.iter().enumerate().map(one).collect()
 }
 
 /// `option0`, `option1`, ... of `LongVideoBench`'s parquet tables, which fill up with `N/A`.
 fn numbered_options(entry: &Value) -> Vec<String> {
-    let options = (0..).map_while(|number| entry[format!("option{number}")].as_str());
-    options.take_while(|option| *option != "N/A").map(str::to_owned).collect()
+    let options = (0..).map_while(|number| plain(&entry[format!("option{number}")]));
+    options.take_while(|option| option != "N/A").collect()
 }
 
 /// A text as a list of one, a list of texts as it is.
 fn texts(value: &Value) -> Vec<String> {
     match value {
-        Value::String(text) => vec![text.clone()],
-        Value::Array(list) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        _ => vec![],
+        Value::Array(list) => list.iter().filter_map(plain).collect(),
+        one => plain(one).into_iter().collect(),
     }
 }
 
@@ -232,6 +280,17 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_candidates() {
+        let entry = json!({ "video": 7, "question": "How many?", "id": 12,
+            "candidates": ["None", "One", 2, 3.5, true], "answer": 2 });
+        let got = question(Benchmark::Mlvu, 0, &entry, "").unwrap();
+        assert_eq!(got.candidates, ["None", "One", "2", "3.5", "True"]);
+        assert_eq!((got.answer, got.video.as_str(), got.id.as_str()), (2, "7", "12"));
+        let entry = json!({ "videoID": "v", "question": "Q?", "options": [1, 2], "answer": "B" });
+        assert_eq!(question(Benchmark::Videomme, 0, &entry, "").unwrap().answer, 1);
+    }
+
+    #[test]
     fn what_is_no_question_is_named() {
         let fails = |entry: Value, says: &str| {
             let error = question(Benchmark::Mlvu, 0, &entry, "").unwrap_err();
@@ -239,6 +298,8 @@ mod tests {
         };
         fails(json!({ "question": "Q?" }), "`candidates`");
         fails(json!({ "candidates": ["x", "y"] }), "`question`");
+        fails(json!({ "candidates": ["x", null] }), "answer 2 of `candidates` is neither");
+        fails(json!({ "candidates": ["x", ["y"]] }), "answer 2 of `candidates` is neither");
         fails(
             json!({ "video": "v", "question": "Q?", "candidates": ["x", "y"], "answer": "z" }),
             "`z` is not a candidate",

@@ -5,9 +5,13 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::responses::Record;
+use super::question::Unasked;
+use super::responses::{Answers, Record};
 use super::statistics::{Estimate, estimate};
 use crate::recipe::tables::Benchmark;
+
+/// So many questions are named on a terminal.
+const NAMED: usize = 20;
 
 /// What an evaluation found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -22,11 +26,14 @@ pub struct EvalReport {
     pub tasks: BTreeMap<String, (f64, usize)>,
     /// Questions whose response the benchmark leaves out.
     pub left_out: usize,
+    /// Questions that were not asked, and why; they are in no mean.
+    pub unasked: Vec<Unasked>,
 }
 
 impl EvalReport {
-    /// Counts records; `seed` fixes the interval.
-    pub fn new(benchmark: Benchmark, records: &[Record], seed: u64) -> Self {
+    /// Counts answers; `seed` fixes the interval.
+    pub fn new(benchmark: Benchmark, answers: &Answers, seed: u64) -> Self {
+        let Answers { records, unasked } = answers;
         let scored: Vec<(&Record, f64)> =
             records.iter().filter_map(|record| Some((record, record.score?))).collect();
         let mut sums: BTreeMap<String, (f64, usize)> = BTreeMap::new();
@@ -51,6 +58,7 @@ impl EvalReport {
             task_mean: (!tasks.is_empty()).then(|| sum / tasks.len() as f64),
             tasks,
             left_out: records.len() - scored.len(),
+            unasked: unasked.clone(),
         }
     }
 }
@@ -62,6 +70,14 @@ impl fmt::Display for EvalReport {
         }
         if let Some(mean) = self.task_mean {
             writeln!(f, "{:<32} {:6.2} %", "mean over tasks", mean * 100.0)?;
+        }
+        if !self.unasked.is_empty() {
+            writeln!(
+                f,
+                "{} questions were not asked:{}",
+                self.unasked.len(),
+                named(&self.unasked)
+            )?;
         }
         match self.micro {
             None => write!(f, "no response counts"),
@@ -80,12 +96,23 @@ impl fmt::Display for EvalReport {
     }
 }
 
+/// The first questions that are not asked, a line each.
+pub fn named(unasked: &[Unasked]) -> String {
+    let line = |Unasked { id, why }: &Unasked| format!("\n  {id}: {why}");
+    let mut text: String = unasked.iter().take(NAMED).map(line).collect();
+    if unasked.len() > NAMED {
+        text += &format!("\n  and {} more", unasked.len() - NAMED);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::Error;
     use crate::eval::question::Question;
     use crate::eval::responses::{Responder, Response, answer_all};
+    use crate::recipe::tables::MissingWord;
 
     /// Answers from a function and counts its calls.
     struct Fake<F>(F, usize);
@@ -116,8 +143,10 @@ mod tests {
 
     fn run(folder: &std::path::Path, fake: &mut dyn Responder, count: usize) -> EvalReport {
         let questions = &questions()[..count];
-        let records = answer_all(Benchmark::Mlvu, questions, fake, folder, &mut |_, _| ()).unwrap();
-        EvalReport::new(Benchmark::Mlvu, &records, 0)
+        let stop = MissingWord::Stop;
+        let answers =
+            answer_all(Benchmark::Mlvu, questions, stop, fake, folder, &mut |_, _| ()).unwrap();
+        EvalReport::new(Benchmark::Mlvu, &answers, 0)
     }
 
     fn scores(answer: impl FnMut(&Question) -> String) -> (f64, f64, usize) {

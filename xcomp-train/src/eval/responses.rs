@@ -7,12 +7,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::question::Question;
+use super::question::{Question, Unasked};
 use super::rules::{chosen, counts};
 use crate::error::Error;
 use crate::machine::files::{at, create_folder, read_text, sha256};
 use crate::machine::random::Random;
-use crate::recipe::tables::Benchmark;
+use crate::recipe::tables::{Benchmark, MissingWord};
 
 /// One answered question; the words are those of lmms-eval's sample logs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,39 +60,56 @@ pub trait Responder {
     fn respond(&mut self, question: &Question) -> Result<Response, Error>;
 }
 
-/// Answers every question that has no record yet, and gives all records in the order of the questions.
+/// What came of the questions.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Answers {
+    /// Those that were answered, in their order.
+    pub records: Vec<Record>,
+    /// Those whose video cannot be used.
+    pub unasked: Vec<Unasked>,
+}
+
+/// Answers every question that has no record yet; one about a video that cannot be used is left out where `missing` says so.
 ///
 /// # Errors
 /// If a question cannot be answered or a record not be written.
 pub fn answer_all(
     benchmark: Benchmark,
     questions: &[Question],
+    missing: MissingWord,
     responder: &mut dyn Responder,
     folder: &Path,
     on_record: &mut dyn FnMut(usize, &Record),
-) -> Result<Vec<Record>, Error> {
+) -> Result<Answers, Error> {
     create_folder(folder)?;
     let path = folder.join("responses.jsonl");
     let mut held: HashMap<String, Record> =
         read_records(&path)?.into_iter().map(|record| (record.key.clone(), record)).collect();
     let mut file = open_for_more(&path)?;
     let settings = responder.settings();
-    let mut records = vec![];
+    let mut answers = Answers::default();
     for (index, question) in questions.iter().enumerate() {
         let key = sha256(format!("{settings}\n{}\n{}", question.video, question.prompt).as_bytes());
         let record = if let Some(held) = held.get(&key).cloned() {
             judged(benchmark, question, held.resps.concat(), held.frames_s, key)
         } else {
-            let Response { text, frames_s } = responder.respond(question)?;
+            let Response { text, frames_s } = match responder.respond(question) {
+                Err(Error::Data(error)) if missing == MissingWord::Skip => {
+                    let (id, why) = (question.id.clone(), error.to_string());
+                    answers.unasked.push(Unasked { id, why });
+                    continue;
+                }
+                response => response?,
+            };
             let record = judged(benchmark, question, text, frames_s, key);
             write_record(&mut file, &record).map_err(at("cannot write", &path))?;
             held.insert(record.key.clone(), record.clone());
             record
         };
         on_record(index, &record);
-        records.push(record);
+        answers.records.push(record);
     }
-    Ok(records)
+    Ok(answers)
 }
 
 fn write_record(file: &mut File, record: &Record) -> std::io::Result<()> {

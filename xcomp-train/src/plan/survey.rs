@@ -7,7 +7,7 @@ use xcomp_data::report::Histogram;
 use xcomp_data::stream::cost::predict_frames;
 use xcomp_data::{
     DataError, FrameOptions, IGNORE, IMAGE_TOKEN, LabelRule as Labels, Mixture, MixtureOptions,
-    Prompt, Template, Tokenizer, VisualRule, render_chat,
+    Prompt, SystemTurn, Template, Tokenizer, VisualRule, render_chat,
 };
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::base::family::{Family, Visuals};
@@ -15,7 +15,7 @@ use xcomp_model::base::family::{Family, Visuals};
 use crate::error::Error;
 use crate::plan::cost::SampleSize;
 use crate::recipe::Recipe;
-use crate::recipe::tables::LabelRule;
+use crate::recipe::tables::{LabelRule, SystemWord};
 use crate::show::progress::during;
 
 /// How much of the mixture a recipe takes, and of what kind: how many visuals a sample shows is a property of the model's family.
@@ -32,6 +32,11 @@ pub fn mixture_options(recipe: &Recipe) -> Result<MixtureOptions, Error> {
         keep: (recipe.data.keep_start, recipe.data.keep_end),
         keep_seed: recipe.data.keep_seed,
         visuals,
+        allow_outside_paths: recipe.data.allow_outside_paths,
+        system: match recipe.data.system {
+            SystemWord::Keep => SystemTurn::Keep,
+            SystemWord::Refuse => SystemTurn::Refuse,
+        },
         ..MixtureOptions::default()
     })
 }

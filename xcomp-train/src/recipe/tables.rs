@@ -102,6 +102,10 @@ table! {
         feature_cache_gib: f64 = 0.0,
         /// The format of features.
         feature_format: FeatureWord = FeatureWord::Exact,
+        /// Whether media paths may be absolute or contain `..`; where they may not, such a record is a broken sample.
+        allow_outside_paths: bool = false,
+        /// What a system turn of a conversation does.
+        system: SystemWord = SystemWord::Keep,
         /// What a broken sample does.
         on_broken: BrokenSample = BrokenSample::Neighbour,
         /// Share of broken samples above which the run stops with exit code 3.
@@ -248,10 +252,12 @@ table! {
     EvalTable {
         /// An exported folder or the folder of a run: what `xcomp eval RECIPE` evaluates.
         checkpoint: String = String::new(),
-        /// The questions, JSON or parquet as published.
+        /// The questions, JSON, JSON lines or parquet as published.
         questions: String = String::new(),
         /// Folder of the videos that the questions name.
         videos: String = String::new(),
+        /// What questions do that cannot be asked, because their video is missing or they contradict themselves.
+        missing: MissingWord = MissingWord::Stop,
         /// Folder of the subtitles that the questions name; quoted if given.
         subtitles: String = String::new(),
         /// Whose questions; told from the file if absent.

@@ -155,6 +155,27 @@ words! {
 }
 
 words! {
+    /// What a system turn of a conversation does.
+    SystemWord {
+        /// At the beginning it stands for the template's own; behind that it is rendered where it stands.
+        Keep = "keep",
+        /// Its record is a broken sample, as in the released code, which fails on one at the beginning.
+        Refuse = "refuse",
+    }
+}
+
+words! {
+    /// What questions do that cannot be asked.
+    #[derive(clap::ValueEnum)]
+    MissingWord {
+        /// All are named before the first question, and nothing is asked.
+        Stop = "stop",
+        /// They are left out and counted.
+        Skip = "skip",
+    }
+}
+
+words! {
     /// The order of samples within an epoch.
     Order {
         /// Random blocks of one optimizer step each, longest text first inside a block: the released sampler.

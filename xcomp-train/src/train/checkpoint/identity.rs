@@ -22,6 +22,8 @@ const FREE: &[(&str, &[&str])] = &[
         "data",
         &[
             "mixture",
+            "allow_outside_paths", // the hash of the mixture has what it does, and what `system` does
+            "system",
             "workers",
             "prefetch_mib",
             "feature_cache",
