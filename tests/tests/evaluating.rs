@@ -118,3 +118,56 @@ fn a_recipe_states_its_evaluation() {
     assert_eq!(plain.code, 2);
     assert!(plain.stderr.contains("--set has nothing to override"), "{plain:?}");
 }
+
+/// What cannot be asked is named before the first question, or left out and counted; what merely looks odd is asked.
+#[test]
+fn questions_that_cannot_be_asked_are_named_or_counted() {
+    let run = Task::pictures();
+    let question = |id: &str, picture: &str, candidates: Value, answer: Value| {
+        json!({ "question_id": id, "video": picture, "question": "How many <image> tags?",
+            "candidates": candidates, "answer": answer, "question_type": "count" })
+    };
+    let two = || json!(["<image>", "none"]);
+    let lines = [
+        question("numbers", "0.png", json!(["none", 1, 2]), json!(2)),
+        question("gone", "gone.mp4", two(), json!("none")),
+        question("typo", "1.png", two(), json!("nine")),
+        question("torn", "torn.png", two(), json!("none")),
+        question("tag", "1.png", two(), json!("<image>")),
+    ];
+    run.write("q.jsonl", &lines.map(|line| line.to_string()).join("\n"));
+    run.write("pictures/torn.png", "no picture");
+    let trained = run.run(&["train", "recipe.toml", "--out", "base", "--set", "train.max_steps=1"]);
+    assert_eq!(trained.code, 0, "{trained:?}");
+    let eval = |out: &str, more: &[&str]| {
+        let asked =
+            ["eval", "base", "--questions", "q.jsonl", "--videos", "pictures", "--out", out];
+        run.run(&[&asked[..], &["--by", "likelihood", "--format", "json"], more].concat())
+    };
+
+    let stopped = eval("stopped", &[]);
+    assert_eq!(stopped.code, 2, "{stopped:?}");
+    for says in
+        ["2 questions cannot be asked", "gone.mp4", "`nine` is not a candidate", "--missing"]
+    {
+        assert!(stopped.stderr.contains(says), "{says}: {stopped:?}");
+    }
+    assert!(!run.path("stopped").exists(), "nothing was asked");
+
+    let counted = eval("counted", &["--missing", "skip"]);
+    assert_eq!(counted.code, 0, "{counted:?}");
+    let report: Value = serde_json::from_str(&counted.stdout).unwrap();
+    assert_eq!((&report["micro"]["questions"], &report["left_out"]), (&2.into(), &0.into()));
+    let unasked: Vec<&str> = report["unasked"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(unasked, ["typo", "gone", "torn"]);
+    let results: Value =
+        serde_json::from_slice(&std::fs::read(run.path("counted/results.json")).unwrap()).unwrap();
+    let logs = results["logs"].as_array().unwrap();
+    assert!(logs[0]["input"].as_str().unwrap().contains("(C) 2"), "{}", logs[0]);
+    assert_eq!((&logs[0]["target"], &logs[1]["target"]), (&"C".into(), &"A".into()));
+}

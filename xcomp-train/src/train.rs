@@ -126,7 +126,7 @@ fn tell_notes(features: Option<&FeatureCache>, report: &mut Report) -> Result<()
 
 /// The checkpoint that this start begins at, or the base weights.
 fn first_state(task: &Training, report: &mut Report) -> Result<TrainState, Error> {
-    for note in &task.from.notes {
+    for note in task.data.mixture.notes().iter().chain(&task.from.notes) {
         report(Event::Note(note.clone()))?;
     }
     let identity = task.identity.clone();
