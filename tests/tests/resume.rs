@@ -181,6 +181,32 @@ fn recompute_trains_the_same_model() {
     }
 }
 
+/// With a tuned tower, which runs again clip by clip, and with a projector that long videos do not teach.
+#[test]
+fn a_tuned_tower_learns_the_same_with_recompute() {
+    let tiny = Task::folders();
+    let train_as = |recompute: &str, more: &[&str]| {
+        let out = tiny.path(&format!("{recompute}-{}", more.len()));
+        let recompute = format!("train.recompute={recompute}");
+        let parts = "tune.parts=[\"vision\", \"projector\", \"llm\"]";
+        train(&tiny, &out, &[&[parts, recompute.as_str()], more].concat()).unwrap();
+        let weights = out.join("last/model.safetensors");
+        let read = xcomp_train::train::checkpoint::tensors::read_file;
+        (records(&out), read(&weights).unwrap())
+    };
+    for more in [&[][..], &["tune.projector_gradient_below_frames=1"]] {
+        let (kept, kept_weights) = train_as("none", more);
+        let (again, again_weights) = train_as("layer", more);
+        for (kept, again) in kept.iter().zip(&again) {
+            let near = |a: f64, b: f64| (a - b).abs() < 1e-4 * a.abs();
+            assert!(near(kept.loss, again.loss) && near(kept.grad_norm, again.grad_norm));
+        }
+        assert!(kept_weights.keys().eq(again_weights.keys()));
+        let towers = kept_weights.keys().filter(|name| name.contains("vision_tower")).count();
+        assert!(towers > 10, "{towers} tensors of the tower are tuned");
+    }
+}
+
 #[test]
 fn the_export_reloads_to_the_same_weights() {
     let tiny = Task::folders();

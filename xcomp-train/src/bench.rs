@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use burn::tensor::{Device, Tensor};
 
-use crate::data::features::merged;
+use crate::train::batch::seen;
 use crate::error::Error;
 use crate::machine::device::{Choice, open};
 use crate::plan::Plan;
@@ -144,9 +144,8 @@ impl Bench<'_> {
     /// The samples of one forward, on the device.
     fn micro_batch(&self, sample: &Sample, state: &TrainState) -> MicroBatch {
         let (prompts, visuals) = sample.batch();
-        let merged =
-            visuals.into_iter().map(|visual| merged(self.plan, &state.model, visual, self.device));
-        MicroBatch { prompts, merged: merged.map(|one| vec![one]).collect() }
+        let visuals = visuals.into_iter().map(|visual| vec![visual]).collect();
+        seen(self.plan, &state.model, prompts, visuals, self.device)
     }
 
     fn update(&self, mut state: TrainState, grads: NamedTensors, weight: usize) -> TrainState {

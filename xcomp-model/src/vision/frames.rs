@@ -42,6 +42,17 @@ impl Clips {
         Self::video(pixels, 1, size, 1)
     }
 
+    /// One of the clips.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    #[must_use]
+    pub fn one(&self, clip: usize) -> Self {
+        let bytes = self.pixels.len() / self.count;
+        let pixels = self.pixels[clip * bytes..(clip + 1) * bytes].to_vec();
+        Self { pixels, count: 1, ..*self }
+    }
+
     /// Frames of all clips.
     pub fn frame_count(&self) -> usize {
         self.count * self.frames

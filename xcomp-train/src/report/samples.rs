@@ -50,7 +50,7 @@ pub(crate) fn load(
         return Err(Error::Argument(format!("sample {id} of {source} has no token with a loss")));
     }
     let merged = seen.into_iter().map(|seen| merged(plan, model, seen, device)).collect();
-    let batch = MicroBatch { prompts: vec![prompt], merged: vec![merged] };
+    let batch = MicroBatch { prompts: vec![prompt], merged: vec![merged], replay: vec![] };
     Ok(Sample { source, id, frames, batch })
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::tensor::{DType, Device};
+use burn::tensor::{DType, Device, Tensor};
 use xcomp_data::{Position, Stream};
 use xcomp_model::loss::IGNORE;
 use xcomp_model::splice::Prompt;
@@ -18,7 +18,7 @@ use crate::plan::cost::SampleSize;
 use crate::recipe::tables::FloatWord;
 use crate::train::meter::Meter;
 use crate::train::optimizer::grads::NamedTensors;
-use crate::train::step::{Backward, EveryLayer, Keep, MicroBatch, MicroStep};
+use crate::train::step::{Backward, EveryLayer, Keep, MicroBatch, MicroStep, tuned};
 
 /// The samples of one forward, on the host.
 #[derive(Debug)]
@@ -79,13 +79,32 @@ pub(crate) fn encode(
     let of_cache = |visual: &VisualInput| matches!(visual, VisualInput::Features(_));
     let is_cached = |own: &&Vec<VisualInput>| !own.is_empty() && own.iter().all(of_cache);
     let (begun, cached) = (Instant::now(), batch.visuals.iter().filter(is_cached).count());
-    let of_sample = |own: Vec<VisualInput>| {
-        own.into_iter().map(|visual| merged(plan, model, visual, device)).collect()
-    };
-    let merged = batch.visuals.into_iter().map(of_sample).collect();
-    let batch = MicroBatch { prompts: batch.prompts, merged };
+    let batch = seen(plan, model, batch.prompts, batch.visuals, device);
     meter.encoded(begun.elapsed().as_secs_f64(), cached);
     batch
+}
+
+/// Prompts and what each shows; a tuned tower leaves a tape, or, with `recompute`, the pixels to run again.
+pub(crate) fn seen(
+    plan: &Plan,
+    model: &Vlm,
+    prompts: Vec<Prompt>,
+    visuals: Vec<Vec<VisualInput>>,
+    device: &Device,
+) -> MicroBatch {
+    let replayed = plan.recompute && tuned(&model.vision);
+    let pixels = |visual: &VisualInput| match visual {
+        VisualInput::Clips(clips, _) => Some(clips.clone()),
+        VisualInput::Features(_) => None,
+    };
+    let of_sample = |own: &Vec<VisualInput>| own.iter().filter_map(pixels).collect();
+    let replay = if replayed { visuals.iter().map(of_sample).collect() } else { vec![] };
+    let plain = replayed.then(|| model.valid());
+    let model = plain.as_ref().unwrap_or(model);
+    let encoded = |own: Vec<VisualInput>| {
+        own.into_iter().map(|visual| merged(plan, model, visual, device)).collect()
+    };
+    MicroBatch { prompts, merged: visuals.into_iter().map(encoded).collect(), replay }
 }
 
 /// Forward and backward of what is trained, behind the tower.
@@ -93,8 +112,16 @@ pub(crate) fn backward(plan: &Plan, model: &Vlm, micro: MicroBatch) -> MicroStep
     let way: &dyn Backward = if plan.recompute { &EveryLayer } else { &Keep };
     let norm = plan.loss_norm();
     if silent_projector(plan, &micro) {
-        let mut model = model.clone();
+        let (mut model, mut micro) = (model.clone(), micro);
         model.connector = model.connector.valid();
+        if tuned(&model.vision) {
+            model.vision = model.vision.valid(); // what is before the projector learns no more than it
+            if micro.replay.is_empty() {
+                let plain = |own: Vec<Tensor<3>>| own.into_iter().map(Tensor::inner).collect();
+                micro.merged = micro.merged.into_iter().map(plain).collect();
+            }
+            micro.replay.clear();
+        }
         return way.run(&model, micro, &plan.compression, norm);
     }
     way.run(model, micro, &plan.compression, norm)
@@ -127,7 +154,7 @@ fn rounded(tensors: NamedTensors) -> NamedTensors {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Tensor, TensorData};
+    use burn::tensor::TensorData;
 
     use super::*;
 

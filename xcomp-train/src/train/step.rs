@@ -8,17 +8,20 @@ use xcomp_model::compress::schedule::CompressionPlan;
 use xcomp_model::decoder::rope::Rope;
 use xcomp_model::loss::{LossNorm, weighted_loss};
 use xcomp_model::splice::Prompt;
+use xcomp_model::vision::frames::{Clips, Encoding};
 use xcomp_model::vlm::{Vlm, supervised};
 
 use crate::train::optimizer::grads::NamedTensors;
 
-/// Prompts with the merged features of their frames (no tape), ready for the trained part of the model.
+/// Prompts with the merged features of their frames, ready for what is behind the tower.
 #[derive(Debug, Clone)]
 pub struct MicroBatch {
     /// One per sequence.
     pub prompts: Vec<Prompt>,
-    /// Per sequence and per image or video in it `[clips, tokens, width]`.
+    /// Per sequence and per image or video in it `[clips, tokens, width]`; on a tape only where a tuned tower is not replayed.
     pub merged: Vec<Vec<Tensor<3>>>,
+    /// The pixels of `merged`, where a tuned tower is to run again on the way back; else empty.
+    pub replay: Vec<Vec<Clips>>,
 }
 
 /// A way from a micro-batch to gradients: which activations of the decoder outlive the forward.
@@ -117,7 +120,8 @@ fn recompute(model: &Vlm, batch: &MicroBatch, plan: &CompressionPlan, norm: Loss
     let mut pulled = top.grad_remove(&mut tape).expect("the last layer feeds the loss");
     let mut grads = NamedTensors::from_backward(tape, model);
 
-    let learns_below = tuned(&model.llm.model.embed_tokens) || tuned(&model.connector);
+    let learns_below =
+        tuned(&model.llm.model.embed_tokens) || tuned(&model.connector) || !batch.replay.is_empty();
     let lowest = if learns_below { Some(0) } else { model.llm.model.layers.iter().position(tuned) };
     for (layer, entry) in
         entries.into_iter().enumerate().skip(lowest.unwrap_or(plan.layers())).rev()
@@ -127,10 +131,33 @@ fn recompute(model: &Vlm, batch: &MicroBatch, plan: &CompressionPlan, norm: Loss
         pulled = below;
     }
     if learns_below {
-        let (embedded, _) = model.embed(&batch.prompts, batch.merged.clone());
-        grads.add(NamedTensors::from_backward(surrogate(embedded, pulled).backward(), model));
+        below_layers(model, batch, pulled, &mut grads);
     }
     MicroStep { loss: loss.inner(), weight: rows.weight(norm), grads }
+}
+
+/// Replays embedding and connector; then a tuned tower clip by clip, so that one clip's activations are held at a time.
+fn below_layers(model: &Vlm, batch: &MicroBatch, pulled: Tensor<3>, grads: &mut NamedTensors) {
+    let mut merged = batch.merged.clone();
+    if !batch.replay.is_empty() {
+        let leaf = |merged: Tensor<3>| merged.autodiff().require_grad();
+        merged = merged.into_iter().map(|own| own.into_iter().map(leaf).collect()).collect();
+    }
+    let (embedded, _) = model.embed(&batch.prompts, merged.clone());
+    let mut tape = surrogate(embedded, pulled).backward();
+    let seen = merged.iter().flatten().zip(batch.replay.iter().flatten());
+    let pulled: Vec<_> = seen
+        .map(|(leaf, clips)| (leaf.grad_remove(&mut tape).expect("a visual feeds the loss"), clips))
+        .collect();
+    grads.add(NamedTensors::from_backward(tape, model));
+    for (pulled, clips) in pulled {
+        let encoding = Encoding { clips_at_once: 1, dtype: pulled.dtype().into() };
+        for clip in 0..clips.count {
+            let again = model.encode(&clips.one(clip), &pulled.device(), encoding);
+            let pulled = pulled.clone().slice_dim(0, clip..clip + 1);
+            grads.add(NamedTensors::from_backward(surrogate(again, pulled).backward(), model));
+        }
+    }
 }
 
 /// Replays one layer and its drop on a tape: the gradient of its input, and those of its weights.
@@ -155,7 +182,7 @@ fn surrogate(y: Tensor<3>, pulled: Tensor<3>) -> Tensor<1> {
 }
 
 /// Whether any parameter of `module` is tuned.
-fn tuned<M: Module>(module: &M) -> bool {
+pub(crate) fn tuned<M: Module>(module: &M) -> bool {
     struct Seen(bool);
     impl ModuleVisitor for Seen {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
