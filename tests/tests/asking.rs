@@ -207,3 +207,31 @@ fn wrong_numbers_are_one_clear_line() {
         assert!(ended.stderr.contains(says), "{ended:?}");
     }
 }
+
+/// Damaged weights give scores that are no numbers: no answer is read from them, in no way of asking.
+#[test]
+fn scores_that_are_no_numbers_are_an_error() {
+    let run = tuned(16);
+    let path = run.path("model/model.safetensors");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let head = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..8 + head]).unwrap();
+    let place = &header["model.norm.weight"]["data_offsets"];
+    let at = |end: usize| 8 + head + place[end].as_u64().unwrap() as usize;
+    let norm = at(0)..at(1);
+    bytes[norm].fill(0xff); // not a number in every float format
+    std::fs::write(&path, bytes).unwrap();
+    let question = serde_json::json!([{ "video": "film.mp4", "question": "Q?",
+        "candidates": ["x", "y"], "answer": "x", "question_type": "t" }]);
+    run.write("q.json", &question.to_string());
+    let eval = ["eval", "model", "--questions", "q.json", "--videos", ".", "--frames", "16"];
+    for arguments in [
+        &["ask", "model", "film.mp4", "Which?", "--frames", "16"][..],
+        &[&eval[..], &["--by", "likelihood"]].concat(),
+        &[&eval[..], &["--by", "generation"]].concat(),
+    ] {
+        let ended = run.run(&[arguments, &["--device", "cpu"]].concat());
+        assert_eq!(ended.code, 4, "{ended:?}");
+        assert!(ended.stderr.contains("are not finite"), "{ended:?}");
+    }
+}

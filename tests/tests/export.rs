@@ -89,3 +89,20 @@ fn a_folder_has_what_hugging_face_code_asks_for() {
     let left: Vec<_> = std::fs::read_dir(run.path("")).unwrap().flatten().collect();
     assert!(left.iter().all(|entry| !entry.file_name().to_string_lossy().contains("whole-")));
 }
+
+/// A checkpoint that is named is looked at like the newest: a flipped bit is not exported.
+#[test]
+fn a_damaged_checkpoint_is_not_exported() {
+    let run = Task::pictures();
+    xcomp(&run, &["train", "recipe.toml", "--out", "run", "--set", "train.max_steps=1"]);
+    let weights = run.path("run/checkpoint-1/model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    for named in [&["--step", "1"][..], &[]] {
+        let ended = run.run(&[&["export", "run", "out"], named].concat());
+        assert_ne!(ended.code, 0, "{ended:?}");
+        assert!(ended.stderr.contains("checkpoint"), "{ended:?}");
+        assert!(!run.path("out").exists(), "{named:?}");
+    }
+}

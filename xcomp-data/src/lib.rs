@@ -23,7 +23,7 @@ pub use features::{Encoder, FeatureCache, FeatureSlot, FeatureValues, Features};
 pub use ffi::give_back_freed_memory;
 pub use frames::{Choice, FrameOptions, FrameRule, TimeMessage};
 pub use media::limits::{Limits, Watch};
-pub use mixture::annotation::{LeftOut, Media, MediaFile, Record, Turn};
+pub use mixture::annotation::{LeftOut, Media, MediaFile, Record, Turn, is_confined};
 pub use mixture::strategy::Strategy;
 pub use mixture::visual_rule::VisualRule;
 pub use mixture::{Dataset, Mixture, MixtureOptions, ReadType};

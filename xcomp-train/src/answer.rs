@@ -231,7 +231,7 @@ impl Answerer {
         let mut random = Random::new(options.seed);
         let (mut tokens, mut text) = (vec![], GrowingText::new(&options.stop));
         while tokens.len() < options.max_new_tokens {
-            let row: Vec<f32> = scores.into_data().iter().collect();
+            let row = finite(scores, question)?;
             let token = options.sampling.pick(&row, &tokens, random.uniform());
             if self.generation.stop_tokens.contains(&token) {
                 break;
@@ -264,7 +264,7 @@ impl Answerer {
             });
         let ids = ids.collect::<Result<Vec<_>, _>>()?;
         let (_, scores) = self.prefill(seen, question, 0)?;
-        let row: Vec<f32> = scores.into_data().iter().collect();
+        let row = finite(scores, question)?;
         let best = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let total: f64 = row.iter().map(|score| f64::from(score - best).exp()).sum();
         Ok(ids.iter().map(|id| f64::from(row[*id] - best) - total.ln()).collect())
@@ -283,7 +283,7 @@ impl Answerer {
         let text = [question, &template.footer(), &template.header("assistant")].concat();
         ids.extend(self.tokenizer.encode(&text)?);
         let (_, scores) = self.prefill_ids(ids, Some(image_at), merged, 0);
-        let row: Vec<f32> = scores.into_data().iter().collect();
+        let row = finite(scores, question)?;
         Ok(self.tokenizer.decode(&[Sampling::GREEDY.pick(&row, &[], 0.0)])?)
     }
 
@@ -316,6 +316,15 @@ impl Answerer {
         let (x, layout) = self.model.embed(&[prompt], vec![vec![merged.clone()]]);
         Decoding::prefill(&self.model.llm, x, layout, &self.compression, max_new_tokens)
     }
+}
+
+/// Scores on the host; one that is not finite would pass for an answer.
+fn finite(scores: Tensor<1>, question: &str) -> Result<Vec<f32>, Error> {
+    let row: Vec<f32> = scores.into_data().iter().collect();
+    if row.iter().all(|score| score.is_finite()) {
+        return Ok(row);
+    }
+    Err(Error::Scores { what: format!("the question `{question}`") })
 }
 
 /// The compression that a folder's `config.json` states.

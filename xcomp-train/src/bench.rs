@@ -8,13 +8,13 @@ use std::time::Instant;
 
 use burn::tensor::{Device, Tensor};
 
-use crate::train::batch::seen;
 use crate::error::Error;
 use crate::machine::device::{Choice, open};
 use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
 use crate::recipe::Recipe;
 use crate::recipe::tables::{CompressionTable, Init, ScheduleKind};
+use crate::train::batch::seen;
 use crate::train::batch::{backward, sum_gradients};
 use crate::train::checkpoint::identity::Identity;
 use crate::train::optimizer::adamw::AdamW;

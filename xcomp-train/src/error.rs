@@ -78,6 +78,10 @@ pub enum Error {
     #[error("{broken} of {samples} samples cannot be used")]
     BrokenSamples { broken: usize, samples: usize },
     /// The stream ended before the run.
+    #[error(
+        "the model's scores for {what} are not finite: its weights are damaged, or its numbers overflow in this precision"
+    )]
+    Scores { what: String },
     #[error("the data ended before the last step; every sample of the mixture may be broken")]
     OutOfData,
     /// Memory ran out.
@@ -110,7 +114,7 @@ impl Error {
             Error::Data(_) | Error::Collate(_) | Error::BrokenSamples { .. } | Error::OutOfData => {
                 EXIT_DATA
             }
-            Error::NonFinite { .. } => EXIT_NON_FINITE,
+            Error::NonFinite { .. } | Error::Scores { .. } => EXIT_NON_FINITE,
             Error::Memory(_) => EXIT_MEMORY,
             Error::Stopped { .. } | Error::SweepStopped { .. } => EXIT_STOPPED,
             Error::Demo(_)

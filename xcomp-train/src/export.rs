@@ -16,6 +16,7 @@ use crate::plan::Plan;
 use crate::recipe::COMPRESSION_BLOCK;
 use crate::recipe::tables::{FloatWord, Init};
 use crate::show::progress::Progress;
+use crate::train::checkpoint::manifest::damage;
 use crate::train::checkpoint::tensors::write_parameters;
 use crate::train::checkpoint::{Checkpoints, Saved, read_tensors};
 use crate::train::optimizer::init::random;
@@ -51,7 +52,7 @@ pub fn tuned_model(plan: &Plan, saved: &Saved, device: &Device) -> Result<Vlm, E
 /// The newest complete checkpoint of a run, or the one that `step` names.
 ///
 /// # Errors
-/// If there is none.
+/// If there is none, or a file of the named one is not what was saved.
 pub fn find_checkpoint(run: &Path, step: Option<usize>) -> Result<Saved, Error> {
     let checkpoints = Checkpoints::open(run);
     let found = match step {
@@ -62,7 +63,11 @@ pub fn find_checkpoint(run: &Path, step: Option<usize>) -> Result<Saved, Error> 
         path: run.into(),
         message: "holds no complete checkpoint; is it the folder of a run?".into(),
     };
-    found.ok_or_else(none)
+    let found = found.ok_or_else(none)?;
+    match damage(&found.folder) {
+        None => Ok(found),
+        Some(message) => Err(Error::Checkpoint { path: found.folder, message }),
+    }
 }
 
 /// Writes the export of a checkpoint.

@@ -285,7 +285,7 @@ fn seconds(value: Option<&Value>, field: &str) -> Result<Option<f64>, String> {
 }
 
 /// Whether a media path stays under its root as written.
-pub(crate) fn is_confined(path: &str) -> bool {
+pub fn is_confined(path: &str) -> bool {
     use std::path::Component::{CurDir, Normal};
     Path::new(path).components().all(|part| matches!(part, Normal(_) | CurDir))
 }

@@ -17,7 +17,12 @@ pub(super) fn run(queue: &Queue, mixture: &Mixture, options: &StreamOptions) {
     while let Some((number, ticket)) = queue.issue() {
         let started = Instant::now();
         let mut reader = Reader { queue, mixture, options, number, reserved: 0 };
-        let outcome = reader.follow(&ticket);
+        // A ticket is always handed in: the trainer waits for it.
+        let followed = catch_unwind(AssertUnwindSafe(|| reader.follow(&ticket)));
+        let outcome = followed.unwrap_or_else(|_| {
+            let what = format!("a thread that reads samples panicked at sample {}", ticket.index);
+            Outcome { after: ticket.after, example: Err(DataError::Internal(what)), event: None }
+        });
         queue.put(number, outcome, reader.reserved, started.elapsed());
     }
 }

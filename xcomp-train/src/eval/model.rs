@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use xcomp_data::{
     Choice, FeatureCache, FeatureSlot, Frames, Media, ReadType, TimeMessage, Visual, VisualData,
-    load_kept_media, load_media,
+    is_confined, load_kept_media, load_media,
 };
 
 use super::question::{Question, Unasked};
@@ -205,6 +205,10 @@ pub fn without_video(videos: &Path, questions: &mut Vec<Question>) -> Vec<Unaske
 
 /// The file or folder of a video.
 fn find(videos: &Path, name: &str) -> Result<PathBuf, Error> {
+    if !is_confined(name) {
+        let message = format!("video `{name}` leaves {} (absolute or `..`)", videos.display());
+        return Err(Error::Argument(message));
+    }
     let plain = videos.join(name);
     let with_ending = ENDINGS.iter().map(|ending| videos.join(format!("{name}.{ending}")));
     std::iter::once(plain).chain(with_ending).find(|path| path.exists()).ok_or_else(|| {
@@ -231,6 +235,9 @@ mod tests {
         }
         for (name, file) in [("one.mp4", "one.mp4"), ("one", "one.mp4"), ("two", "two.webm")] {
             assert_eq!(find(folder.path(), name).unwrap(), folder.path().join(file));
+        }
+        for outside in [folder.path().join("one.mp4").to_str().unwrap(), "../one.mp4"] {
+            assert!(find(folder.path(), outside).unwrap_err().to_string().contains("leaves"));
         }
         assert!(find(folder.path(), "three").unwrap_err().to_string().contains("three"));
     }

@@ -90,6 +90,10 @@ fn copy_tensors(from: &Path, to: &Path, family: &Family) -> Result<u64, Error> {
         let mut length = [0; 8];
         file.read_exact(&mut length)?;
         let length = u64::from_le_bytes(length);
+        if length > from.metadata()?.len() {
+            let told = "its header is longer than the file; is it a whole safetensors file?";
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, told));
+        }
         let mut header = vec![0; usize::try_from(length).map_err(std::io::Error::other)?];
         file.read_exact(&mut header)?;
         let header: Map<String, Value> = serde_json::from_slice(&header)?;

@@ -5,6 +5,9 @@ use super::problem::{Problem, Problems};
 use super::tables::{CompressionTable, FeatureWord, FloatWord, Init, RecomputeWord, ScheduleKind};
 use crate::recipe::tune::Part;
 
+/// A pebibyte: more is a slip of the pen.
+const MAX_PREFETCH_MIB: u64 = 1 << 30;
+
 /// Notes every value that is out of range or contradicts another.
 pub(super) fn cross_fields(recipe: &Recipe, problems: &mut Problems) {
     let mut require = |holds: bool, table: &str, key: &str, message: String| {
@@ -73,7 +76,12 @@ fn data(recipe: &Recipe, require: &mut Require) {
         format!("{} is above max_frames = {}", data.min_frames, data.max_frames),
     );
     require(data.workers > 0, "data", "workers", "at least one decoding thread is needed".into());
-    require(data.prefetch_mib > 0, "data", "prefetch_mib", "must be positive".into());
+    require(
+        (1..=MAX_PREFETCH_MIB).contains(&data.prefetch_mib),
+        "data",
+        "prefetch_mib",
+        format!("{} is not in 1..{MAX_PREFETCH_MIB}", data.prefetch_mib),
+    );
     require(
         (0.0..=1.0).contains(&data.max_broken_share),
         "data",
@@ -228,6 +236,14 @@ fn train(recipe: &Recipe, require: &mut Require) {
             key,
             "f16 needs loss scaling, which is not there; take \"bf16\" or \"f32\"".into(),
         );
+    }
+    for (table, key, number) in [
+        ("train", "memory_limit_gib", train.memory_limit_gib.unwrap_or(f64::MIN_POSITIVE)),
+        ("train", "spike_factor", train.spike_factor),
+        ("log", "peak_tflops", recipe.log.peak_tflops),
+    ] {
+        let sound = number.is_finite() && number >= 0.0;
+        require(sound, table, key, format!("{number} must be a number of 0 or more"));
     }
     require(recipe.log.logging_steps > 0, "log", "logging_steps", "must be at least 1".into());
 }

@@ -63,6 +63,21 @@ fn wrong_values_and_contradictions_come_all_at_once() {
 }
 
 #[test]
+fn numbers_out_of_range_are_refused_by_name() {
+    for (set, key) in [
+        ("train.memory_limit_gib=-1", "memory_limit_gib"),
+        ("train.memory_limit_gib=nan", "memory_limit_gib"),
+        ("train.spike_factor=-3", "spike_factor"),
+        ("train.spike_factor=inf", "spike_factor"),
+        ("log.peak_tflops=nan", "peak_tflops"),
+        ("data.prefetch_mib=17592186044416", "prefetch_mib"), // 2^44 MiB are 2^64 bytes
+    ] {
+        let told = refused(MINIMAL, &[set]);
+        assert!(told.contains(key), "{set}: {told}");
+    }
+}
+
+#[test]
 fn a_wrong_set_says_how_it_is_written() {
     insta::assert_snapshot!(refused(MINIMAL, &["max_steps=3"]), @"--set max_steps=3: write it as table.key=value, for example --set train.max_steps=20");
     insta::assert_snapshot!(refused(MINIMAL, &["train.max_step=3"]), @"runs/a.toml: unknown key `max_step` in [train]; did you mean `max_steps`?");

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
 use serde::Serialize;
-use xcomp_data::{Frames, Media, ReadType, load_media};
+use xcomp_data::{Frames, Media, ReadType, is_confined, load_media};
 use xcomp_model::vision::frames::Clips;
 
 use super::world::{Drawn, draw_chain, draw_hay};
@@ -188,6 +188,10 @@ fn chains(answerer: &Answerer, material: &Material, count: usize) -> Result<Vec<
             .map(|chain| {
                 let load = |name: &String| {
                     let options = answerer.frame_options(1..=1);
+                    if !is_confined(name) {
+                        let message = format!("picture `{name}` leaves {}", pictures.display());
+                        return Err(Error::Argument(message));
+                    }
                     let path = pictures.join(name);
                     let (frames, _, media) = load_media(&path, None, &options, &patient_limits())?;
                     match media {
