@@ -100,7 +100,6 @@ const OTHER: &[(&str, &[&str])] = &[
     ("eval.checkpoint", &["eval.checkpoint=\"base\""]),
     ("eval.questions", &["eval.questions=\"questions.json\""]),
     ("eval.videos", &["eval.videos=\"media\""]),
-    ("eval.missing", &["eval.missing=\"skip\""]),
     ("eval.subtitles", &["eval.subtitles=\"media\""]),
     ("eval.benchmark", &["eval.benchmark=\"lvbench\""]),
     ("eval.answer_by", &["eval.answer_by=\"likelihood\""]),

@@ -11,14 +11,14 @@ use crate::error::{EXIT_STOPPED, Error};
 use crate::eval::model::{ModelResponder, without_video};
 use crate::eval::question::{Questions, read_questions};
 use crate::eval::report::{EvalReport, named};
-use crate::eval::responses::{Record, answer_all};
+use crate::eval::responses::{Missing, Record, answer_all};
 use crate::eval::results::RESULTS;
 use crate::export::{export, find_checkpoint};
 use crate::machine::device::{Choice, open};
 use crate::machine::files::write_atomically;
 use crate::machine::stop::on_end_of_input;
 use crate::recipe::Recipe;
-use crate::recipe::tables::{AnswerBy, Benchmark, EvalTable, MissingWord};
+use crate::recipe::tables::{AnswerBy, Benchmark, EvalTable};
 use crate::run::folder::RECIPE;
 use crate::show::progress::Progress;
 
@@ -37,9 +37,9 @@ pub(super) struct EvalArgs {
     /// Folder of the videos.
     #[arg(long, value_name = "FOLDER")]
     videos: Option<PathBuf>,
-    /// What questions do whose video is missing, or that contradict themselves [default: stop].
-    #[arg(long, value_enum)]
-    missing: Option<MissingWord>,
+    /// What questions do whose video is missing, or that contradict themselves.
+    #[arg(long, value_enum, default_value = "stop")]
+    missing: Missing,
     /// Folder of the subtitles that the questions name.
     #[arg(long, value_name = "FOLDER")]
     subtitles: Option<PathBuf>,
@@ -73,7 +73,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
         read_questions(eval.questions.as_ref(), eval.benchmark, subtitles)?;
     questions.truncate(args.limit.unwrap_or(usize::MAX));
     unasked.extend(without_video(eval.videos.as_ref(), &mut questions));
-    if eval.missing == MissingWord::Stop && !unasked.is_empty() {
+    if args.missing == Missing::Stop && !unasked.is_empty() {
         let message = format!(
             "{} questions cannot be asked, none was; --missing skip leaves them out and counts them:{}",
             unasked.len(),
@@ -98,7 +98,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
         progress.note(&format!("{right} right"));
     };
     let mut answers =
-        answer_all(benchmark, &questions, eval.missing, &mut responder, &out, &mut show)?;
+        answer_all(benchmark, &questions, args.missing, &mut responder, &out, &mut show)?;
     drop(progress);
     answers.unasked.splice(..0, unasked);
     let report = EvalReport::new(benchmark, &answers, args.asking.seed);
@@ -119,7 +119,6 @@ impl EvalArgs {
             videos: path(&self.videos, stated.videos),
             subtitles: path(&self.subtitles, stated.subtitles),
             benchmark: self.benchmark.or(stated.benchmark),
-            missing: self.missing.unwrap_or(stated.missing),
             answer_by: self.by.unwrap_or(stated.answer_by),
             ..stated
         };

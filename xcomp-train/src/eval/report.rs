@@ -111,8 +111,7 @@ mod tests {
     use super::*;
     use crate::error::Error;
     use crate::eval::question::Question;
-    use crate::eval::responses::{Responder, Response, answer_all};
-    use crate::recipe::tables::MissingWord;
+    use crate::eval::responses::{Missing, Responder, Response, answer_all};
 
     /// Answers from a function and counts its calls.
     struct Fake<F>(F, usize);
@@ -143,7 +142,7 @@ mod tests {
 
     fn run(folder: &std::path::Path, fake: &mut dyn Responder, count: usize) -> EvalReport {
         let questions = &questions()[..count];
-        let stop = MissingWord::Stop;
+        let stop = Missing::Stop;
         let answers =
             answer_all(Benchmark::Mlvu, questions, stop, fake, folder, &mut |_, _| ()).unwrap();
         EvalReport::new(Benchmark::Mlvu, &answers, 0)

@@ -12,7 +12,7 @@ use super::rules::{chosen, counts};
 use crate::error::Error;
 use crate::machine::files::{at, create_folder, read_text, sha256};
 use crate::machine::random::Random;
-use crate::recipe::tables::{Benchmark, MissingWord};
+use crate::recipe::tables::Benchmark;
 
 /// One answered question; the words are those of lmms-eval's sample logs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,6 +60,15 @@ pub trait Responder {
     fn respond(&mut self, question: &Question) -> Result<Response, Error>;
 }
 
+/// What questions do that cannot be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Missing {
+    /// All are named before the first question, and nothing is asked.
+    Stop,
+    /// They are left out and counted.
+    Skip,
+}
+
 /// What came of the questions.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Answers {
@@ -76,7 +85,7 @@ pub struct Answers {
 pub fn answer_all(
     benchmark: Benchmark,
     questions: &[Question],
-    missing: MissingWord,
+    missing: Missing,
     responder: &mut dyn Responder,
     folder: &Path,
     on_record: &mut dyn FnMut(usize, &Record),
@@ -94,7 +103,7 @@ pub fn answer_all(
             judged(benchmark, question, held.resps.concat(), held.frames_s, key)
         } else {
             let Response { text, frames_s } = match responder.respond(question) {
-                Err(Error::Data(error)) if missing == MissingWord::Skip => {
+                Err(Error::Data(error)) if missing == Missing::Skip => {
                     let (id, why) = (question.id.clone(), error.to_string());
                     answers.unasked.push(Unasked { id, why });
                     continue;

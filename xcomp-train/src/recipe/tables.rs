@@ -256,8 +256,6 @@ table! {
         questions: String = String::new(),
         /// Folder of the videos that the questions name.
         videos: String = String::new(),
-        /// What questions do that cannot be asked, because their video is missing or they contradict themselves.
-        missing: MissingWord = MissingWord::Stop,
         /// Folder of the subtitles that the questions name; quoted if given.
         subtitles: String = String::new(),
         /// Whose questions; told from the file if absent.

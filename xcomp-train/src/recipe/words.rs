@@ -165,17 +165,6 @@ words! {
 }
 
 words! {
-    /// What questions do that cannot be asked.
-    #[derive(clap::ValueEnum)]
-    MissingWord {
-        /// All are named before the first question, and nothing is asked.
-        Stop = "stop",
-        /// They are left out and counted.
-        Skip = "skip",
-    }
-}
-
-words! {
     /// The order of samples within an epoch.
     Order {
         /// Random blocks of one optimizer step each, longest text first inside a block: the released sampler.
