@@ -122,7 +122,7 @@ pub fn give_back_freed_memory() {
 }
 
 #[cfg(feature = "video")]
-pub(crate) use video::{packet_flags, seek, set_colours};
+pub(crate) use video::{packet_flags, probe, seek, set_colours};
 
 #[cfg(feature = "video")]
 mod video {
@@ -174,6 +174,28 @@ mod video {
                 contrast,
                 saturation,
             );
+        }
+    }
+
+    /// The name of the format that `FFmpeg` takes these first bytes for, among all that it knows.
+    pub(crate) fn probe(start: &[u8]) -> Option<String> {
+        let mut padded = start.to_vec();
+        padded.resize(start.len() + ffi::AVPROBE_PADDING_SIZE as usize, 0);
+        let data = ffi::AVProbeData {
+            filename: c"".as_ptr(),
+            buf: padded.as_mut_ptr(),
+            buf_size: i32::try_from(start.len()).ok()?,
+            mime_type: std::ptr::null(),
+        };
+        let mut score = 0;
+        // SAFETY: the buffer outlives the call and is padded as it asks; formats and their names are static.
+        unsafe {
+            let format = ffi::av_probe_input_format3(&raw const data, 1, &raw mut score);
+            if format.is_null() || score <= ffi::AVPROBE_SCORE_MAX / 4 {
+                return None;
+            }
+            let name = std::ffi::CStr::from_ptr((*format).name);
+            Some(name.to_string_lossy().into_owned())
         }
     }
 

@@ -4,8 +4,6 @@
 
 use turbojpeg::{Decompressor, Error, Image, PixelFormat};
 
-/// Most scans of a file; progressive encoders write about ten.
-const MAX_SCANS: usize = 64;
 /// How the messages of libjpeg-turbo begin that are warnings (`jerror.h`): it and Pillow keep such a picture.
 const WARNINGS: [&str; 5] = [
     "Corrupt JPEG data",
@@ -46,29 +44,25 @@ impl Header {
         }
     }
 
-    /// The pixels as packed RGB; `None` for a file that ends early or that libjpeg-turbo does not know.
+    /// The pixels as packed RGB; `None` for a file that libjpeg-turbo does not know. The end of the picture has to be marked.
     pub(crate) fn decode(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let (width, height) = (self.width, self.height);
         let format = if self.components == 4 { PixelFormat::CMYK } else { PixelFormat::RGB };
-        if bytes.windows(2).filter(|pair| pair == b"\xff\xda").count() > MAX_SCANS {
-            return None;
-        }
         let pitch = width * format.size();
         let mut pixels = vec![0; pitch * height];
         let image = Image { pixels: &mut pixels[..], width, pitch, height, format };
         let decoded = Decompressor::new().and_then(|mut turbo| turbo.decompress(bytes, image));
-        if decoded.is_err_and(|error| !is_harmless(&error, bytes)) {
+        if decoded.is_err_and(|error| !is_harmless(&error)) {
             return None;
         }
         Some(if format == PixelFormat::CMYK { to_rgb(&pixels) } else { pixels })
     }
 }
 
-/// Whether the picture is there in spite of a warning; the first one alone is told, so the end of the file is looked at.
-fn is_harmless(error: &Error, bytes: &[u8]) -> bool {
+/// Whether the picture is there in spite of a warning.
+fn is_harmless(error: &Error) -> bool {
     let Error::TurboJpegError(message) = error else { return false };
-    let last = |marker: &[u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);
-    WARNINGS.iter().any(|start| message.starts_with(start)) && last(b"\xff\xd9") > last(b"\xff\xda")
+    WARNINGS.iter().any(|start| message.starts_with(start))
 }
 
 /// Pillow takes every CMYK file for an inverted one, as Adobe writes them, and rounds so (`cmyk2rgb` in `Convert.c`).

@@ -4,8 +4,12 @@
 pub mod decode;
 #[cfg(feature = "video")]
 pub mod encode;
+pub(crate) mod gif;
 #[cfg(feature = "turbojpeg")]
 pub(crate) mod jpeg;
+pub(crate) mod jpeg_parts;
+pub(crate) mod kind;
 pub(crate) mod limits;
 pub mod picture;
 pub(crate) mod read;
+pub(crate) mod turn;

@@ -1,14 +1,29 @@
 //! Still pictures, within limits.
 
-use std::io::{BufRead, BufReader, Seek};
+use std::io::{BufRead, BufReader, Cursor, Seek};
 use std::path::Path;
 
-use image::{ImageError, ImageReader};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 
 use crate::DataError;
+use crate::media::gif::GifFrames;
+use crate::media::jpeg_parts::Parts;
+use crate::media::kind;
 use crate::media::limits::Limits;
-use crate::open::open_regular;
+use crate::media::turn::Turn;
+use crate::open::{open_regular, read_regular};
 use crate::resize::Picture;
+
+/// The kinds that are read, in the words of a message.
+const READ: &str = "JPEG, PNG, GIF, WebP and BMP";
+/// What is said of a picture that ends too early, as Pillow says it.
+const CUT_OFF: &str = "image file is truncated";
+/// What a PNG file begins and ends with.
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
+const PNG_END: &[u8] = b"\0\0\0\0IEND\xae\x42\x60\x82";
+/// Most scans of a JPEG file; progressive encoders write about ten.
+const MAX_SCANS: usize = 64;
 
 /// What decodes JPEG pictures in this build; the pixels of `image` may differ from Pillow's by a level or more.
 pub const JPEG_DECODER: &str = if cfg!(feature = "turbojpeg") { "turbojpeg" } else { "image" };
@@ -31,55 +46,169 @@ impl Rgb {
     }
 }
 
-/// Reads a picture as RGB; alpha is dropped, as Pillow's `convert("RGB")` does.
+/// Whose reading of a picture is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Like {
+    /// `Image.open(file).convert("RGB")`: single pictures.
+    Pillow,
+    /// `cv2.imdecode(bytes, IMREAD_COLOR)`: frames of a folder.
+    OpenCv,
+}
+
+/// Reads a picture as RGB; alpha is dropped and the EXIF orientation is not followed, as in Pillow's `convert("RGB")`.
 ///
+/// Of 16 bits the high byte is taken, but greys are limited to 255, as Pillow does.
 /// A `.png` that cannot be read is looked for as `.jpg`, as the reference does (`train.py:1360-1363`).
 ///
 /// # Errors
-/// When the file is missing, no picture, or larger than the limits.
+/// When the file is missing, no picture, cut off, or larger than the limits.
 pub fn read_picture(path: &Path, limits: &Limits) -> Result<Rgb, DataError> {
-    read_one(path, limits).or_else(|error| {
+    read_or_other(path, limits, Like::Pillow)
+}
+
+/// Reads a picture of a frame folder: the EXIF orientation is followed, as `OpenCV` does, through which the reference reads folders.
+///
+/// All else is as in [`read_picture`], but that of greys, too, the high byte is taken.
+pub(crate) fn read_frame(path: &Path, limits: &Limits) -> Result<Rgb, DataError> {
+    read_or_other(path, limits, Like::OpenCv)
+}
+
+fn read_or_other(path: &Path, limits: &Limits, like: Like) -> Result<Rgb, DataError> {
+    read_one(path, limits, like).or_else(|error| {
         let text = path.to_string_lossy();
         let other = text.replace(".png", ".jpg");
         if other == text {
             Err(error)
         } else {
-            read_one(Path::new(&other), limits).map_err(|_| error)
+            read_one(Path::new(&other), limits, like).map_err(|_| error)
         }
     })
 }
 
-fn read_one(path: &Path, limits: &Limits) -> Result<Rgb, DataError> {
-    #[cfg(feature = "turbojpeg")]
-    if let Some(picture) = read_jpeg(path, limits)? {
-        return Ok(picture);
+fn read_one(path: &Path, limits: &Limits, like: Like) -> Result<Rgb, DataError> {
+    let start = kind::start_of(path)?;
+    if start.starts_with(&[0xff, 0xd8, 0xff]) {
+        return read_jpeg(path, limits, like);
     }
-    let (width, height) = picture_size(path)?;
-    limits.check_pixels(path, u64::from(width), u64::from(height))?;
-    let mut reader = open(path)?;
-    let mut bounds = image::Limits::default();
-    bounds.max_alloc = Some(limits.max_pixels.saturating_mul(16).max(1 << 20));
-    reader.limits(bounds);
-    let picture = reader.decode().map_err(|error| wrong(path, &error))?.into_rgb8();
-    let (width, height) = (picture.width() as usize, picture.height() as usize);
-    Ok(Rgb { width, height, pixels: picture.into_raw() })
+    if start.starts_with(b"GIF8") {
+        let mut frames = GifFrames::open(path, limits)?;
+        let first = frames.next()?.ok_or_else(|| cut_off(path))?;
+        return Ok(Turn::default().apply(first));
+    }
+    match decode(path, open(path)?, limits, like) {
+        // Pillow reads a file that lacks no more than its last chunk, which holds nothing.
+        Err(DataError::Decode { message, .. }) if message == CUT_OFF && start.starts_with(PNG) => {
+            let mut bytes = read_regular(path, limits.max_pixels.saturating_mul(8))?;
+            bytes.truncate(whole_chunks(&bytes));
+            if !bytes.windows(4).any(|name| name == b"IDAT") {
+                return Err(cut_off(path));
+            }
+            bytes.extend(PNG_END);
+            decode(
+                path,
+                ImageReader::with_format(Cursor::new(bytes), ImageFormat::Png),
+                limits,
+                like,
+            )
+        }
+        other => other,
+    }
 }
 
-/// A JPEG as libjpeg-turbo decodes it; `None` for other files and for those that only the general decoder reads.
-#[cfg(feature = "turbojpeg")]
-fn read_jpeg(path: &Path, limits: &Limits) -> Result<Option<Rgb>, DataError> {
-    use std::io::Read;
-    let mut start = [0; 3];
-    let read = open_regular(path)?.read_exact(&mut start);
-    if read.is_err() || start != [0xff, 0xd8, 0xff] {
-        return Ok(None);
+/// Length of the chunks of a PNG file that are not cut.
+fn whole_chunks(bytes: &[u8]) -> usize {
+    let mut end = PNG.len();
+    while let Some(length) = bytes.get(end..).and_then(|rest| rest.first_chunk()) {
+        let next = end + 12 + u32::from_be_bytes(*length) as usize; // length, name, data, check sum
+        if next > bytes.len() {
+            break;
+        }
+        end = next;
     }
+    end
+}
+
+fn decode<R: BufRead + Seek>(
+    path: &Path,
+    reader: ImageReader<R>,
+    limits: &Limits,
+    like: Like,
+) -> Result<Rgb, DataError> {
+    let wrong = |error: ImageError| wrong(path, &error);
+    let mut decoder = reader.into_decoder().map_err(wrong)?;
+    let (width, height) = decoder.dimensions();
+    limits.check_pixels(path, u64::from(width), u64::from(height))?;
+    let mut bounds = image::Limits::default();
+    bounds.max_alloc = Some(limits.max_pixels.saturating_mul(16).max(1 << 20));
+    decoder.set_limits(bounds).map_err(wrong)?;
+    let exif = decoder.exif_metadata().ok().flatten().filter(|_| like == Like::OpenCv);
+    let picture = DynamicImage::from_decoder(decoder).map_err(wrong)?;
+    Ok(turned(eight_bits(picture, like), exif.as_deref()))
+}
+
+/// A JPEG whose picture is all there. Pillow refuses each that lacks its end mark; here those that lack nothing else are read.
+fn read_jpeg(path: &Path, limits: &Limits, like: Like) -> Result<Rgb, DataError> {
     // A picture never needs more than its pixels; what lies behind them is not wanted.
-    let bytes = crate::open::read_regular(path, limits.max_pixels.saturating_mul(4))?;
-    let Some(header) = crate::media::jpeg::Header::of(&bytes) else { return Ok(None) };
-    let (width, height) = (header.width, header.height);
-    limits.check_pixels(path, width as u64, height as u64)?;
-    Ok(header.decode(&bytes).map(|pixels| Rgb { width, height, pixels }))
+    let bytes = read_regular(path, limits.max_pixels.saturating_mul(4))?;
+    let parts = Parts::of(&bytes);
+    if parts.scans > MAX_SCANS {
+        let message = format!("{} scans, more than {MAX_SCANS}", parts.scans);
+        return Err(DataError::Decode { path: path.to_owned(), message });
+    }
+    let picture = if parts.ended {
+        decode_jpeg(path, &bytes, limits)?
+    } else {
+        let decode = |bytes: &[u8]| decode_jpeg(path, bytes, limits).ok();
+        parts.without_end(&bytes, decode).ok_or_else(|| cut_off(path))?
+    };
+    Ok(turned(picture, parts.exif.filter(|_| like == Like::OpenCv)))
+}
+
+/// As libjpeg-turbo decodes it; the general decoder is for files that only it reads.
+fn decode_jpeg(path: &Path, bytes: &[u8], limits: &Limits) -> Result<Rgb, DataError> {
+    #[cfg(feature = "turbojpeg")]
+    if let Some(header) = crate::media::jpeg::Header::of(bytes) {
+        let (width, height) = (header.width, header.height);
+        limits.check_pixels(path, width as u64, height as u64)?;
+        if let Some(pixels) = header.decode(bytes) {
+            return Ok(Rgb { width, height, pixels });
+        }
+    }
+    decode(
+        path,
+        ImageReader::with_format(Cursor::new(bytes), ImageFormat::Jpeg),
+        limits,
+        Like::Pillow,
+    )
+}
+
+/// Follows the orientation in EXIF data.
+fn turned(picture: Rgb, exif: Option<&[u8]>) -> Rgb {
+    let orientation = exif.and_then(Orientation::from_exif_chunk).map_or(1, Orientation::to_exif);
+    let turn = Turn::of_exif(orientation);
+    if turn.is_none() { picture } else { turn.apply(picture.view()) }
+}
+
+/// RGB of eight bits; `image` would round 16 bits, and neither Pillow nor `OpenCV` does.
+fn eight_bits(picture: DynamicImage, like: Like) -> Rgb {
+    let high = |value: &u16| (value >> 8) as u8;
+    let grey =
+        |value: &u16| if like == Like::Pillow { (*value).min(255) as u8 } else { high(value) };
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let pixels = match picture {
+        DynamicImage::ImageRgb16(pixels) => pixels.iter().map(high).collect(),
+        DynamicImage::ImageRgba16(pixels) => {
+            pixels.as_chunks::<4>().0.iter().flat_map(|pixel| pixel[..3].iter().map(high)).collect()
+        }
+        DynamicImage::ImageLuma16(pixels) => {
+            pixels.iter().flat_map(|value| [grey(value); 3]).collect()
+        }
+        DynamicImage::ImageLumaA16(pixels) => {
+            pixels.as_chunks::<2>().0.iter().flat_map(|[value, _]| [high(value); 3]).collect()
+        }
+        other => other.into_rgb8().into_raw(),
+    };
+    Rgb { width, height, pixels }
 }
 
 /// Width and height of a picture, from its header.
@@ -96,6 +225,29 @@ fn open(path: &Path) -> Result<ImageReader<impl BufRead + Seek + use<>>, DataErr
         .map_err(|source| DataError::read(path, source))
 }
 
+/// In the words of Pillow where a file ends too early; by its kind where that is not read.
 fn wrong(path: &Path, error: &ImageError) -> DataError {
-    DataError::Decode { path: path.to_owned(), message: error.to_string() }
+    match error {
+        ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            cut_off(path)
+        }
+        ImageError::Unsupported(error) => match kind_of(path) {
+            Some(name) => kind::not_read(path, &name, READ),
+            None => DataError::Decode { path: path.to_owned(), message: error.to_string() },
+        },
+        other => DataError::Decode { path: path.to_owned(), message: other.to_string() },
+    }
+}
+
+/// The name of a kind that is not read.
+fn kind_of(path: &Path) -> Option<String> {
+    let start = kind::start_of(path).ok()?;
+    let known = || image::guess_format(&start).ok().filter(|format| !format.reading_enabled());
+    let name = kind::name_of_other(&start).map(str::to_owned);
+    name.or_else(|| Some(format!("{:?}", known()?)))
+}
+
+fn cut_off(path: &Path) -> DataError {
+    let message = CUT_OFF.to_owned();
+    DataError::Decode { path: path.to_owned(), message }
 }

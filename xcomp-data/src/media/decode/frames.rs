@@ -8,8 +8,9 @@ use ffmpeg_next::{Error, Packet, codec, frame};
 use super::colour::ToRgb;
 use super::index::VideoIndex;
 use super::open::Opened;
-use super::rotate::Turn;
+use super::rotate;
 use crate::media::limits::Watch;
+use crate::media::turn::Turn;
 use crate::resize::Picture;
 use crate::{DataError, ffi};
 
@@ -74,7 +75,7 @@ impl Video {
 
     fn scan(&mut self) -> Result<VideoIndex, DataError> {
         let mut opened = Opened::new(&self.path, &self.watch)?;
-        let mut index = VideoIndex::scan(&mut opened, &self.path, &mut self.watch)?;
+        let (mut index, stamps) = VideoIndex::scan(&mut opened, &self.path, &mut self.watch)?;
         if !index.timed {
             // The number of packets says little here; only decoding tells the number of frames.
             let mut count = 0;
@@ -84,6 +85,7 @@ impl Video {
             })?;
             index.frames = count;
         }
+        index.settle(&opened, stamps);
         Ok(index)
     }
 
@@ -227,8 +229,7 @@ impl Run {
 
     /// How the stream's pictures are turned before they are shown.
     fn turn(&self) -> Turn {
-        let stream = self.opened.input.stream(self.opened.stream);
-        Turn::of(&stream.expect("the stream was found on opening"))
+        rotate::of_stream(&self.opened.input, self.opened.stream)
     }
 
     fn pays(&self, index: &VideoIndex, number: usize) -> bool {

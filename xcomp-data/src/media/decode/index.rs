@@ -6,8 +6,18 @@ use ffmpeg_next::{Rational, ffi as flags};
 use serde::{Deserialize, Serialize};
 
 use super::open::Opened;
+use super::stamps::{Stamp, Stamps};
 use crate::media::limits::Watch;
 use crate::{DataError, ffi};
+
+/// Factor by which a rate in the header may differ from the one of the stamps.
+const RATE_LIE: f64 = 1.1;
+/// Factor by which `FFmpeg`'s guess at a rate may differ from the one of the stamps.
+const GUESS_LIE: f64 = 1.01;
+/// Factor by which a duration in the header may differ from the one of the stamps.
+const DURATION_LIE: f64 = 1.5;
+/// From here on a rate without stamps that bear it out is the resolution of a clock, in frames per second.
+const CLOCK_RATE: f64 = 1000.0;
 
 /// What a scan of all packets tells about a video.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -16,15 +26,15 @@ pub struct VideoIndex {
     pub pts: Vec<i64>,
     /// Time stamps of the key frames, ascending.
     pub keys: Vec<i64>,
-    /// Whether all frames have time stamps of their own.
+    /// Whether all frames have time stamps of their own, which never start again.
     pub timed: bool,
     /// Whether jumping to a time stamp is exact in this container.
     pub seekable: bool,
     /// Frames; for files without time stamps the frames that decode.
     pub frames: usize,
-    /// Average frames per second, as the container says.
+    /// Average frames per second, as the container says; by the time stamps where it says none or lies. 0: unknown.
     pub fps: f64,
-    /// Duration by the container, in seconds, where it says one.
+    /// Duration by the container, in seconds; by the time stamps where it says none or lies.
     pub duration_s: Option<f64>,
     /// Pixels across, as coded.
     pub width: u32,
@@ -37,30 +47,39 @@ pub struct VideoIndex {
 }
 
 impl VideoIndex {
-    /// Scans all packets.
+    /// Scans all packets; what their stamps tell is still to be weighed against the header ([`Self::settle`]).
     pub(super) fn scan(
         opened: &mut Opened,
         path: &Path,
         watch: &mut Watch,
-    ) -> Result<Self, DataError> {
+    ) -> Result<(Self, Stamps), DataError> {
         let mut index = Self::describe(opened, path)?;
         watch.limits().check_pixels(path, u64::from(index.width), u64::from(index.height))?;
-        let mut packets = 0_usize;
+        let mut stamps = Stamps::new(&index);
+        let (mut packets, mut last_is_corrupt, mut corrupt) = (0_usize, false, false);
         while let Some(packet) = opened.next_packet(path, watch)? {
             let bits = ffi::packet_flags(&packet);
-            if bits & (flags::AV_PKT_FLAG_DISCARD | flags::AV_PKT_FLAG_CORRUPT) != 0 {
+            if bits & flags::AV_PKT_FLAG_DISCARD != 0 {
+                continue;
+            }
+            corrupt |= last_is_corrupt;
+            last_is_corrupt = bits & flags::AV_PKT_FLAG_CORRUPT != 0;
+            if last_is_corrupt {
                 continue;
             }
             packets += 1;
-            let Some(pts) = packet.pts() else { continue };
+            let (pts, dts, is_key) = (packet.pts(), packet.dts(), packet.is_key());
+            stamps.push(&Stamp { pts, dts, duration: packet.duration(), is_key });
+            let Some(pts) = pts else { continue };
             index.pts.push(pts);
-            if packet.is_key() {
+            if is_key {
                 index.keys.push(pts);
             }
         }
-        index.timed = packets > 0 && index.pts.len() == packets;
+        // Of a damaged packet before the last one nobody knows whether a frame will come.
+        index.timed = packets > 0 && index.pts.len() == packets && !stamps.restarted && !corrupt;
         index.finish();
-        Ok(index)
+        Ok((index, stamps))
     }
 
     fn finish(&mut self) {
@@ -69,6 +88,30 @@ impl VideoIndex {
         self.timed &= self.pts.windows(2).all(|pair| pair[0] < pair[1]);
         self.seekable &= self.timed;
         self.frames = self.pts.len();
+    }
+
+    /// Weighs what the header says of rate and duration against the stamps, once the number of frames is known.
+    pub(super) fn settle(&mut self, opened: &Opened, stamps: Stamps) {
+        let Some(stream) = opened.input.stream(opened.stream) else { return };
+        let guess = rate(stream.rate()).unwrap_or(0.0);
+        let seconds = |ticks: f64| ticks * f64::from(stream.time_base());
+        let length = stamps.ticks().map(seconds).filter(|length| length.is_normal());
+        let Some(length) = length else { return self.settle_unmeasured(guess) };
+        let measured = self.frames as f64 / length;
+        if !is_near(self.fps, measured, RATE_LIE) {
+            self.fps = if is_near(guess, measured, GUESS_LIE) { guess } else { measured };
+        }
+        if !self.duration_s.is_some_and(|said| is_near(said, length, DURATION_LIE)) {
+            self.duration_s = Some(length);
+        }
+    }
+
+    /// The header alone, unless it tells the resolution of the clock; one frame alone lasts a second, as in a folder.
+    fn settle_unmeasured(&mut self, guess: f64) {
+        self.duration_s = self.duration_s.filter(|said| self.frames as f64 / said < CLOCK_RATE);
+        let known = [self.fps, guess].into_iter().find(|&fps| fps > 0.0 && fps < CLOCK_RATE);
+        let alone = self.frames == 1 && self.duration_s.is_none();
+        self.fps = known.unwrap_or(if alone { 1.0 } else { 0.0 });
     }
 
     fn describe(opened: &Opened, path: &Path) -> Result<Self, DataError> {
@@ -81,7 +124,7 @@ impl VideoIndex {
             timed: false,
             seekable: can_seek(&container),
             frames: 0,
-            fps: rate(stream.avg_frame_rate()).or_else(|| rate(stream.rate())).unwrap_or(0.0),
+            fps: rate(stream.avg_frame_rate()).unwrap_or(0.0),
             duration_s: duration_s(opened),
             width: decoder.width(),
             height: decoder.height(),
@@ -120,4 +163,9 @@ fn can_seek(container: &str) -> bool {
 fn rate(rational: Rational) -> Option<f64> {
     let rate = f64::from(rational);
     (rate.is_finite() && rate > 0.0).then_some(rate)
+}
+
+/// Whether two numbers differ by less than a factor.
+pub(super) fn is_near(a: f64, b: f64, factor: f64) -> bool {
+    a < b * factor && b < a * factor
 }

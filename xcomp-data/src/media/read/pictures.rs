@@ -8,7 +8,7 @@ use super::{Reader, Sink};
 use crate::DataError;
 use crate::frames::{Choice, FrameOptions, folder};
 use crate::media::limits::Watch;
-use crate::media::picture::read_picture;
+use crate::media::picture::{read_frame, read_picture};
 use crate::open::read_regular;
 
 /// Largest note beside a folder, in bytes.
@@ -139,7 +139,7 @@ impl Reader for Pictures {
         for &number in numbers {
             let file = &self.files[number];
             self.watch.tick(file)?;
-            sink(read_picture(file, self.watch.limits())?.view())?;
+            sink(read_frame(file, self.watch.limits())?.view())?;
         }
         Ok(())
     }
