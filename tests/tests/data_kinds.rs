@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use xcomp_data::DataError;
 use xcomp_data::media::decode::{Video, VideoIndex};
+use xcomp_data::resize::Picture;
 use xcomp_tests::ffmpeg::{has_ffmpeg, make, ours, theirs, watch};
 
 fn index_of(path: &Path) -> Arc<VideoIndex> {
@@ -113,7 +114,11 @@ fn turns_count_by_their_angle() {
         check_all(&path, true);
         let mut width = 0;
         let mut video = Video::open(&path, None, watch()).unwrap();
-        video.read(&[0], &mut |picture| Ok(width = picture.width)).unwrap();
+        let mut sink = |picture: Picture<'_>| {
+            width = picture.width;
+            Ok(())
+        };
+        video.read(&[0], &mut sink).unwrap();
         assert_eq!(width, if turned { 288 } else { 352 }, "{matrix:?}");
     };
     for one in [one, one - 1, one + 1, one / 2, 2 * one] {

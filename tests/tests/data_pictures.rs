@@ -136,7 +136,7 @@ fn cut_pictures_are_refused() {
             match message {
                 None => assert!(is_read, "{case} is read"),
                 Some(message) => {
-                    assert!(!is_read && message.contains("truncated"), "{case}: {message}")
+                    assert!(!is_read && message.contains("truncated"), "{case}: {message}");
                 }
             }
         }
@@ -202,8 +202,11 @@ fn sixteen_bits_become_eight_as_in_pillow() {
     assert_eq!(write("f_4.png", grey_alpha.into()), (highs.clone(), highs));
 }
 
-/// A gif of numbers in a palette: a ground, then frames of `(left, top, side, number, transparent number, disposal)`.
-fn gif(palette: [[u8; 3]; 4], frames: &[(u16, u16, u16, u8, Option<u8>, u8)]) -> Vec<u8> {
+/// Left, top, side, number in the palette, transparent number and disposal of a frame.
+type Square = (u16, u16, u16, u8, Option<u8>, u8);
+
+/// A gif of squares of one colour each.
+fn gif(palette: [[u8; 3]; 4], frames: &[Square]) -> Vec<u8> {
     let side = (SIDE as u16).to_le_bytes();
     let mut bytes = [b"GIF89a", &side[..], &side, &[0x81, 1, 0], palette.as_flattened()].concat();
     for &(left, top, size, number, transparent, disposal) in frames {

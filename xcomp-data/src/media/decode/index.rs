@@ -95,8 +95,9 @@ impl VideoIndex {
         let Some(stream) = opened.input.stream(opened.stream) else { return };
         let guess = rate(stream.rate()).unwrap_or(0.0);
         let seconds = |ticks: f64| ticks * f64::from(stream.time_base());
+        let restarted = stamps.restarted;
         let length = stamps.ticks().map(seconds).filter(|length| length.is_normal());
-        let Some(length) = length else { return self.settle_unmeasured(guess) };
+        let Some(length) = length else { return self.settle_unmeasured(guess, restarted) };
         let measured = self.frames as f64 / length;
         if !is_near(self.fps, measured, RATE_LIE) {
             self.fps = if is_near(guess, measured, GUESS_LIE) { guess } else { measured };
@@ -107,8 +108,10 @@ impl VideoIndex {
     }
 
     /// The header alone, unless it tells the resolution of the clock; one frame alone lasts a second, as in a folder.
-    fn settle_unmeasured(&mut self, guess: f64) {
-        self.duration_s = self.duration_s.filter(|said| self.frames as f64 / said < CLOCK_RATE);
+    fn settle_unmeasured(&mut self, guess: f64, restarted: bool) {
+        // The duration of a file whose stamps start again is that of one part.
+        let is_sound = |said: &f64| !restarted && self.frames as f64 / said < CLOCK_RATE;
+        self.duration_s = self.duration_s.filter(is_sound);
         let known = [self.fps, guess].into_iter().find(|&fps| fps > 0.0 && fps < CLOCK_RATE);
         let alone = self.frames == 1 && self.duration_s.is_none();
         self.fps = known.unwrap_or(if alone { 1.0 } else { 0.0 });

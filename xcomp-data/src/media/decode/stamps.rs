@@ -5,6 +5,9 @@ use super::index::{VideoIndex, is_near};
 /// Most frames by which a codec changes the order (the largest picture buffer of H.264 and HEVC).
 const MAX_REORDER: usize = 16;
 
+/// Steps between stamps for each packet without a stamp, or the stamps tell nothing of the length.
+const MIN_STAMPED: usize = 10;
+
 /// Codecs that show frames in the order of decoding, so that no stamp may go back.
 const IN_ORDER: [&str; 14] = [
     "vp8", "vp9", "av1", "mjpeg", "theora", "gif", "png", "apng", "ffv1", "h263", "flv1",
@@ -35,8 +38,8 @@ pub(super) struct Stamps {
     tail: i64,
     /// How long all frames say they last.
     said: f64,
-    /// Whether every packet has a stamp.
-    complete: bool,
+    /// Packets without a stamp.
+    unstamped: usize,
     /// Whether the stamps started again.
     pub(super) restarted: bool,
 }
@@ -65,7 +68,7 @@ impl Stamps {
             steps: 0,
             tail: 0,
             said: 0.0,
-            complete: true,
+            unstamped: 0,
             restarted: false,
         }
     }
@@ -74,7 +77,7 @@ impl Stamps {
     pub(super) fn push(&mut self, stamp: &Stamp) {
         let &Stamp { pts, dts, duration, is_key } = stamp;
         let Some(pts) = pts else {
-            self.complete = false;
+            self.unstamped += 1;
             return;
         };
         if self.starts_again(pts, is_key) {
@@ -128,7 +131,7 @@ impl Stamps {
         let joints = self.parts.saturating_sub(1) as f64 * step;
         let tail = self.tail as f64;
         let is_true = is_near(self.said - tail, self.ticks + joints, 1.1);
-        let is_known = self.complete && self.ticks > 0.0;
+        let is_known = MIN_STAMPED * self.unstamped <= self.steps && self.ticks > 0.0;
         is_known.then(|| self.ticks + joints + if is_true { step.max(tail) } else { step })
     }
 }
