@@ -7,6 +7,7 @@ pub mod features;
 mod ffi;
 pub mod frames;
 pub mod hash;
+pub mod lines;
 pub mod lock;
 pub mod media;
 pub mod mixture;

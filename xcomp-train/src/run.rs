@@ -1,6 +1,7 @@
 //! A whole run: its folder, what it writes and shows, and what is done with it afterwards.
 
 pub mod cache_fill;
+mod events;
 pub mod folder;
 pub mod launch;
 pub mod list;

@@ -1,13 +1,12 @@
 //! What happens to samples that cannot be read, and when there are too many.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::Position;
 use crate::DataError;
+use crate::lines::JsonLines;
 
 /// Distances of the neighbours that are tried, as the reference (`train.py:1493-1506`).
 pub(super) const NEIGHBOUR_STEPS: [usize; 5] = [5, 10, 20, 40, 80];
@@ -76,7 +75,7 @@ pub struct QuarantineEvent {
 /// Writes events down and counts.
 pub(super) struct Tolerance {
     limits: BadSample,
-    file: Option<File>,
+    file: Option<JsonLines>,
 }
 
 impl Tolerance {
@@ -85,7 +84,7 @@ impl Tolerance {
             if let Some(folder) = path.parent() {
                 std::fs::create_dir_all(folder)?;
             }
-            OpenOptions::new().create(true).append(true).open(path)
+            JsonLines::open(path)
         };
         let opened = limits.quarantine.as_ref().map(|path| {
             open(path).map_err(|source| DataError::Write { path: path.clone(), source })
@@ -117,9 +116,6 @@ impl Tolerance {
         let (Some(file), Some(path)) = (&mut self.file, &self.limits.quarantine) else {
             return Ok(());
         };
-        let mut line = serde_json::to_string(event).expect("an event is plain data");
-        line.push('\n');
-        file.write_all(line.as_bytes())
-            .map_err(|source| DataError::Write { path: path.clone(), source })
+        file.push(event).map_err(|source| DataError::Write { path: path.clone(), source })
     }
 }

@@ -1,16 +1,15 @@
 //! What was answered so far: one line per question, kept as it comes, so that a broken run goes on where it stopped.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use xcomp_data::lines::JsonLines;
 
 use super::question::{Question, Unasked};
 use super::rules::{chosen, counts};
 use crate::error::Error;
-use crate::machine::files::{at, create_folder, read_text, sha256};
+use crate::machine::files::{at, create_folder, sha256};
 use crate::machine::random::Random;
 use crate::recipe::tables::Benchmark;
 
@@ -94,7 +93,7 @@ pub fn answer_all(
     let path = folder.join("responses.jsonl");
     let mut held: HashMap<String, Record> =
         read_records(&path)?.into_iter().map(|record| (record.key.clone(), record)).collect();
-    let mut file = open_for_more(&path)?;
+    let mut file = JsonLines::open(&path).map_err(at("cannot write", &path))?;
     let settings = responder.settings();
     let mut answers = Answers::default();
     for (index, question) in questions.iter().enumerate() {
@@ -111,7 +110,7 @@ pub fn answer_all(
                 response => response?,
             };
             let record = judged(benchmark, question, text, frames_s, key);
-            write_record(&mut file, &record).map_err(at("cannot write", &path))?;
+            file.push(&record).map_err(at("cannot write", &path))?;
             held.insert(record.key.clone(), record.clone());
             record
         };
@@ -119,10 +118,6 @@ pub fn answer_all(
         answers.records.push(record);
     }
     Ok(answers)
-}
-
-fn write_record(file: &mut File, record: &Record) -> std::io::Result<()> {
-    writeln!(file, "{}", serde_json::to_string(record)?)
 }
 
 /// A response with its score.
@@ -161,30 +156,16 @@ pub fn read_records(path: &Path) -> Result<Vec<Record>, Error> {
     if !path.is_file() {
         return Ok(vec![]);
     }
-    let text = read_text(path)?;
-    let mut lines = text.split_inclusive('\n').peekable();
+    // As bytes: a line can be cut off inside a character.
+    let bytes = std::fs::read(path).map_err(at("cannot read", path))?;
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').peekable();
     let mut records = vec![];
     while let Some(line) = lines.next() {
-        match serde_json::from_str(line) {
+        match serde_json::from_slice(line) {
             Ok(record) => records.push(record),
-            Err(_) if lines.peek().is_none() && !line.ends_with('\n') => {}
+            Err(_) if lines.peek().is_none() && !line.ends_with(b"\n") => {}
             Err(error) => return Err(at("cannot read", path)(error.into())),
         }
     }
     Ok(records)
-}
-
-/// Opens the file behind its last whole line.
-fn open_for_more(path: &Path) -> Result<File, Error> {
-    let opened = (|| {
-        let whole = match std::fs::read(path) {
-            Ok(bytes) => bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
-            Err(error) => return Err(error),
-        };
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
-        file.set_len(whole as u64)?;
-        Ok(file)
-    })();
-    opened.map_err(at("cannot write", path))
 }

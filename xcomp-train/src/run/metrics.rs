@@ -1,16 +1,15 @@
 //! Records on disk: `metrics.jsonl` (the truth), TensorBoard events, Hugging Face's `trainer_state.json`.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use tensorboard_rs::summary_writer::SummaryWriter;
+use xcomp_data::lines::{JsonLines, read_lines};
 
 use crate::error::Error;
 use crate::machine::files::{at, write_json};
 use crate::plan::Plan;
+use crate::run::events::Events;
 use crate::train::meter::Record;
 
 /// Its name in a run folder.
@@ -20,8 +19,8 @@ const TRAINER_STATE: &str = "trainer_state.json";
 /// Where records go.
 pub struct Metrics {
     folder: PathBuf,
-    lines: File,
-    events: Option<SummaryWriter>,
+    lines: JsonLines,
+    events: Option<Events>,
     records: BTreeMap<usize, Record>,
 }
 
@@ -36,12 +35,8 @@ impl Metrics {
         let path = folder.join(METRICS);
         let mut records = if path.exists() { read(&path)? } else { BTreeMap::new() };
         records.retain(|recorded, _| *recorded <= step);
-        let lines = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(at("cannot open", &path))?;
-        let events = tensorboard.then(|| SummaryWriter::new(folder));
+        let lines = JsonLines::open(&path).map_err(at("cannot open", &path))?;
+        let events = tensorboard.then(|| Events::start(folder, step + 1)).transpose()?;
         Ok(Self { folder: folder.into(), lines, events, records })
     }
 
@@ -49,31 +44,21 @@ impl Metrics {
     ///
     /// # Errors
     /// If the disk refuses.
-    ///
-    /// # Panics
-    /// Never: a record is plain data.
     pub fn write(&mut self, record: &Record) -> Result<(), Error> {
-        // A kill can leave half a line; a new line keeps the next one readable.
-        let text = serde_json::to_string(record).expect("a record is JSON");
         let path = self.folder.join(METRICS);
-        writeln!(self.lines, "{text}").map_err(at("cannot write", &path))?;
+        self.lines.push(record).map_err(at("cannot write", &path))?;
         if let Some(events) = &mut self.events {
-            for (tag, value) in scalars(record) {
-                events.add_scalar(&tag, value as f32, record.step);
-            }
+            events.add(record.step, &scalars(record))?;
         }
         self.records.insert(record.step, record.clone());
         Ok(())
     }
 
-    /// Writes `trainer_state.json` and hands the events to the disk.
+    /// Writes `trainer_state.json`.
     ///
     /// # Errors
     /// If the disk refuses.
     pub fn flush(&mut self, plan: &Plan) -> Result<(), Error> {
-        if let Some(events) = &mut self.events {
-            events.flush();
-        }
         let log: Vec<_> = self
             .records
             .values()
@@ -106,9 +91,8 @@ impl Metrics {
 /// # Errors
 /// If the file cannot be read.
 pub fn read(path: &Path) -> Result<BTreeMap<usize, Record>, Error> {
-    let text = std::fs::read_to_string(path).map_err(at("cannot read", path))?;
-    let records = text.lines().filter_map(|line| serde_json::from_str::<Record>(line).ok());
-    Ok(records.map(|record| (record.step, record)).collect())
+    let records = read_lines::<Record>(path).map_err(at("cannot read", path))?;
+    Ok(records.into_iter().map(|record| (record.step, record)).collect())
 }
 
 /// TensorBoard's tags.
