@@ -27,6 +27,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::error::{EXIT_RECIPE, Error};
+use crate::machine::stop::outlive_file_limits;
 use crate::show::progress::say;
 
 /// The codes of `error.rs`, for `--help`.
@@ -95,6 +96,8 @@ const STACK_BYTES: usize = 8 << 20;
 /// Asked from any other thread, each of a step's hundreds of operations wakes that pool and sleeps until it is done.
 /// A pool of one thread stays free for those whom the program waits for.
 pub fn main() -> ExitCode {
+    // Without it such a write ends the process, as it would have before.
+    outlive_file_limits().unwrap_or_default();
     let program = || run(std::env::args_os());
     let pool = rayon::ThreadPoolBuilder::new().stack_size(STACK_BYTES).build_global();
     match pool {

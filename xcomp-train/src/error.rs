@@ -50,11 +50,9 @@ pub enum Error {
     /// A checkpoint that cannot be used.
     #[error("{path}: {message}")]
     Checkpoint { path: PathBuf, message: String },
-    /// Not enough space for a checkpoint.
-    #[error(
-        "{path}: a checkpoint needs {needed} bytes, {free} are free; make room, the last checkpoint is intact"
-    )]
-    DiskFull { path: PathBuf, needed: u64, free: u64 },
+    /// Not enough space on a disk.
+    #[error("{path}: {what} needs {needed} bytes, {free} are free; {advice}")]
+    DiskFull { path: PathBuf, what: String, needed: u64, free: u64, advice: String },
     /// A loss or gradient that is not finite.
     #[error("step {step}: {what} is not finite; {hint}")]
     NonFinite { step: usize, what: &'static str, hint: String },

@@ -1,6 +1,7 @@
 //! Everything that is known before a run: made from the recipe and `config.json`, with no weight loaded.
 
 pub mod cost;
+pub mod disk;
 pub mod groups;
 pub mod lr;
 pub mod report;

@@ -6,6 +6,7 @@ pub mod event;
 pub mod memory_guard;
 pub mod meter;
 pub mod optimizer;
+pub mod room;
 mod saves;
 pub mod state;
 pub mod step;
@@ -50,7 +51,7 @@ pub struct Summary {
 /// Trains until the plan's last step. Everything a resume needs is in [`TrainState`].
 ///
 /// # Errors
-/// If the data, the disk or a number fails, or the run is stopped early; then the last checkpoint is intact.
+/// If the data, the disk or a number fails, or the run is stopped early; no checkpoint is touched then.
 pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Summary, Error> {
     let Training { plan, data, device, .. } = *task;
     let begun = Instant::now();
@@ -70,6 +71,7 @@ pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Su
         let mut grads = NamedTensors::default();
 
         for _ in 0..plan.recipe.train.gradient_accumulation_steps {
+            saves.look(stop, report)?;
             if let Some(why) = stop.asked() {
                 // Half a step is worth less than an exact resume: it will be done again.
                 state.position = step_start;

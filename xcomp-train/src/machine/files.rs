@@ -10,6 +10,9 @@ use xcomp_data::hash::hex;
 
 use crate::error::Error;
 
+/// Begins the extension of a file that is being written; the process follows.
+const PARTIAL: &str = "partial-";
+
 /// Turns an I/O error into one that names what was tried and where.
 pub(crate) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
@@ -21,15 +24,34 @@ pub(crate) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) ->
 /// # Errors
 /// If the disk refuses.
 pub fn write_atomically(path: &Path, text: &[u8]) -> Result<(), Error> {
-    let aside = path.with_extension(format!("partial-{}", std::process::id()));
+    let folder = path.parent().unwrap_or(Path::new("."));
+    remove_leftovers(folder);
+    let aside = path.with_extension(format!("{PARTIAL}{}", std::process::id()));
     let written = (|| {
         let mut file = File::create(&aside)?;
         file.write_all(text)?;
         file.sync_all()?;
         fs::rename(&aside, path)?;
-        sync_folder(path.parent().unwrap_or(Path::new(".")))
+        sync_folder(folder)
     })();
-    written.map_err(at("cannot write", path))
+    // A full disk needs its space back.
+    written
+        .inspect_err(|_| fs::remove_file(&aside).unwrap_or_default())
+        .map_err(at("cannot write", path))
+}
+
+/// Removes what [`write_atomically`] left in a folder when its process was killed.
+fn remove_leftovers(folder: &Path) {
+    let dead = |path: &PathBuf| {
+        let process = path.extension()?.to_str()?.strip_prefix(PARTIAL)?.parse::<u32>().ok()?;
+        let processes = Path::new("/proc");
+        let known = processes.join("self").exists();
+        (known && !processes.join(process.to_string()).exists()).then_some(())
+    };
+    // A folder that cannot be read is told of by who writes into it.
+    for path in entries(folder).unwrap_or_default().iter().filter(|path| dead(path).is_some()) {
+        fs::remove_file(path).unwrap_or_default();
+    }
 }
 
 /// Writes plain data as JSON.
@@ -93,14 +115,20 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// Bytes that this process may still write where `folder` lies.
+/// Size of a file; 0 where there is none.
+pub fn size_of(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |file| file.len())
+}
+
+/// Bytes that this process may still write where `folder` lies; no end of them where the file system states no size.
 ///
 /// # Errors
 /// If the file system does not say.
 pub fn free_bytes(folder: &Path) -> Result<u64, Error> {
     let stat = rustix::fs::statvfs(folder)
         .map_err(|errno| at("cannot ask for free space of", folder)(errno.into()))?;
-    Ok(stat.f_bavail * stat.f_frsize)
+    // Some network file systems say 0 of everything.
+    Ok(if stat.f_blocks == 0 { u64::MAX } else { stat.f_bavail.saturating_mul(stat.f_frsize) })
 }
 
 /// Entries of a folder, by name; nothing if the folder is not there.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 
 use crate::error::Error;
 
@@ -80,6 +80,14 @@ impl Stop {
     pub fn micro_step_took(&mut self, seconds: f64) {
         self.micro_step_s = self.micro_step_s.max(seconds);
     }
+}
+
+/// Lets a write beyond `ulimit -f` fail as other writes do, with an error that names the file; its signal would end the process without a word.
+///
+/// # Errors
+/// If the system takes no handler.
+pub fn outlive_file_limits() -> std::io::Result<()> {
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map(|_| ())
 }
 
 /// Does something once standard input has ended.

@@ -6,10 +6,10 @@ use super::Plan;
 use crate::plan::cost::SampleSize;
 use crate::plan::cost::flops::Flops;
 use crate::plan::cost::layers::LayerCost;
-use crate::plan::cost::memory::{Memory, checkpoint_bytes, export_bytes};
+use crate::plan::cost::memory::Memory;
 use crate::plan::cost::parameters::PartCount;
 use crate::plan::groups::Groups;
-use crate::recipe::tables::{CompressionTable, FloatWord, ScheduleKind};
+use crate::recipe::tables::{CompressionTable, ScheduleKind};
 
 /// A plan, every number in base units: values, tokens, FLOPs, bytes, seconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -64,7 +64,7 @@ pub struct PlanReport {
     pub checkpoint_bytes: u64,
     /// Bytes of an export.
     pub export_bytes: u64,
-    /// Bytes on disk of the whole run at its largest.
+    /// Bytes on disk of the whole run at its largest: checkpoints, and the export behind the last.
     pub disk_bytes: u64,
     /// Seconds of the run at 40 % of the peak named in the recipe; none without one.
     pub run_s_at_40_percent: Option<f64>,
@@ -128,9 +128,7 @@ impl Plan {
         let used = (self.steps * self.samples_per_step()) as f64;
         let memory = self.memory(self.samples.worst);
         let tuned = self.counts.iter().map(|count| count.tuned).sum();
-        let checkpoint = checkpoint_bytes(&self.counts);
-        let export_bytes_per_value =
-            if self.recipe.checkpoint.export_dtype == FloatWord::F32 { 4 } else { 2 };
+        let on_disk = self.sizes_on_disk();
         let peak_flops = self.recipe.log.peak_tflops * 1e12;
         let seconds = (peak_flops > 0.0).then(|| used * mean.model_flops / (0.4 * peak_flops));
         PlanReport {
@@ -162,21 +160,10 @@ impl Plan {
             memory,
             memory_peak: memory.peak(),
             host_bytes: self.host_bytes(self.samples.worst),
-            checkpoint_bytes: checkpoint,
-            export_bytes: export_bytes(&self.counts, export_bytes_per_value),
-            disk_bytes: checkpoint * self.checkpoints_at_once(),
+            checkpoint_bytes: on_disk.checkpoint,
+            export_bytes: on_disk.export,
+            disk_bytes: self.checkpoints_behind(0, 0).bytes(on_disk),
         }
-    }
-
-    /// Checkpoints on disk at the same time: the kept ones, the best, and the one being written.
-    fn checkpoints_at_once(&self) -> u64 {
-        let table = &self.recipe.checkpoint;
-        let saves = self.steps.checked_div(table.save_steps).unwrap_or(0).max(1);
-        let kept = match table.save_total_limit {
-            0 => saves,
-            limit => saves.min(limit + 1 + usize::from(table.keep_best)),
-        };
-        kept as u64
     }
 
     fn cost(&self, size: SampleSize) -> SampleCost {

@@ -19,6 +19,7 @@ use crate::train::checkpoint::identity::of_run;
 use crate::train::checkpoint::resume::{automatic, named};
 use crate::train::event::{Event, Training};
 use crate::train::memory_guard::MemoryGuard;
+use crate::train::room::require;
 use crate::train::{Summary, train};
 
 /// Folder of a finished run with the weights as other code loads them.
@@ -67,6 +68,7 @@ pub fn launch(recipe: Recipe, launch: Launch) -> Result<Summary, Error> {
     let memory = MemoryGuard::of(&plan, &device);
     let tight = memory.check(&plan)?;
     let from = resume.map_or_else(|| automatic(run.path()), |path| named(run.path(), path))?;
+    require(&plan, run.path(), &from)?;
     from.checkpoint.iter().try_for_each(|saved| Checkpoints::open(run.path()).mend_last(saved))?;
     run.describe(&plan, &identity, &device_name)?;
 

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::machine::files::{
-    at, create_folder, entries, free_bytes, sync_folder, write_atomically,
+    at, create_folder, entries, free_bytes, size_of, sync_folder, write_atomically,
 };
+use crate::plan::Plan;
 use tensors::{HostTensors, read_file, write_file};
 
 /// Tuned weights, f32, by the names of the released checkpoint.
@@ -25,6 +26,8 @@ pub const LAST: &str = "last";
 
 const PARTIAL: &str = ".partial-";
 const TRASH: &str = ".trash-";
+/// [`LAST`] before it has its name.
+const ASIDE: &str = ".last-";
 
 /// What is written; all of it on the host, so that training goes on meanwhile.
 #[derive(Debug, Clone)]
@@ -47,8 +50,23 @@ impl Snapshot {
         let sum = |tensors: &HostTensors| -> u64 {
             tensors.values().map(|tensor| tensor.bytes.len() as u64).sum()
         };
-        sum(&self.weights) + sum(&self.moments)
+        let copied: u64 = self.copies.iter().map(|(source, _)| size_of(source)).sum();
+        sum(&self.weights) + sum(&self.moments) + copied
     }
+}
+
+/// The files that lie beside the tensors of a checkpoint, and their names there.
+pub fn copies(plan: &Plan) -> Vec<(PathBuf, &'static str)> {
+    let model = &plan.recipe.model;
+    vec![
+        (PathBuf::from(&model.config), "config.json"),
+        (PathBuf::from(&model.tokenizer), "tokenizer.json"),
+    ]
+}
+
+/// Bytes that are asked for before so many are written: with headers, small files and whole blocks.
+pub fn with_slack(bytes: u64) -> u64 {
+    bytes + bytes / 100 + (1 << 20)
 }
 
 /// A complete checkpoint on disk.
@@ -123,8 +141,7 @@ impl Checkpoints {
     pub fn save(&self, snapshot: &Snapshot, keep: &Keep) -> Result<Saved, Error> {
         let name = format!("checkpoint-{}", snapshot.step);
         let folder = self.run.join(&name);
-        self.sweep();
-        self.require_space(snapshot)?;
+        self.require_room(snapshot)?;
 
         let aside = self.run.join(format!("{PARTIAL}{name}-{}", std::process::id()));
         let written = write_all(snapshot, &aside);
@@ -142,7 +159,7 @@ impl Checkpoints {
             .and_then(|()| sync_folder(&self.run))
             .map_err(at("cannot publish", &folder))?;
         self.point_last_at(&name)?;
-        self.remove_old(keep)?;
+        self.remove_old(keep, snapshot.step)?;
         self.sweep();
         Ok(Saved { step: snapshot.step, folder })
     }
@@ -160,18 +177,32 @@ impl Checkpoints {
         self.point_last_at(name)
     }
 
-    fn require_space(&self, snapshot: &Snapshot) -> Result<(), Error> {
-        let (needed, free) =
-            (snapshot.bytes() + snapshot.bytes() / 100 + (1 << 20), free_bytes(&self.run)?);
+    /// Removes leftovers, and asks whether a snapshot fits then.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn require_room(&self, snapshot: &Snapshot) -> Result<(), Error> {
+        self.sweep();
+        self.compare_room(with_slack(snapshot.bytes()), free_bytes(&self.run)?)
+    }
+
+    fn compare_room(&self, needed: u64, free: u64) -> Result<(), Error> {
         if needed <= free {
             return Ok(());
         }
-        Err(Error::DiskFull { path: self.run.clone(), needed, free })
+        let advice = match self.latest()?.0 {
+            Some(last) => {
+                format!("make room, the last checkpoint is intact ({})", last.folder.display())
+            }
+            None => "make room; there is no complete checkpoint in this folder".into(),
+        };
+        let what = "a checkpoint".into();
+        Err(Error::DiskFull { path: self.run.clone(), what, needed, free, advice })
     }
 
     fn point_last_at(&self, name: &str) -> Result<(), Error> {
         let (link, aside) =
-            (self.run.join(LAST), self.run.join(format!(".{LAST}-{}", std::process::id())));
+            (self.run.join(LAST), self.run.join(format!("{ASIDE}{}", std::process::id())));
         fs::remove_file(&aside).unwrap_or_default();
         std::os::unix::fs::symlink(name, &aside)
             .and_then(|()| fs::rename(&aside, &link))
@@ -179,11 +210,13 @@ impl Checkpoints {
             .map_err(at("cannot link", &link))
     }
 
-    fn remove_old(&self, keep: &Keep) -> Result<(), Error> {
+    /// Removes what `keep` does not name; `newest` was saved just now, so folders of later steps are damaged and no count of what stays.
+    fn remove_old(&self, keep: &Keep, newest: usize) -> Result<(), Error> {
         if keep.newest == 0 {
             return Ok(());
         }
-        let folders = self.folders()?;
+        let mut folders = self.folders()?;
+        folders.retain(|saved| saved.step <= newest);
         let old = folders.len().saturating_sub(keep.newest);
         for saved in folders.iter().take(old).filter(|saved| Some(saved.step) != keep.best) {
             // Renamed first: a kill in the middle leaves no half-empty folder under a checkpoint's name.
@@ -194,14 +227,15 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Removes leftovers of killed saves; only a save does this, never a start.
-    fn sweep(&self) {
+    /// Removes leftovers of killed saves: only for who holds the run.
+    pub fn sweep(&self) {
         let leftovers = entries(&self.run).unwrap_or_default().into_iter().filter(|path| {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            name.starts_with(PARTIAL) || name.starts_with(TRASH)
+            [PARTIAL, TRASH, ASIDE].iter().any(|prefix| name.starts_with(prefix))
         });
         for path in leftovers {
-            fs::remove_dir_all(path).unwrap_or_default();
+            // A link is no folder.
+            fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path)).unwrap_or_default();
         }
     }
 }

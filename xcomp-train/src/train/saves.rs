@@ -56,9 +56,19 @@ impl<'a> Saves<'a> {
         let snapshot = state.snapshot(self.task.plan);
         let earlier = self.written()?;
         let checkpoints = Checkpoints::open(self.task.run);
+        // Here and not in its thread: what cannot be written is told before the next step.
+        checkpoints.require_room(&snapshot)?;
         self.writing = Some(std::thread::spawn(move || publish(&checkpoints, &snapshot, &keep)));
         self.newest = state.step;
         self.tell(earlier, stop, report)
+    }
+
+    /// Tells of the save that is under way as soon as it has ended, well or not.
+    pub(super) fn look(&mut self, stop: &mut Stop, report: &mut Report) -> Result<(), Error> {
+        if self.writing.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.finish(stop, report)?;
+        }
+        Ok(())
     }
 
     /// Saves what is not saved yet; gives the error that says why the run ends here.

@@ -1,6 +1,6 @@
 //! Everything that a resume needs, in one place.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
@@ -18,7 +18,7 @@ use crate::train::checkpoint::identity::{Identity, differences};
 use crate::train::checkpoint::tensors::{
     read_named, read_parameters, upload_named, write_parameters,
 };
-use crate::train::checkpoint::{Saved, Snapshot, TRAIN_STATE, read_tensors};
+use crate::train::checkpoint::{Saved, Snapshot, TRAIN_STATE, copies, read_tensors};
 use crate::train::optimizer::adamw::AdamWState;
 use crate::train::optimizer::init::random;
 use xcomp_model::base::family::Place;
@@ -204,16 +204,12 @@ impl TrainState {
         };
         let mut moments = read_named(EXP_AVG, &self.optim.exp_avg);
         moments.extend(read_named(EXP_AVG_SQ, &self.optim.exp_avg_sq));
-        let model = &plan.recipe.model;
         Snapshot {
             step: self.step,
             weights: read_parameters(&self.model, |name| plan.tunes(name)),
             moments,
             state: serde_json::to_value(stored).expect("the state is plain data"),
-            copies: vec![
-                (PathBuf::from(&model.config), "config.json"),
-                (PathBuf::from(&model.tokenizer), "tokenizer.json"),
-            ],
+            copies: copies(plan),
         }
     }
 }

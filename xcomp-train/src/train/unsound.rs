@@ -96,10 +96,14 @@ fn go_back(
     state.step = step - 1;
     state.optim.step -= not_taken as u64;
     state.position = starts[bad].clone();
-    keep_for_replay(task, state)?;
+    let hint = match keep_for_replay(task, state) {
+        Ok(()) => format!(
+            "`xcomp replay {} --step {step}` names the tensor and sample",
+            task.run.display()
+        ),
+        Err(error) => format!("its state is not kept for a replay: {error}"),
+    };
     let what = if record.loss.is_finite() { "the gradient norm" } else { "the loss" };
-    let hint =
-        format!("`xcomp replay {} --step {step}` names the tensor and sample", task.run.display());
     if task.plan.recipe.train.on_non_finite == NonFinite::Stop {
         return Err(Error::NonFinite { step, what, hint });
     }

@@ -1,0 +1,116 @@
+//! Room that a run takes on disk: checkpoints as they come and go, and the export behind the last.
+
+use crate::plan::Plan;
+use crate::plan::cost::memory::{checkpoint_bytes, export_bytes};
+use crate::recipe::tables::FloatWord;
+
+/// Bytes of what a run leaves on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// One checkpoint.
+    pub checkpoint: u64,
+    /// The export.
+    pub export: u64,
+}
+
+/// The checkpoints of what is left of a run, counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkpoints {
+    /// On disk when it starts.
+    pub present: usize,
+    /// Most at the same time, while one is written and none is removed for it yet.
+    pub most: usize,
+    /// At the end.
+    pub left: usize,
+}
+
+impl Checkpoints {
+    /// Counts them for `saves` saves, of which the newest `limit` stay; 0 keeps all.
+    fn count(present: usize, saves: usize, limit: usize) -> Self {
+        let stay = |count: usize| if limit == 0 { count } else { count.min(limit) };
+        let before_last = if saves > 1 { stay(present + saves - 1) } else { present };
+        let first = present + usize::from(saves > 0);
+        let most = first.max(before_last + usize::from(saves > 0));
+        let left = if saves > 0 { stay(present + saves) } else { present };
+        Self { present, most, left }
+    }
+
+    /// Bytes that they and an export take at most beside those of the checkpoints that are there.
+    pub fn bytes(self, sizes: Sizes) -> u64 {
+        let saving = self.most as u64 * sizes.checkpoint;
+        let exporting = self.left as u64 * sizes.checkpoint + sizes.export;
+        saving.max(exporting).saturating_sub(self.present as u64 * sizes.checkpoint)
+    }
+}
+
+impl Plan {
+    /// Bytes of tensors in a checkpoint and in an export.
+    pub fn sizes_on_disk(&self) -> Sizes {
+        let value = if self.recipe.checkpoint.export_dtype == FloatWord::F32 { 4 } else { 2 };
+        Sizes {
+            checkpoint: checkpoint_bytes(&self.counts),
+            export: export_bytes(&self.counts, value),
+        }
+    }
+
+    /// The checkpoints of the steps behind `step`, where `present` are on disk.
+    pub fn checkpoints_behind(&self, step: usize, present: usize) -> Checkpoints {
+        let table = &self.recipe.checkpoint;
+        let limit = match table.save_total_limit {
+            0 => 0,
+            limit => limit + usize::from(table.keep_best),
+        };
+        Checkpoints::count(present, self.saves_behind(step), limit)
+    }
+
+    /// Saves behind `step`: every `save_steps`, and the last step's.
+    fn saves_behind(&self, step: usize) -> usize {
+        if step >= self.steps {
+            return 0;
+        }
+        match self.recipe.checkpoint.save_steps {
+            0 => 1,
+            every => self.steps.div_ceil(every) - step / every,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plays the saves one by one.
+    fn played(present: usize, saves: usize, limit: usize) -> Checkpoints {
+        let (mut most, mut now) = (present, present);
+        for _ in 0..saves {
+            now += 1;
+            most = most.max(now);
+            now = if limit == 0 { now } else { now.min(limit) };
+        }
+        Checkpoints { present, most, left: now }
+    }
+
+    #[test]
+    fn counts_are_those_of_the_saves_played_one_by_one() {
+        for present in 0..6 {
+            for saves in 0..8 {
+                for limit in 0..5 {
+                    let counted = Checkpoints::count(present, saves, limit);
+                    assert_eq!(counted, played(present, saves, limit), "{present} {saves} {limit}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_resume_counts_only_what_comes_to_what_is_there() {
+        let sizes = Sizes { checkpoint: 100, export: 30 };
+        let bytes = |present, saves, limit| Checkpoints::count(present, saves, limit).bytes(sizes);
+        assert_eq!(bytes(0, 1, 1), 130, "the only checkpoint, then the export");
+        assert_eq!(bytes(0, 9, 1), 200, "a second one before the first goes");
+        assert_eq!(bytes(1, 8, 1), 100, "the first is there already");
+        assert_eq!(bytes(3, 8, 1), 100, "more than stay: room for one");
+        assert_eq!(bytes(2, 5, 0), 530, "all stay");
+        assert_eq!(bytes(1, 0, 1), 30, "only the export");
+    }
+}
