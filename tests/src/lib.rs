@@ -13,6 +13,7 @@ mod material;
 mod module;
 mod parity;
 mod prompted;
+mod rounding;
 #[cfg(feature = "video")]
 mod task;
 
@@ -22,8 +23,9 @@ pub use compare::{
 pub use golden::{Case, HostData, HostTensor, case, cases, golden_roots};
 pub use llm::{case_schedule, compare_gradients, compare_hidden, prompts};
 pub use material::{kills, media_root, shared_root, skipped};
-pub use module::{gradients, host, load_case, weights};
-pub use parity::{Precision, assert_parity, chosen_device};
+pub use module::{drawn, drawn_module, gradients, host, load_case, weights};
+pub use parity::{BF16_FACTOR, Outcome, Precision, assert_parity, chosen_device};
 pub use prompted::Prompted;
+pub use rounding::Start;
 #[cfg(feature = "video")]
 pub use task::{Ended, Task};

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
+use xcomp_train::machine::random::Random;
 
 use crate::{Case, HostData, HostTensor};
 
@@ -38,6 +39,36 @@ impl ModuleMapper for Loader<'_> {
         assert_eq!(value.shape, shape, "case {}: shape of {name}", self.case.name);
         let device = param.lazy_device();
         let value = Tensor::from_data(TensorData::new(value.f32().to_vec(), shape), &device);
+        let trained = value.is_autodiff();
+        Param::initialized(param.id, if trained { value.require_grad() } else { value })
+    }
+}
+
+/// Numbers that `seed` fixes, whatever other tests draw meanwhile: Burn's generator is one for the process.
+pub fn drawn<const D: usize>(seed: u64, shape: [usize; D], device: &Device) -> Tensor<D> {
+    let mut random = Random::new(seed);
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| random.normal() as f32).collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// A module whose weights `seed` fixes, as large as a linear map's are at first: `1 / sqrt(inputs)`.
+pub fn drawn_module<M: Module>(module: M, seed: u64) -> M {
+    module.map(&mut Drawer(seed))
+}
+
+struct Drawer(u64);
+
+impl ModuleMapper for Drawer {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let shape: [usize; D] = param.lazy_shape().dims();
+        // Biases and the scales of norms stay as they are.
+        if D < 2 {
+            return param;
+        }
+        self.0 += 1;
+        let scale = 1.0 / (shape[D - 1] as f64).sqrt();
+        let value = drawn(self.0 << 32, shape, &param.lazy_device()) * scale;
+        let value = Tensor::from_data(value.clone().into_data(), &value.device());
         let trained = value.is_autodiff();
         Param::initialized(param.id, if trained { value.require_grad() } else { value })
     }

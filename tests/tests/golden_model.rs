@@ -13,7 +13,7 @@ use xcomp_model::loss::{LossNorm, weighted_loss};
 use xcomp_model::vision::frames::{Clips, Encoding};
 use xcomp_model::vlm::{Vlm, supervised};
 use xcomp_tests::{
-    Case, HostTensor, Precision, Tolerance, assert_close, assert_parity, assert_scalar,
+    BF16_FACTOR, Case, HostTensor, Start, Tolerance, assert_close, assert_parity, assert_scalar,
     case_schedule, cases, chosen_device, compare_gradients, compare_hidden, gradients, load_case,
     prompts,
 };
@@ -108,7 +108,7 @@ fn whole_model(case: &Case) {
     compare_gradients(case, &named_gradients(&vlm, &grads));
 }
 
-/// With bf16 activations over f32 weights the loss stays within bf16's rounding, and gradients come back in f32.
+/// With bf16 activations over f32 weights gradients come back in f32, and the tower's features are in bf16.
 #[test]
 fn g_bf16_activations_over_f32_weights() {
     for case in cases("g_e2e") {
@@ -116,41 +116,61 @@ fn g_bf16_activations_over_f32_weights() {
         let (vlm, config) = load(&case, &device);
         let encoding = Encoding { dtype: FloatDType::BF16, ..Encoding::default() };
         let merged = vlm.encode(&clips(&case, &config), &device, encoding);
+        assert_eq!(merged.dtype(), DType::BF16);
         let plan = plan(&case, &config);
         let (loss, weight) = vlm.loss(&prompts(&case), vec![vec![merged]], &plan, LossNorm::Token);
         let value = f64::from(loss.clone().into_scalar::<f32>()) / weight as f64;
-        let want = case.number("/expect/loss");
-        assert_scalar(&case, "bf16 loss", value, want, Tolerance { atol: 0.0, rtol: 2e-2 });
-        assert!((value - want).abs() > 1e-7, "case {}: nothing was computed in bf16", case.name);
+        assert!(value.is_finite(), "case {}: loss {value}", case.name);
         let grads = GradientsParams::from_grads(loss.backward(), &vlm.llm);
         let weight = &vlm.llm.model.layers[0].mlp.up_proj.weight;
         assert_eq!(grads.get::<2>(weight.id).expect("a gradient").dtype(), DType::F32);
     }
 }
 
-/// Pins: kind g on the device of `XCOMP_TEST_DEVICE`, in f32 and with bf16 activations.
+/// Pins: kind g on the device of `XCOMP_TEST_DEVICE`, in f32 and with bf16 activations behind the case's own merging.
+///
+/// Which tokens are merged jumps with the tower's rounding, so no bound on what follows comes from a step of bf16:
+/// the tower alone is compared before the merging, and the rest begins at tokens merged as the case has them.
 #[test]
 fn g_on_the_chosen_device() {
     let (choice, device) = chosen_device();
     for case in cases("g_e2e") {
         let (vlm, config) = load(&case, &device);
-        for precision in Precision::ALL {
-            let dtype = match precision {
-                Precision::F32 => FloatDType::F32,
-                Precision::Bf16 => FloatDType::BF16,
-            };
-            let encoding = Encoding { dtype, ..Encoding::default() };
-            let merged = vlm.encode(&clips(&case, &config), &device, encoding);
-            let plan = plan(&case, &config);
+        let merged = vlm.encode(&clips(&case, &config), &device, Encoding::default());
+        let plan = plan(&case, &config);
+        tower_in_bf16(&case, &vlm, &clips(&case, &config), &device);
+        assert_parity(&case, choice, |precision, start| {
+            let (vlm, _) = load(&case, &device);
+            let vlm = start.module(vlm);
+            let merged = start.tensor(merged.clone()).cast(precision.dtype());
             let (sum, weight) =
                 vlm.loss(&prompts(&case), vec![vec![merged]], &plan, LossNorm::Token);
             let loss = sum / weight as f64;
             let value = f64::from(loss.clone().into_scalar::<f32>());
             let grads = GradientsParams::from_grads(loss.backward(), &vlm);
-            let found = named_gradients(&vlm, &grads);
-            assert_parity(&case, (choice, precision), value, &found);
-        }
+            (value, named_gradients(&vlm, &grads))
+        });
     }
+}
+
+/// The tower's features in bf16 are not much further off than in f32 from rounded weights and pixels.
+fn tower_in_bf16(case: &Case, vlm: &Vlm, clips: &Clips, device: &Device) {
+    let pixels = clips.pixels(0, clips.count, &vlm.family.pixels, device);
+    let want = vlm.vision.forward(pixels.clone());
+    let off = |got: Tensor<3>| {
+        let square = |x: Tensor<3>| f64::from(x.powi_scalar(2).sum().into_scalar::<f32>());
+        (square(got.cast(DType::F32) - want.clone()) / square(want.clone())).sqrt()
+    };
+    let rounded = Start::draws()
+        .map(|start| off(start.module(vlm.vision.clone()).forward(start.tensor(pixels.clone()))));
+    let most = BF16_FACTOR * rounded.fold(0.0, f64::max);
+    let found = off(vlm.vision.forward(pixels.clone().cast(DType::BF16)));
+    println!("PARITY tower {}: {found:.1e} off (at most {most:.1e})", case.name);
+    assert!(
+        found > 0.0 && found < most,
+        "case {}: tower {found:.1e} off, at most {most:.1e}",
+        case.name
+    );
 }
 
 /// Gradients of the trained parts by checkpoint name.

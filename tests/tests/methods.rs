@@ -1,6 +1,6 @@
 //! Every compression method over one plan: what must hold of each of them, and what is special about the ranked ones.
 
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::tensor::{Device, Tensor};
 use proptest::prelude::*;
 use xcomp_model::base::llm::LlmConfig;
 use xcomp_model::compress::layout::{Layout, SequenceLayout};
@@ -11,7 +11,7 @@ use xcomp_model::decoder::qwen2::{DecoderLayer, Qwen2, Qwen2ForCausalLm};
 use xcomp_model::generate::Decoding;
 use xcomp_model::loss::{IGNORE, LossNorm, SupervisedRows, weighted_loss};
 use xcomp_model::splice::{Prompt, splice};
-use xcomp_tests::{Prompted, Tolerance, assert_close, cases, host};
+use xcomp_tests::{Prompted, Tolerance, assert_close, cases, drawn, drawn_module, host};
 
 const LAYERS: usize = 5;
 const TOKENS_PER_FRAME: usize = 8;
@@ -24,7 +24,7 @@ fn model(device: &Device) -> Qwen2ForCausalLm {
         "tie_word_embeddings": true,
     });
     let config: LlmConfig = serde_json::from_value(config).unwrap();
-    Qwen2ForCausalLm::new(&config, device)
+    drawn_module(Qwen2ForCausalLm::new(&config, device), 1)
 }
 
 fn plan(schedule: &Schedule, keep: KeepRule) -> CompressionPlan {
@@ -46,7 +46,7 @@ fn embed(llm: &Qwen2ForCausalLm, prompts: &[(Prompt, Option<usize>)]) -> (Tensor
     let device = llm.model.embed_tokens.weight.val().device();
     let drawn = |frames: usize| {
         let shape = [frames * TOKENS_PER_FRAME, HIDDEN];
-        Tensor::<2>::random(shape, Distribution::Normal(0.0, 1.0), &device)
+        drawn::<2>(2, shape, &device)
     };
     let visual =
         prompts.iter().map(|(_, frames)| frames.map(drawn).into_iter().collect()).collect();
@@ -299,7 +299,7 @@ fn gradient_flows_through_what_a_ranking_keeps() {
     let (prompt, frames) = prompt(1, 2, 2, 2);
     let features = |device: &Device| {
         let shape = [2 * TOKENS_PER_FRAME, HIDDEN];
-        Tensor::<2>::random(shape, Distribution::Normal(0.0, 1.0), device).require_grad()
+        drawn::<2>(3, shape, device).require_grad()
     };
     assert_eq!(frames, Some(2));
     let zero_rows = |layer: usize| {

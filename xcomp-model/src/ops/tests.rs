@@ -1,15 +1,28 @@
 //! The two forms of every operation side by side: results and gradients.
 
 use burn::tensor::activation;
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::*;
 
-/// A leaf of a tape, the same for the same seed.
+/// A leaf of a tape, the same for the same seed, whatever other tests draw meanwhile: Burn's generator is one for the process.
 fn leaf<const D: usize>(seed: u64, shape: [usize; D]) -> Tensor<D> {
-    let device = Device::flex();
-    device.seed(seed);
-    Tensor::random(shape, Distribution::Normal(0.0, 1.5), &device).autodiff().require_grad()
+    let mut state = seed;
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| 1.5 * normal(&mut state)).collect();
+    let drawn = Tensor::from_data(TensorData::new(values, shape), &Device::flex());
+    drawn.autodiff().require_grad()
+}
+
+/// A number of the standard normal distribution: Box and Muller's transform of two words of `SplitMix64`.
+fn normal(state: &mut u64) -> f32 {
+    let mut unit = || {
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    };
+    let (radius, angle) = ((-2.0 * (1.0 - unit()).ln()).sqrt(), std::f64::consts::TAU * unit());
+    (radius * angle.cos()) as f32
 }
 
 /// The largest difference between two tensors, beside the largest number in them.
