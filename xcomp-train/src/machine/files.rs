@@ -131,6 +131,13 @@ pub fn free_bytes(folder: &Path) -> Result<u64, Error> {
     Ok(if stat.f_blocks == 0 { u64::MAX } else { stat.f_bavail.saturating_mul(stat.f_frsize) })
 }
 
+/// Bytes of the largest file that this process may write (`ulimit -f`); `None` if any, or if the system does not say.
+pub fn file_limit() -> Option<u64> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max file size"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 /// Entries of a folder, by name; nothing if the folder is not there.
 ///
 /// # Errors
@@ -146,4 +153,18 @@ pub fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         .map_err(at("cannot read folder", folder))?;
     paths.sort();
     Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_that_fails_leaves_nothing_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.json");
+        fs::create_dir(&path).unwrap();
+        assert!(write_atomically(&path, b"text").is_err(), "a folder is in the way");
+        assert_eq!(entries(folder.path()).unwrap(), [path]);
+    }
 }

@@ -120,6 +120,8 @@ fn recorded(task: &Training, mut stop: Stop, progress: &mut RunProgress) -> Resu
         }
     };
     let result = task.memory.guard(task.plan, || train(task, &mut stop, &mut report));
-    metrics.flush(task.plan)?;
-    result
+    let flushed = metrics.flush(task.plan);
+    // Why the run ended comes before what else the disk refuses.
+    let summary = result?;
+    flushed.map(|()| summary)
 }

@@ -207,6 +207,7 @@ impl Checkpoints {
         std::os::unix::fs::symlink(name, &aside)
             .and_then(|()| fs::rename(&aside, &link))
             .and_then(|()| sync_folder(&self.run))
+            .inspect_err(|_| fs::remove_file(&aside).unwrap_or_default())
             .map_err(at("cannot link", &link))
     }
 

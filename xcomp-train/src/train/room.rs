@@ -3,12 +3,17 @@
 use std::path::Path;
 
 use crate::error::Error;
-use crate::machine::files::{free_bytes, size_of};
+use crate::machine::files::{file_limit, free_bytes, size_of};
 use crate::plan::Plan;
 use crate::plan::disk::Sizes;
 use crate::train::checkpoint::resume::Origin;
-use crate::train::checkpoint::{Checkpoints, copies, with_slack};
+use crate::train::checkpoint::{Checkpoints, OPTIMIZER, copies, with_slack};
 use crate::train::unsound::NON_FINITE;
+
+/// Name of the weights of an export, as long as they fit one file.
+const EXPORT: &str = "export/model.safetensors";
+/// Bytes above which an export is split.
+const MAX_FILE_BYTES: u64 = 5_000_000_000;
 
 /// Refuses a run that its disk cannot take, as far as it is left to do; leftovers of killed saves are removed first.
 ///
@@ -19,8 +24,28 @@ pub fn require(plan: &Plan, run: &Path, from: &Origin) -> Result<(), Error> {
     checkpoints.sweep();
     Checkpoints::open(&run.join(NON_FINITE)).sweep();
     let step = from.checkpoint.as_ref().map_or(0, |saved| saved.step);
+    if step >= plan.steps {
+        return Ok(());
+    }
+    require_files(plan, run, file_limit())?;
     let need = Need::of(plan, step, checkpoints.folders()?.len());
     need.against(run, free_bytes(run)?)
+}
+
+/// Refuses a run whose largest file is larger than this process may write.
+fn require_files(plan: &Plan, run: &Path, limit: Option<u64>) -> Result<(), Error> {
+    let Sizes { checkpoint, export } = plan.sizes_on_disk();
+    // Two of three numbers of a checkpoint are moments.
+    let files = [(OPTIMIZER, checkpoint / 3 * 2), (EXPORT, export.min(MAX_FILE_BYTES))];
+    let Some((name, bytes)) = files.into_iter().max_by_key(|(_, bytes)| *bytes) else {
+        return Ok(());
+    };
+    let Some(most) = limit.filter(|most| *most < bytes) else { return Ok(()) };
+    let why = format!(
+        "it takes {bytes} bytes, this process may write files of {most}; raise `ulimit -f`, no step was taken"
+    );
+    let source = std::io::Error::other(why);
+    Err(Error::File { action: "cannot write", path: run.join(name), source })
 }
 
 /// What is left of a run to write.
@@ -33,9 +58,6 @@ struct Need {
 
 impl Need {
     fn of(plan: &Plan, step: usize, present: usize) -> Self {
-        if step >= plan.steps {
-            return Self { bytes: 0, what: String::new(), advice: String::new() };
-        }
         let tensors = plan.sizes_on_disk();
         let copied: u64 = copies(plan).iter().map(|(source, _)| size_of(source)).sum();
         let sizes = Sizes {

@@ -113,3 +113,41 @@ fn the_same_values_give_the_same_bytes() {
     };
     assert_eq!(hash(), hash());
 }
+
+#[test]
+fn only_a_checkpoint_that_is_whole_is_called_intact() {
+    let run = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::open(run.path());
+    let told = || checkpoints.compare_room(1000, 999).unwrap_err().to_string();
+    let none = "needs 1000 bytes, 999 are free; make room; there is no complete checkpoint";
+    assert!(told().contains(none), "{}", told());
+    let saved = checkpoints.save(&snapshot(3), &TWO).unwrap();
+    assert!(told().contains("the last checkpoint is intact (") && told().contains("checkpoint-3"));
+    fs::write(saved.folder.join(MODEL), b"short").unwrap();
+    assert!(told().contains(none), "{}", told());
+    checkpoints.compare_room(1000, 1000).unwrap();
+}
+
+#[test]
+fn damaged_checkpoints_of_later_steps_push_out_nothing() {
+    let run = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::open(run.path());
+    let keep = Keep { newest: 1, best: None };
+    let saved = checkpoints.save(&snapshot(6), &keep).unwrap();
+    fs::write(saved.folder.join(MODEL), b"short").unwrap();
+    checkpoints.save(&snapshot(4), &keep).unwrap();
+    checkpoints.save(&snapshot(5), &keep).unwrap();
+    assert_eq!(steps(&checkpoints), [5, 6]);
+    assert_eq!(checkpoints.latest().unwrap().0.unwrap().step, 5);
+}
+
+#[test]
+fn a_save_that_fails_leaves_nothing_behind() {
+    let run = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::open(run.path());
+    let saved = checkpoints.save(&snapshot(1), &TWO).unwrap();
+    // A file that is there and cannot be read.
+    let copies = vec![("/proc/self/mem".into(), "config.json")];
+    checkpoints.save(&Snapshot { copies, ..snapshot(2) }, &TWO).unwrap_err();
+    assert_eq!(entries(run.path()).unwrap(), [saved.folder, run.path().join(LAST)]);
+}
