@@ -30,6 +30,9 @@ fn values(path: &Path) -> Vec<Value> {
     text.lines().map(value).collect()
 }
 
+/// What becomes of the end of a file.
+type End = fn(&mut Vec<u8>);
+
 #[test]
 fn every_line_is_whole_after_a_resume() {
     let task = Task::pictures();
@@ -39,7 +42,7 @@ fn every_line_is_whole_after_a_resume() {
     task.write("train.json", &annotations.replace("picture-3", "bild-ä"));
     train(&task, &[]);
     let files = ["run/metrics.jsonl", "run/data/quarantine.jsonl"].map(|name| task.path(name));
-    let ends: [(&str, fn(&mut Vec<u8>)); 4] = [
+    let ends: [(&str, End); 4] = [
         ("half a line", |bytes| bytes.truncate(bytes.len() - 40)),
         ("no line break", |bytes| bytes.truncate(bytes.len() - 1)),
         ("zeros", |bytes| bytes.extend([0; 100])),
@@ -72,7 +75,9 @@ fn points(run: &Path) -> BTreeMap<String, Vec<u64>> {
             let step = number(&event, 2);
             // `session_log`, its `status` START.
             if bytes(&event, 7).is_some_and(|log| number(&fields(&log), 1) == 1) {
-                points.values_mut().for_each(|steps| steps.retain(|earlier| *earlier < step));
+                for steps in points.values_mut() {
+                    steps.retain(|earlier| *earlier < step);
+                }
             }
             // `summary`, its one `value`, its `tag`.
             let value = bytes(&event, 5).and_then(|summary| bytes(&fields(&summary), 1));
@@ -112,11 +117,11 @@ fn fields(mut message: &[u8]) -> Vec<Field> {
     let mut found = vec![];
     while !message.is_empty() {
         let key = varint(&mut message);
-        if key & 7 == 0 {
+        if key.is_multiple_of(8) {
             found.push((key >> 3, Ok(varint(&mut message))));
             continue;
         }
-        let length = match key & 7 {
+        let length = match key % 8 {
             1 => 8,
             5 => 4,
             _ => varint(&mut message) as usize,
@@ -159,7 +164,7 @@ fn tensorboard_has_one_point_a_step_after_resumes() {
     one_each("a resume in the same second");
 
     let last = entries(&task.path("run")).unwrap();
-    let last = last.iter().filter(|path| path.to_string_lossy().contains("tfevents")).next_back();
+    let last = last.iter().rfind(|path| path.to_string_lossy().contains("tfevents"));
     let whole = fs::read(last.unwrap()).unwrap();
     fs::write(last.unwrap(), &whole[..whole.len() - 7]).unwrap();
     go_back(&task);
