@@ -94,8 +94,8 @@ mod tests {
         assert_eq!(
             keys,
             [
-                "57a5a285538282631c495fd78fa0138432eec7ac88c680d0ec8ef772da9ca3a8",
-                "7aa8b02e260c5c70725df1e201372a83bff8c0d59bd04923d746a204b6191c55",
+                "1cb56a4d0e328505cbb3d4dcbf1907b0acf85fd46063c48c0a37f5d5b475760b",
+                "e0926a0c3bc6a5a84dec68177423a30006b5eb404a8e459792b9fdfe12fac65c",
             ]
         );
     }

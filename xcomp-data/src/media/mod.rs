@@ -12,4 +12,5 @@ pub(crate) mod kind;
 pub(crate) mod limits;
 pub mod picture;
 pub(crate) mod read;
+pub(crate) mod rgb;
 pub(crate) mod turn;

@@ -11,9 +11,9 @@ use crate::media::gif::GifFrames;
 use crate::media::jpeg_parts::Parts;
 use crate::media::kind;
 use crate::media::limits::Limits;
+pub use crate::media::rgb::Rgb;
 use crate::media::turn::Turn;
 use crate::open::{open_regular, read_regular};
-use crate::resize::Picture;
 
 /// The kinds that are read, in the words of a message.
 const READ: &str = "JPEG, PNG, GIF, WebP and BMP";
@@ -27,24 +27,6 @@ const MAX_SCANS: usize = 64;
 
 /// What decodes JPEG pictures in this build; the pixels of `image` may differ from Pillow's by a level or more.
 pub const JPEG_DECODER: &str = if cfg!(feature = "turbojpeg") { "turbojpeg" } else { "image" };
-
-/// A decoded picture: packed RGB rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rgb {
-    /// Pixels across.
-    pub width: usize,
-    /// Pixels down.
-    pub height: usize,
-    /// `3 * width * height` bytes.
-    pub pixels: Vec<u8>,
-}
-
-impl Rgb {
-    /// A view of it.
-    pub fn view(&self) -> Picture<'_> {
-        Picture::packed(self.width, self.height, &self.pixels)
-    }
-}
 
 /// Whose reading of a picture is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Quarter turns and mirrors: display matrices of videos, EXIF orientations of pictures.
 
-use crate::media::picture::Rgb;
+use crate::media::rgb::Rgb;
 use crate::resize::Picture;
 
 /// How a stored picture is turned before it is shown.

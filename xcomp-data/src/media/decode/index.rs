@@ -6,7 +6,7 @@ use ffmpeg_next::{Rational, ffi as flags};
 use serde::{Deserialize, Serialize};
 
 use super::open::Opened;
-use super::stamps::{Stamp, Stamps};
+use super::stamps::{Stamp, Stamps, is_near};
 use crate::media::limits::Watch;
 use crate::{DataError, ffi};
 
@@ -55,7 +55,7 @@ impl VideoIndex {
     ) -> Result<(Self, Stamps), DataError> {
         let mut index = Self::describe(opened, path)?;
         watch.limits().check_pixels(path, u64::from(index.width), u64::from(index.height))?;
-        let mut stamps = Stamps::new(&index);
+        let mut stamps = Stamps::new(&index.codec, &index.container);
         let (mut packets, mut last_is_corrupt, mut corrupt) = (0_usize, false, false);
         while let Some(packet) = opened.next_packet(path, watch)? {
             let bits = ffi::packet_flags(&packet);
@@ -166,9 +166,4 @@ fn can_seek(container: &str) -> bool {
 fn rate(rational: Rational) -> Option<f64> {
     let rate = f64::from(rational);
     (rate.is_finite() && rate > 0.0).then_some(rate)
-}
-
-/// Whether two numbers differ by less than a factor.
-pub(super) fn is_near(a: f64, b: f64, factor: f64) -> bool {
-    a < b * factor && b < a * factor
 }

@@ -1,7 +1,5 @@
 //! What the time stamps of the packets tell: whether they start again, how long the film lasts.
 
-use super::index::{VideoIndex, is_near};
-
 /// Most frames by which a codec changes the order (the largest picture buffer of H.264 and HEVC).
 const MAX_REORDER: usize = 16;
 
@@ -55,11 +53,10 @@ struct Part {
 }
 
 impl Stamps {
-    pub(super) fn new(index: &VideoIndex) -> Self {
-        let has_dts =
-            index.container.split(',').any(|name| matches!(name, "mpegts" | "mpeg" | "flv"));
+    pub(super) fn new(codec: &str, container: &str) -> Self {
+        let has_dts = container.split(',').any(|name| matches!(name, "mpegts" | "mpeg" | "flv"));
         Self {
-            in_order: IN_ORDER.contains(&index.codec.as_str()),
+            in_order: IN_ORDER.contains(&codec),
             has_dts,
             latest: Vec::with_capacity(MAX_REORDER + 1),
             part: None,
@@ -134,4 +131,9 @@ impl Stamps {
         let is_known = MIN_STAMPED * self.unstamped <= self.steps && self.ticks > 0.0;
         is_known.then(|| self.ticks + joints + if is_true { step.max(tail) } else { step })
     }
+}
+
+/// Whether two numbers differ by less than a factor.
+pub(super) fn is_near(a: f64, b: f64, factor: f64) -> bool {
+    a < b * factor && b < a * factor
 }
