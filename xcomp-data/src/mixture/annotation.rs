@@ -155,7 +155,7 @@ pub(crate) fn read_record(
     json: Result<Value, String>,
     dataset: &Arc<Dataset>,
     index: usize,
-    rules: &RecordRules,
+    rules: RecordRules,
 ) -> Result<Record, LeftOut> {
     let mut record = Record {
         dataset: Arc::clone(dataset),
@@ -208,7 +208,7 @@ impl Record {
     }
 
     /// Reads all but id and media, or says what is wrong.
-    fn fill(&mut self, fields: &Fields, rules: &RecordRules) -> Result<(), String> {
+    fn fill(&mut self, fields: &Fields, rules: RecordRules) -> Result<(), String> {
         if let Some(file) = self.media.iter().find(|file| !is_confined(&file.path))
             && !rules.outside_paths
         {
@@ -308,7 +308,7 @@ mod tests {
     fn read(json: &str, visuals: VisualRule, system: SystemTurn) -> Result<Record, LeftOut> {
         let rules = RecordRules { visuals, system, outside_paths: false };
         let json = crate::python::json::from_slice(json.as_bytes());
-        read_record(json.map_err(|error| error.to_string()), &dataset(), 3, &rules)
+        read_record(json.map_err(|error| error.to_string()), &dataset(), 3, rules)
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl Lines {
             if count == 0 {
                 break;
             }
-            self.line += chunk[..count].iter().filter(|byte| **byte == b'\n').count();
+            self.line += chunk[..count].split(|byte| *byte == b'\n').count() - 1;
             self.at += count as u64;
         }
         Ok(self.line)

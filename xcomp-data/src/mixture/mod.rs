@@ -34,6 +34,9 @@ const SHUFFLE_SEED: u64 = 12345;
 /// How many media paths are looked at to see whether `data_root` is right (`train.py:1272`).
 const CHECKED_PATHS: usize = 3;
 
+/// How many records are not taken, and why.
+pub type LeftOutCounts = Vec<(LeftOut, usize)>;
+
 /// What of the mixture is used and what it may refer to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -84,7 +87,7 @@ pub struct Mixture {
     visuals: VisualRule,
     hash: String,
     notes: Vec<String>,
-    left_out: Vec<Vec<(LeftOut, usize)>>,
+    left_out: Vec<LeftOutCounts>,
 }
 
 impl Mixture {
@@ -107,7 +110,7 @@ impl Mixture {
         let left_out = parts.iter().map(|part| part.left_out.clone()).collect();
         let records: Vec<Record> = parts.into_iter().flat_map(|part| part.records).collect();
         if records.is_empty() {
-            let notes = notes.iter().map(|note| format!("\n{note}")).collect();
+            let notes = notes.iter().flat_map(|note| ["\n", note]).collect();
             return Err(DataError::EmptyMixture { path: yaml.to_owned(), notes });
         }
         let hash = hash_of(&records);
@@ -132,7 +135,7 @@ impl Mixture {
     }
 
     /// For each entry of the YAML how many of the chosen records are not taken, and why.
-    pub fn left_out(&self) -> &[Vec<(LeftOut, usize)>] {
+    pub fn left_out(&self) -> &[LeftOutCounts] {
         &self.left_out
     }
 
@@ -169,7 +172,7 @@ fn check_keep(options: &MixtureOptions) -> Result<(), DataError> {
 struct Part {
     dataset: Arc<Dataset>,
     records: Vec<Record>,
-    left_out: Vec<(LeftOut, usize)>,
+    left_out: LeftOutCounts,
 }
 
 impl Part {
@@ -228,7 +231,7 @@ fn read_chosen(
     ranges: &[Range<u64>],
     chosen: &[u32],
     options: &MixtureOptions,
-) -> Result<(Vec<Record>, Vec<(LeftOut, usize)>), DataError> {
+) -> Result<(Vec<Record>, LeftOutCounts), DataError> {
     let path = &dataset.annotation;
     let (mut file, mut lines) = (open_regular(path)?, Lines::open(path)?);
     let mut by_offset: Vec<usize> = (0..chosen.len()).collect();
@@ -250,7 +253,7 @@ fn read_chosen(
             let bytes = read_range(&mut file, path, range)?;
             json::from_slice(&bytes).map_err(|error| error.to_string())
         };
-        match read_record(json, dataset, index, &rules) {
+        match read_record(json, dataset, index, rules) {
             Ok(mut record) => {
                 if let Some(why) = record.broken.take() {
                     let line =

@@ -44,14 +44,12 @@ fn strict_json(bytes: &[u8]) -> Vec<u8> {
 fn string(bytes: &[u8], out: &mut Vec<u8>) -> usize {
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
-        let taken = match byte {
-            b'\\' => escape(&bytes[at..], out),
-            _ => {
-                out.push(byte);
-                1
-            }
-        };
-        at += taken;
+        if byte == b'\\' {
+            at += escape(&bytes[at..], out);
+        } else {
+            out.push(byte);
+            at += 1;
+        }
         if byte == b'"' && at > 1 {
             break;
         }

@@ -99,11 +99,9 @@ impl fmt::Display for EvalReport {
 /// The first questions that are not asked, a line each.
 pub fn named(unasked: &[Unasked]) -> String {
     let line = |Unasked { id, why }: &Unasked| format!("\n  {id}: {why}");
-    let mut text: String = unasked.iter().take(NAMED).map(line).collect();
-    if unasked.len() > NAMED {
-        text += &format!("\n  and {} more", unasked.len() - NAMED);
-    }
-    text
+    let more = unasked.len().saturating_sub(NAMED);
+    let rest = (more > 0).then(|| format!("\n  and {more} more"));
+    unasked.iter().take(NAMED).map(line).chain(rest).collect()
 }
 
 #[cfg(test)]
