@@ -7,18 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::mixture::dataset::Dataset;
+use crate::mixture::turns::{SystemTurn, Turn, is_known_role, is_system};
 use crate::mixture::visual_rule::VisualRule;
-use crate::prompt::templates::{SystemTurn, is_known_role, is_system};
 use crate::python::json::NO_NUMBER;
-
-/// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Turn {
-    /// Who speaks: `human`, `gpt`, or another role name.
-    pub from: String,
-    /// What is said; `<image>` stands for the picture.
-    pub value: String,
-}
 
 /// Whether a visual is a picture or a video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -7,76 +7,26 @@ pub mod annotation;
 mod dataset;
 mod file;
 pub mod json_scan;
+mod options;
+mod part;
 pub(crate) mod strategy;
+pub mod turns;
 pub(crate) mod visual_rule;
 
-use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::mixture::annotation::{LeftOut, Media, Record, RecordRules, read_record};
-use crate::mixture::file::{Entry, read_entries};
-use crate::mixture::json_scan::{JsonLimits, Lines, read_range, scan_records};
+use crate::DataError;
+use crate::mixture::annotation::{Media, Record};
+use crate::mixture::file::read_entries;
 use crate::mixture::visual_rule::VisualRule;
-use crate::open::open_regular;
-use crate::prompt::templates::SystemTurn;
-use crate::python::json;
-use crate::{DataError, PythonRandom};
 pub use dataset::{Dataset, ReadType};
-
-/// Every list is shuffled with this seed before it is sliced (`train.py:1178`).
-const SHUFFLE_SEED: u64 = 12345;
-/// How many media paths are looked at to see whether `data_root` is right (`train.py:1272`).
-const CHECKED_PATHS: usize = 3;
-
-/// How many records are not taken, and why.
-pub type LeftOutCounts = Vec<(LeftOut, usize)>;
-
-/// What of the mixture is used and what it may refer to.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct MixtureOptions {
-    /// Part of each dataset's slice that is kept, from and to a fraction; the released run keeps `[0, 0.25]`.
-    pub keep: (f64, f64),
-    /// Seed of the second shuffle, before the keep range; the released run has 42. `None`: no second shuffle.
-    pub keep_seed: Option<u64>,
-    /// Whether media paths may be absolute or contain `..`.
-    pub allow_outside_paths: bool,
-    /// How many images and videos a sample may show; other records are dropped.
-    pub visuals: VisualRule,
-    /// What a system turn does.
-    pub system: SystemTurn,
-    /// Whether one of the first three media files of each dataset must exist.
-    pub check_media: bool,
-    /// Limits of annotation files.
-    pub json: JsonLimits,
-}
-
-impl Default for MixtureOptions {
-    fn default() -> Self {
-        Self {
-            keep: (0.0, 1.0),
-            keep_seed: None,
-            allow_outside_paths: false,
-            visuals: VisualRule::ExactlyOne,
-            system: SystemTurn::default(),
-            check_media: true,
-            json: JsonLimits::default(),
-        }
-    }
-}
-
-impl MixtureOptions {
-    /// The subset of the released run: 25 % of each slice, after a shuffle with seed 42.
-    pub fn released() -> Self {
-        Self { keep: (0.0, 0.25), keep_seed: Some(42), ..Self::default() }
-    }
-}
+pub use options::MixtureOptions;
+pub use part::LeftOutCounts;
+use part::{Part, load_dataset};
 
 /// The ordered list of all samples.
 #[derive(Debug)]
@@ -166,130 +116,6 @@ fn check_keep(options: &MixtureOptions) -> Result<(), DataError> {
         return Ok(());
     }
     Err(DataError::Options(format!("keep range {from}..{to} is not inside 0..1")))
-}
-
-/// What an entry of the YAML brings.
-struct Part {
-    dataset: Arc<Dataset>,
-    records: Vec<Record>,
-    left_out: LeftOutCounts,
-}
-
-impl Part {
-    /// How many records are not taken, and why: the reference prints the first number as well (`Filter data: 9 -> 6`).
-    fn note(&self) -> Option<String> {
-        let count: usize = self.left_out.iter().map(|(_, count)| count).sum();
-        let why: Vec<String> =
-            self.left_out.iter().map(|(why, count)| format!("{count} {why}")).collect();
-        let Dataset { tag, chosen, .. } = &*self.dataset;
-        (count > 0).then(|| {
-            format!(
-                "dataset `{tag}`: {count} of {chosen} records are left out, because a sample shows one image or one video: {}",
-                why.join(", ")
-            )
-        })
-    }
-}
-
-fn load_dataset(yaml: &Path, entry: &Entry, options: &MixtureOptions) -> Result<Part, DataError> {
-    let ranges = scan_records(&entry.annotation, &options.json)?;
-    if ranges.is_empty() {
-        return Err(DataError::EmptyAnnotation { path: entry.annotation.clone() });
-    }
-    let chosen = choose(ranges.len(), entry, options);
-    let dataset = Arc::new(Dataset {
-        tag: entry.tag.as_str().into(),
-        annotation: entry.annotation.clone(),
-        data_root: entry.data_root.clone(),
-        read_type: entry.read_type,
-        total: ranges.len(),
-        chosen: chosen.len(),
-    });
-    let (records, left_out) = read_chosen(&dataset, &ranges, &chosen, options)?;
-    if options.check_media {
-        check_media(yaml, &dataset, &records)?;
-    }
-    Ok(Part { dataset, records: weighted(records, entry.weight), left_out })
-}
-
-/// Indices of the records that sampling takes, in the reference's order.
-fn choose(length: usize, entry: &Entry, options: &MixtureOptions) -> Vec<u32> {
-    let mut indices: Vec<u32> = (0..length as u32).collect();
-    PythonRandom::new(SHUFFLE_SEED).shuffle(&mut indices);
-    let mut indices = indices[entry.strategy.range(length)].to_vec();
-    if let Some(seed) = options.keep_seed {
-        PythonRandom::new(seed).shuffle(&mut indices);
-    }
-    let bound = |fraction: f64| (indices.len() as f64 * fraction) as usize;
-    let kept = bound(options.keep.0)..bound(options.keep.1);
-    indices[kept].to_vec()
-}
-
-/// Parses the chosen records, read in file order, handed out in chosen order; and counts what is not taken.
-fn read_chosen(
-    dataset: &Arc<Dataset>,
-    ranges: &[Range<u64>],
-    chosen: &[u32],
-    options: &MixtureOptions,
-) -> Result<(Vec<Record>, LeftOutCounts), DataError> {
-    let path = &dataset.annotation;
-    let (mut file, mut lines) = (open_regular(path)?, Lines::open(path)?);
-    let mut by_offset: Vec<usize> = (0..chosen.len()).collect();
-    by_offset.sort_unstable_by_key(|&place| chosen[place]);
-    let rules = RecordRules {
-        visuals: options.visuals,
-        system: options.system,
-        outside_paths: options.allow_outside_paths,
-    };
-
-    let mut records: Vec<Option<Record>> = vec![None; chosen.len()];
-    let mut left_out = BTreeMap::new();
-    for place in by_offset {
-        let index = chosen[place] as usize;
-        let range = &ranges[index];
-        let json = if range.end - range.start > options.json.record_bytes {
-            Err(format!("it is longer than {} bytes", options.json.record_bytes))
-        } else {
-            let bytes = read_range(&mut file, path, range)?;
-            json::from_slice(&bytes).map_err(|error| error.to_string())
-        };
-        match read_record(json, dataset, index, rules) {
-            Ok(mut record) => {
-                if let Some(why) = record.broken.take() {
-                    let line =
-                        lines.of(range.start).map_err(|error| DataError::read(path, error))?;
-                    record.broken = Some(format!("{why} ({}, line {line})", path.display()));
-                }
-                records[place] = Some(record);
-            }
-            Err(why) => *left_out.entry(why).or_default() += 1,
-        }
-    }
-    Ok((records.into_iter().flatten().collect(), left_out.into_iter().collect()))
-}
-
-/// A wrong `data_root` shows itself before training starts.
-fn check_media(yaml: &Path, dataset: &Dataset, records: &[Record]) -> Result<(), DataError> {
-    let tried: Vec<PathBuf> = records.iter().flat_map(Record::paths).take(CHECKED_PATHS).collect();
-    let Some(first) = tried.first() else { return Ok(()) };
-    if tried.iter().any(|path| path.exists()) {
-        return Ok(());
-    }
-    Err(DataError::MissingMedia {
-        mixture: yaml.to_owned(),
-        annotation: dataset.annotation.clone(),
-        tried: tried.len(),
-        first: first.clone(),
-    })
-}
-
-/// Repeats the list `weight` times; of the last, broken repetition only the beginning.
-fn weighted(records: Vec<Record>, weight: f64) -> Vec<Record> {
-    let count = (records.len() as f64 * weight).round() as usize;
-    if count == records.len() {
-        return records;
-    }
-    records.iter().cycle().take(count).cloned().collect()
 }
 
 fn hash_of(records: &[Record]) -> String {

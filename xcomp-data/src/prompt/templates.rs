@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::mixture::annotation::Turn;
+use crate::mixture::turns::{ASSISTANT, SYSTEM, Turn, USER, role};
 use crate::python::is_space;
 use crate::{DataError, Tokenizer};
 
@@ -12,13 +12,6 @@ pub const IMAGE_TOKEN: i32 = -200;
 pub const IGNORE: i32 = -100;
 /// How annotations write the place of the picture.
 pub const IMAGE_TAG: &str = "<image>";
-/// Role of who asks.
-const USER: &str = "user";
-/// Role of who answers.
-const ASSISTANT: &str = "assistant";
-/// Role of who instructs.
-const SYSTEM: &str = "system";
-
 /// How the turns of a conversation are written: `open`, role, line break, text, `close`, line break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Template {
@@ -78,17 +71,6 @@ pub enum LabelRule {
     Reference,
     /// Only what the assistant says, and the `<|im_end|>` that ends it.
     Answers,
-}
-
-/// What a system turn of a conversation does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SystemTurn {
-    /// At the beginning it stands for the template's own; behind that it is rendered where it stands.
-    #[default]
-    Keep,
-    /// Its record cannot be used, as in the reference, which fails on one at the beginning (`KeyError: 'system'`).
-    Refuse,
 }
 
 /// A rendered conversation.
@@ -177,16 +159,6 @@ pub(crate) fn is_answer(turn: &Turn) -> bool {
     is_target(role(&turn.from)) && !trim(&turn.value).is_empty()
 }
 
-/// Whether a turn's role is one that a template can write.
-pub(crate) fn is_known_role(from: &str) -> bool {
-    matches!(role(from), USER | ASSISTANT | SYSTEM)
-}
-
-/// Whether a turn is the system's.
-pub(crate) fn is_system(turn: &Turn) -> bool {
-    role(&turn.from) == SYSTEM
-}
-
 /// Whether the turns of a role are learnt.
 fn is_target(role: &str) -> bool {
     !matches!(role, USER | SYSTEM)
@@ -263,14 +235,6 @@ fn encode_tagged(tokenizer: &Tokenizer, text: &str) -> Result<Vec<i32>, DataErro
         }
     }
     Ok(ids)
-}
-
-fn role(from: &str) -> &str {
-    match from {
-        "human" => USER,
-        "gpt" => ASSISTANT,
-        other => other,
-    }
 }
 
 /// Moves a single tag to the front, puts the next time message after each tag (`train.py:399-440`).

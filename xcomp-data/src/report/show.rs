@@ -8,7 +8,8 @@ use crate::media::picture::Rgb;
 use crate::prompt::templates::{IGNORE, IMAGE_TAG, IMAGE_TOKEN};
 use crate::resize::{Picture, Resize, resize_into};
 use crate::sample::example::{Example, Frames};
-use crate::sample::load::{LoadOptions, load_example};
+use crate::sample::load::load_example;
+use crate::sample::options::LoadOptions;
 use crate::{Choice, DataError, Media, Mixture, Tokenizer, Visual};
 
 /// Pixels between two pictures of a sheet.

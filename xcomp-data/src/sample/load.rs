@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use crate::DataError;
 use crate::features::{FeatureCache, Found};
 use crate::frames::{Choice, FrameOptions};
 use crate::media::limits::{Limits, Watch};
@@ -12,56 +13,11 @@ use crate::mixture::ReadType;
 use crate::mixture::annotation::{Media, Record};
 use crate::mixture::visual_rule::VisualRule;
 use crate::prompt::templates::{
-    CHATML, IMAGE_TOKEN, LabelRule, Prompt, Template, count_image_tags, is_answer, render_chat,
-    rendered,
+    IMAGE_TOKEN, Prompt, count_image_tags, is_answer, render_chat, rendered,
 };
 use crate::resize::Resizer;
 use crate::sample::example::{Example, Frames, Visual, VisualData};
-use crate::sample::options::LintOptions;
-use crate::{DataError, Tokenizer};
-
-/// How records become samples.
-#[derive(Debug, Clone)]
-pub struct LoadOptions {
-    /// The language model's tokenizer.
-    pub tokenizer: Arc<Tokenizer>,
-    /// How turns are written.
-    pub template: Template,
-    /// Which frames, and how large.
-    pub frames: FrameOptions,
-    /// Which positions are trained on.
-    pub labels: LabelRule,
-    /// How many images and videos a sample may show.
-    pub visuals: VisualRule,
-    /// Visual tokens of a frame before the first layer.
-    pub tokens_per_frame: usize,
-    /// Longest sequence in tokens, before compression: a longer sample is broken.
-    pub max_tokens: usize,
-    /// Rows of the model's embedding: a sample with another token is broken.
-    pub vocabulary: usize,
-    /// What one media file may cost.
-    pub limits: Limits,
-    /// What the tower made of frames before.
-    pub features: Option<Arc<FeatureCache>>,
-}
-
-impl LoadOptions {
-    /// The released script's settings with this tokenizer.
-    pub fn new(tokenizer: Arc<Tokenizer>) -> Self {
-        Self {
-            tokenizer,
-            template: CHATML,
-            frames: FrameOptions::default(),
-            labels: LabelRule::default(),
-            visuals: VisualRule::default(),
-            tokens_per_frame: 0,
-            max_tokens: usize::MAX,
-            vocabulary: usize::MAX,
-            limits: Limits::default(),
-            features: None,
-        }
-    }
-}
+use crate::sample::options::{LintOptions, LoadOptions};
 
 /// Reads one record of a mixture; `index` is its place there, and only noted.
 ///

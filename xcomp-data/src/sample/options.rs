@@ -1,6 +1,56 @@
-//! How a sample is looked at before it is trained on.
+//! How records become samples, and how they are looked at before.
 
-use crate::sample::load::LoadOptions;
+use std::sync::Arc;
+
+use crate::Tokenizer;
+use crate::features::FeatureCache;
+use crate::frames::FrameOptions;
+use crate::media::limits::Limits;
+use crate::mixture::visual_rule::VisualRule;
+use crate::prompt::templates::{CHATML, LabelRule, Template};
+
+/// How records become samples.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// The language model's tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    /// How turns are written.
+    pub template: Template,
+    /// Which frames, and how large.
+    pub frames: FrameOptions,
+    /// Which positions are trained on.
+    pub labels: LabelRule,
+    /// How many images and videos a sample may show.
+    pub visuals: VisualRule,
+    /// Visual tokens of a frame before the first layer.
+    pub tokens_per_frame: usize,
+    /// Longest sequence in tokens, before compression: a longer sample is broken.
+    pub max_tokens: usize,
+    /// Rows of the model's embedding: a sample with another token is broken.
+    pub vocabulary: usize,
+    /// What one media file may cost.
+    pub limits: Limits,
+    /// What the tower made of frames before.
+    pub features: Option<Arc<FeatureCache>>,
+}
+
+impl LoadOptions {
+    /// The released script's settings with this tokenizer.
+    pub fn new(tokenizer: Arc<Tokenizer>) -> Self {
+        Self {
+            tokenizer,
+            template: CHATML,
+            frames: FrameOptions::default(),
+            labels: LabelRule::default(),
+            visuals: VisualRule::default(),
+            tokens_per_frame: 0,
+            max_tokens: usize::MAX,
+            vocabulary: usize::MAX,
+            limits: Limits::default(),
+            features: None,
+        }
+    }
+}
 
 /// How records and their media are looked at.
 #[derive(Debug, Clone)]

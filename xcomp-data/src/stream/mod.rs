@@ -17,7 +17,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::sample::example::Example;
-use crate::sample::load::LoadOptions;
+use crate::sample::options::LoadOptions;
 use crate::{DataError, Mixture};
 
 pub use meter::StreamMeter;
