@@ -238,6 +238,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::machine::random::Random;
 
     fn check(entry: &Value, benchmark: Benchmark, prompt: &str, answer: usize, tasks: &[&str]) {
         assert_eq!(detect(entry), benchmark);
@@ -304,5 +305,52 @@ mod tests {
             json!({ "video": "v", "question": "Q?", "candidates": ["x", "y"], "answer": "z" }),
             "`z` is not a candidate",
         );
+    }
+
+    /// Entries out of hostile pieces: an error or a question whose letters are right, never a panic.
+    #[test]
+    fn hostile_entries_are_questions_or_errors() {
+        let pieces = json!([null, "", "A", "x", "<image>", 7, -1.5, true, [], ["x", 7], ["x", null],
+            [["x"], {}], { "A": "x" }, vec!["x"; 27], "N/A", u64::MAX]);
+        let pieces = pieces.as_array().unwrap();
+        let keys = [
+            "question",
+            "video",
+            "videoID",
+            "video_path",
+            "candidates",
+            "options",
+            "option0",
+            "option1",
+            "answer",
+            "correct_choice",
+            "question_type",
+            "task_type",
+            "id",
+        ];
+        let mut random = Random::new(3);
+        let mut asked = 0;
+        for _ in 0..3000 {
+            let mut entry = json!({ "question": "Q?", "candidates": ["x", 7], "answer": 7,
+                "video": "v", "videoID": "v", "video_path": "v", "correct_choice": 1 });
+            for _ in 0..random.below(4) {
+                let (key, piece) = (keys[random.below(keys.len())], random.below(pieces.len()));
+                entry[key] = pieces[piece].clone();
+            }
+            for benchmark in [
+                Benchmark::Lvbench,
+                Benchmark::Mlvu,
+                Benchmark::Videomme,
+                Benchmark::Longvideobench,
+                Benchmark::Words,
+                detect(&entry),
+            ] {
+                let Ok(question) = question(benchmark, 0, &entry, "") else { continue };
+                asked += 1;
+                assert!((2..=26).contains(&question.candidates.len()), "{entry}");
+                assert!(question.answer < question.candidates.len(), "{entry}");
+            }
+        }
+        assert!(asked > 1000, "{asked}");
     }
 }

@@ -135,3 +135,51 @@ fn what_acts_on_answers_alone_is_not_trained_and_needs_no_recipe() {
     --set: [compression] step_layers: schedule = "fastv" drops once: give one layer
     "#);
 }
+
+/// Recipes out of hostile pieces: read, or refused by the file's name, never a panic.
+#[test]
+fn hostile_recipes_are_read_or_refused() {
+    let pieces = [
+        "[data]",
+        "[tune]",
+        "[train]",
+        "[compression]",
+        "[data",
+        "[[data]]",
+        "keep_seed = 42",
+        "fps = nan",
+        "fps = -inf",
+        "seed = 18446744073709551616",
+        "seed = -1",
+        "parts = []",
+        "parts = [7]",
+        "parts = \"llm\"",
+        "tokens = [1e9]",
+        "max_frames = 0",
+        "fps = 2",
+        "schedule = \"<image>\"",
+        "\u{feff}",
+        "\u{0}",
+        "= 3",
+        "\"\\ud83d\" = 1",
+        "x.y.z = {a = [",
+        "step_layers = [-1]",
+        "prefetch_mib = 0x7fffffffffffffff",
+        "# \u{2028}",
+        "workers = 2",
+    ];
+    let mut random = crate::machine::random::Random::new(4);
+    let (mut taken, mut refused) = (0, 0);
+    for _ in 0..3000 {
+        let lines: Vec<&str> =
+            (0..random.below(4)).map(|_| pieces[random.below(pieces.len())]).collect();
+        match read(&format!("{MINIMAL}{}\n", lines.join("\n")), &[]) {
+            Ok(_) => taken += 1,
+            Err(error) => {
+                refused += 1;
+                assert!(error.to_string().contains("a.toml"), "{lines:?}: {error}");
+            }
+        }
+    }
+    assert!(taken > 100 && refused > 1000, "{taken} {refused}");
+}
