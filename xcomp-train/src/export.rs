@@ -13,6 +13,7 @@ use xcomp_model::weights::{SaveOptions, WeightDtype};
 use crate::error::Error;
 use crate::machine::files::{at, create_folder, read_text, write_atomically};
 use crate::plan::Plan;
+use crate::plan::disk::EXPORT_FILE_BYTES;
 use crate::recipe::COMPRESSION_BLOCK;
 use crate::recipe::tables::{FloatWord, Init};
 use crate::show::progress::Progress;
@@ -21,8 +22,6 @@ use crate::train::checkpoint::tensors::write_parameters;
 use crate::train::checkpoint::{Checkpoints, Saved, read_tensors};
 use crate::train::optimizer::init::random;
 
-/// Bytes of tensors in one file of an export; above it, shards with an index are written.
-const MAX_FILE_BYTES: u64 = 5_000_000_000;
 /// Files of a tokenizer that are copied if they are there.
 const TOKENIZER_FILES: &[&str] = &[
     "tokenizer_config.json",
@@ -83,7 +82,7 @@ pub fn export(plan: &Plan, saved: &Saved, folder: &Path, device: &Device) -> Res
         FloatWord::Bf16 => WeightDtype::Bf16,
         FloatWord::F16 => WeightDtype::F16,
     };
-    let options = SaveOptions { dtype, max_file_bytes: Some(MAX_FILE_BYTES) };
+    let options = SaveOptions { dtype, max_file_bytes: Some(EXPORT_FILE_BYTES) };
     model.save_weights(folder, options)?;
     write_config(plan, folder, dtype)?;
     copy_tokenizer(Path::new(&plan.recipe.model.tokenizer), folder)?;

@@ -7,9 +7,8 @@ use std::path::Path;
 
 use crate::DataError;
 use crate::open::open_regular;
+use crate::python::json::MARK;
 
-/// The byte order mark of UTF-8.
-const MARK: &[u8] = b"\xef\xbb\xbf";
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 1 << 20;
 

@@ -8,6 +8,9 @@ use serde_json::Value;
 /// What stands for a number that is none: no field can mistake it for a text or a number of its own.
 pub const NO_NUMBER: &str = "not a finite number";
 
+/// The byte order mark of UTF-8.
+pub const MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Reads one value; a byte order mark before it is no part of it.
 ///
 /// `NaN`, `Infinity` and numbers beyond `f64` become an object with the one key [`NO_NUMBER`]; a lone surrogate becomes U+FFFD.
@@ -15,11 +18,16 @@ pub const NO_NUMBER: &str = "not a finite number";
 /// # Errors
 /// Where Python would fail as well, or at 128 levels of brackets.
 pub fn from_slice(bytes: &[u8]) -> Result<Value, serde_json::Error> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let bytes = without_mark(bytes);
     serde_json::from_slice(bytes).or_else(|strict| {
         let strictly = strict_json(bytes);
         if strictly == bytes { Err(strict) } else { serde_json::from_slice(&strictly) }
     })
+}
+
+/// A text behind the byte order mark that Windows programs put first.
+pub fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(MARK).unwrap_or(bytes)
 }
 
 /// Writes what only Python reads as strict JSON; everything else stays.

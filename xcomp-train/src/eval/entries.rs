@@ -49,8 +49,7 @@ fn read(path: &Path) -> io::Result<Vec<Value>> {
     }
     let mut text = vec![];
     file.read_to_end(&mut text)?;
-    // Windows programs put a byte order mark first.
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+    let text = json::without_mark(&text);
     if text.trim_ascii_start().starts_with(b"{") {
         return lines(text);
     }

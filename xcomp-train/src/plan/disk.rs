@@ -4,6 +4,9 @@ use crate::plan::Plan;
 use crate::plan::cost::memory::{checkpoint_bytes, export_bytes};
 use crate::recipe::tables::FloatWord;
 
+/// Bytes of tensors in one file of an export; above it, shards with an index are written.
+pub const EXPORT_FILE_BYTES: u64 = 5_000_000_000;
+
 /// Bytes of what a run leaves on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sizes {

@@ -103,7 +103,10 @@ impl MemoryGuard {
         let Some(actual) = peak.map(|peak| peak.saturating_sub(before)) else {
             return format!("{start}; this device does not tell what it held");
         };
-        let off = 100.0 * (predicted as f64 / actual.max(1) as f64 - 1.0);
+        if actual == 0 {
+            return format!("{start}, {whose} nothing that can be measured");
+        }
+        let off = 100.0 * (predicted as f64 / actual as f64 - 1.0);
         format!("{start}, {whose} {:.3} GiB ({off:+.1} %)", actual as f64 / GIB)
     }
 

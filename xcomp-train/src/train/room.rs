@@ -5,15 +5,13 @@ use std::path::Path;
 use crate::error::Error;
 use crate::machine::files::{file_limit, free_bytes, size_of};
 use crate::plan::Plan;
-use crate::plan::disk::Sizes;
+use crate::plan::disk::{EXPORT_FILE_BYTES, Sizes};
 use crate::train::checkpoint::resume::Origin;
 use crate::train::checkpoint::{Checkpoints, OPTIMIZER, copies, with_slack};
 use crate::train::unsound::NON_FINITE;
 
 /// Name of the weights of an export, as long as they fit one file.
 const EXPORT: &str = "export/model.safetensors";
-/// Bytes above which an export is split.
-const MAX_FILE_BYTES: u64 = 5_000_000_000;
 
 /// Refuses a run that its disk cannot take, as far as it is left to do; leftovers of killed saves are removed first.
 ///
@@ -24,7 +22,7 @@ pub fn require(plan: &Plan, run: &Path, from: &Origin) -> Result<(), Error> {
     checkpoints.sweep();
     Checkpoints::open(&run.join(NON_FINITE)).sweep();
     let step = from.checkpoint.as_ref().map_or(0, |saved| saved.step);
-    if step >= plan.steps {
+    if step >= plan.steps && run.join(EXPORT).exists() {
         return Ok(());
     }
     require_files(plan, run, file_limit())?;
@@ -36,7 +34,7 @@ pub fn require(plan: &Plan, run: &Path, from: &Origin) -> Result<(), Error> {
 fn require_files(plan: &Plan, run: &Path, limit: Option<u64>) -> Result<(), Error> {
     let Sizes { checkpoint, export } = plan.sizes_on_disk();
     // Two of three numbers of a checkpoint are moments.
-    let files = [(OPTIMIZER, checkpoint / 3 * 2), (EXPORT, export.min(MAX_FILE_BYTES))];
+    let files = [(OPTIMIZER, checkpoint / 3 * 2), (EXPORT, export.min(EXPORT_FILE_BYTES))];
     let Some((name, bytes)) = files.into_iter().max_by_key(|(_, bytes)| *bytes) else {
         return Ok(());
     };
