@@ -22,7 +22,7 @@ pub fn require(plan: &Plan, run: &Path, from: &Origin) -> Result<(), Error> {
     checkpoints.sweep();
     Checkpoints::open(&run.join(NON_FINITE)).sweep();
     let step = from.checkpoint.as_ref().map_or(0, |saved| saved.step);
-    if step >= plan.steps && run.join(EXPORT).exists() {
+    if step >= plan.steps && run.join("export/config.json").exists() {
         return Ok(());
     }
     require_files(plan, run, file_limit())?;
