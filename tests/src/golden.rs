@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
@@ -258,7 +259,11 @@ fn case_folders() -> BTreeMap<String, PathBuf> {
     folders
 }
 
-fn read_tensors(file: &Path) -> BTreeMap<String, HostTensor> {
+/// The tensors of a safetensors file.
+///
+/// # Panics
+/// If it cannot be read, or holds other numbers than f32, i32 and u8.
+pub fn read_tensors(file: &Path) -> BTreeMap<String, HostTensor> {
     let bytes = fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let tensors = SafeTensors::deserialize(&bytes)
         .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
@@ -272,6 +277,19 @@ fn read_tensors(file: &Path) -> BTreeMap<String, HostTensor> {
         HostTensor { shape: view.shape().to_vec(), data }
     };
     tensors.iter().map(|(name, view)| (name.to_owned(), read(name, view))).collect()
+}
+
+/// Writes f32 tensors as a safetensors file.
+///
+/// # Panics
+/// If a tensor holds no f32, or the disk refuses.
+pub fn write_tensors(file: &Path, tensors: &BTreeMap<String, HostTensor>) {
+    let bytes = |tensor: &HostTensor| tensor.f32().iter().flat_map(|n| n.to_le_bytes()).collect();
+    let data: Vec<Vec<u8>> = tensors.values().map(bytes).collect();
+    let views = tensors.iter().zip(&data).map(|((name, tensor), data)| {
+        (name, TensorView::new(Dtype::F32, tensor.shape.clone(), data).expect("sizes fit"))
+    });
+    fs::write(file, safetensors::serialize(views, None).expect("tensors")).expect("a file");
 }
 
 fn words<T>(bytes: &[u8], read: fn([u8; 4]) -> T) -> Vec<T> {

@@ -20,7 +20,9 @@ mod task;
 pub use compare::{
     Tolerance, assert_close, assert_exact, assert_grad_close, assert_grad_within, assert_scalar,
 };
-pub use golden::{Case, HostData, HostTensor, case, cases, golden_roots};
+pub use golden::{
+    Case, HostData, HostTensor, case, cases, golden_roots, read_tensors, write_tensors,
+};
 pub use llm::{case_schedule, compare_gradients, compare_hidden, prompts};
 pub use material::{kills, media_root, shared_root, skipped};
 pub use module::{drawn, drawn_module, gradients, host, load_case, weights};

@@ -5,8 +5,8 @@ use xcomp_model::base::llm::LlmConfig;
 use xcomp_model::compress::layout::Layout;
 use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, Schedule};
 use xcomp_model::decoder::qwen2::Qwen2ForCausalLm;
-use xcomp_model::generate::Decoding;
 use xcomp_model::generate::sample::Sampling;
+use xcomp_model::generate::{Decoding, Prefix};
 use xcomp_model::loss::IGNORE;
 use xcomp_model::splice::{Prompt, splice};
 
@@ -55,11 +55,33 @@ impl Prompted {
 
     /// The embedded prompt with `more` tokens behind it.
     pub fn embed(&self, more: &[i32]) -> (Tensor<3>, Layout) {
-        let ids = [&self.ids, more].concat();
+        self.embed_ids([&self.ids, more].concat())
+    }
+
+    fn embed_ids(&self, ids: Vec<i32>) -> (Tensor<3>, Layout) {
         let visual_at = ids.iter().position(|id| *id < 0).into_iter().collect();
         let prompt = Prompt { labels: vec![IGNORE; ids.len()], ids, visual_at };
         let visual = vec![vec![self.visual.clone()]];
         splice(&self.llm.model.embed_tokens, &[prompt], visual, self.tokens_per_frame)
+    }
+
+    /// What stands before the question, read once, and the question's tokens.
+    pub fn prefix(&self) -> (Prefix, &[i32]) {
+        let visual_at = self.ids.iter().position(|id| *id < 0).expect("a marker");
+        let (before, question) = self.ids.split_at(visual_at + 1);
+        let (x, layout) = self.embed_ids(before.to_vec());
+        (Prefix::run(&self.llm, x, layout, &self.plan), question)
+    }
+
+    /// Asks behind a prefix.
+    pub fn ask(
+        &self,
+        prefix: &Prefix,
+        question: &[i32],
+        count: usize,
+    ) -> (Decoding<'_>, Tensor<1>) {
+        let question = self.llm.model.embed_tokens.forward(question).unsqueeze::<3>();
+        Decoding::after(&self.llm, prefix, question, count)
     }
 
     /// Greedy tokens with the scores that each was taken from, and what the caches hold in the end.

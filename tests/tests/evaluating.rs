@@ -65,6 +65,48 @@ fn real_questions_are_answered_counted_and_compared() {
     assert!(unlike.stderr.contains("same questions"), "{unlike:?}");
 }
 
+/// Questions about a video share its reading, in whatever order they stand; each answer is that of the question alone.
+#[test]
+fn a_video_is_read_once_for_all_its_questions() {
+    let Some(media) = media_root("a_video_is_read_once_for_all_its_questions") else { return };
+    let run = Task::pictures();
+    let train = ["train", "recipe.toml", "--out", "base", "--set", "train.max_steps=1"];
+    assert_eq!(run.run(&train).code, 0);
+    let asked: Vec<Value> =
+        serde_json::from_slice(&std::fs::read(media.join("mcq.json")).unwrap()).unwrap();
+    let about = |video: usize, question: usize| {
+        let mut entry = asked[question].clone();
+        entry["video"] = asked[video].get("video").unwrap().clone();
+        entry
+    };
+    let pairs = [(0, 0), (1, 1), (2, 2), (1, 3), (0, 4), (2, 5), (0, 6)];
+    let eval = |out: &str, entries: &[Value], more: &[&str]| -> (Vec<Value>, String) {
+        run.write("questions.json", &json!(entries).to_string());
+        let videos = media.join("clips");
+        let mut arguments = vec!["eval", "base", "--questions", "questions.json", "--out", out];
+        arguments.extend(["--videos", videos.to_str().unwrap(), "--device", "cpu"]);
+        arguments.extend(["--frames", "16"]);
+        arguments.extend(more);
+        let ended = run.run(&arguments);
+        assert_eq!(ended.code, 0, "{ended:?}");
+        let results = std::fs::read(run.path(out).join("results.json")).unwrap();
+        let results: Value = serde_json::from_slice(&results).unwrap();
+        (results["logs"].as_array().unwrap().clone(), ended.stderr)
+    };
+    let together: Vec<Value> = pairs.iter().map(|(v, q)| about(*v, *q)).collect();
+    for (way, more) in [("written", &[][..]), ("likely", &["--by", "likelihood"])] {
+        let (shared, told) = eval(way, &together, more);
+        assert!(told.contains("went through the decoder 3 times"), "{told}");
+        for (at, entry) in together.iter().enumerate() {
+            let (alone, told) = eval(&format!("{way}-{at}"), std::slice::from_ref(entry), more);
+            assert!(told.contains("went through the decoder 1 times"), "{told}");
+            for key in ["video", "input", "resps", "frames_s", "key"] {
+                assert_eq!(shared[at][key], alone[0][key], "{way} {at} {key}");
+            }
+        }
+    }
+}
+
 /// The recipe says what is evaluated, on what and how; arguments and `--set` win over it.
 #[test]
 fn a_recipe_states_its_evaluation() {

@@ -11,7 +11,7 @@ use xcomp_model::loss::{IGNORE, LossNorm};
 use xcomp_model::splice::Prompt;
 use xcomp_model::vision::frames::{Clips, Encoding};
 use xcomp_model::vlm::Vlm;
-use xcomp_model::weights::{SaveOptions, WeightDtype};
+use xcomp_model::weights::{SaveOptions, StoredWeights, WeightDtype};
 use xcomp_train::plan::cost::{SampleSize, flops, parameters};
 use xcomp_train::recipe::tune::Part;
 
@@ -57,7 +57,7 @@ fn a_family_is_data() {
     let device = Device::flex().autodiff();
     let (model, folder) = (Vlm::new(&config, &device), tempfile::tempdir().unwrap());
     let options = SaveOptions { dtype: WeightDtype::F32, max_file_bytes: None };
-    model.save_weights(folder.path(), options).unwrap();
+    model.save_weights(folder.path(), &StoredWeights::default(), options).unwrap();
     let mut model = Vlm::new(&config, &device);
     assert_eq!(model.load_weights(folder.path()).unwrap().tensors, tensors.len());
     assert_eq!(model.family.name, "made up");

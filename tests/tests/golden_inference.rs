@@ -37,6 +37,23 @@ fn k_generate_equals_a_whole_pass() {
     }
 }
 
+/// A prefix that is read once gives every question the reference's scores, whatever was asked and answered before it.
+#[test]
+fn k_generate_behind_a_shared_prefix() {
+    for case in cases("k_generate") {
+        let prompted = Prompted::new(&case);
+        let (prefix, question) = prompted.prefix();
+        let (mut other, _) = prompted.ask(&prefix, &question[question.len() / 2..], 1);
+        other.step(1);
+        let want = case.tensor("new_tokens").i32();
+        let (mut decoding, first) = prompted.ask(&prefix, question, want.len());
+        compare_scores(&case, 0, first);
+        for (step, token) in want[..want.len() - 1].iter().enumerate() {
+            compare_scores(&case, step + 1, decoding.step(*token));
+        }
+    }
+}
+
 fn compare_scores(case: &Case, step: usize, scores: Tensor<1>) {
     let all = case.tensor("step_logits");
     let width = all.shape[1];

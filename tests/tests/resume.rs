@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use xcomp_tests::Task;
+use xcomp_tests::{Task, read_tensors};
 use xcomp_train::error::{EXIT_RECIPE, Error};
 use xcomp_train::machine::device::Choice;
 use xcomp_train::machine::files::size_and_sha256;
@@ -14,7 +14,6 @@ use xcomp_train::run::launch::{Launch, launch, train_recipe};
 use xcomp_train::train::Summary;
 use xcomp_train::train::checkpoint::Checkpoints;
 use xcomp_train::train::checkpoint::manifest::damage;
-use xcomp_train::train::checkpoint::tensors::read_file;
 use xcomp_train::train::meter::Record;
 
 fn train(tiny: &Task, out: &Path, set: &[&str]) -> Result<Summary, Error> {
@@ -131,9 +130,9 @@ fn a_named_checkpoint_is_gone_on_from_and_nothing_is_overtaken() {
 
 /// First moments after one step are the clipped gradient, scaled alike in both runs.
 fn gradients(run: &Path) -> Vec<f32> {
-    let moments = read_file(&run.join("last/optimizer.safetensors")).unwrap();
+    let moments = read_tensors(&run.join("last/optimizer.safetensors"));
     let means = moments.iter().filter(|(name, _)| name.starts_with("exp_avg."));
-    means.flat_map(|(_, tensor)| tensor.values()).collect()
+    means.flat_map(|(_, tensor)| tensor.f32().to_vec()).collect()
 }
 
 /// The distance of two vectors over the length of the first.
@@ -191,8 +190,7 @@ fn a_tuned_tower_learns_the_same_with_recompute() {
         let parts = "tune.parts=[\"vision\", \"projector\", \"llm\"]";
         train(&tiny, &out, &[&[parts, recompute.as_str()], more].concat()).unwrap();
         let weights = out.join("last/model.safetensors");
-        let read = xcomp_train::train::checkpoint::tensors::read_file;
-        (records(&out), read(&weights).unwrap())
+        (records(&out), read_tensors(&weights))
     };
     for more in [&[][..], &["tune.projector_gradient_below_frames=1"]] {
         let (kept, kept_weights) = train_as("none", more);
@@ -212,11 +210,8 @@ fn the_export_reloads_to_the_same_weights() {
     let tiny = Task::folders();
     let out = tiny.path("run");
     train(&tiny, &out, &[]).unwrap();
-    let tuned =
-        xcomp_train::train::checkpoint::tensors::read_file(&out.join("last/model.safetensors"));
-    let exported =
-        xcomp_train::train::checkpoint::tensors::read_file(&out.join("export/model.safetensors"));
-    let (tuned, exported) = (tuned.unwrap(), exported.unwrap());
+    let [tuned, exported] =
+        ["last", "export"].map(|folder| read_tensors(&out.join(folder).join("model.safetensors")));
     assert!(exported.len() > tuned.len(), "frozen weights are exported too");
     for (name, tensor) in &tuned {
         assert_eq!(exported.get(name), Some(tensor), "{name}");

@@ -1,4 +1,6 @@
 //! Generation: prefill with compression, then one token at a time over caches of different lengths.
+//!
+//! Where what is dropped does not depend on the question, all that stands before it is read once for all questions ([`Prefix`]).
 
 pub mod sample;
 
@@ -24,7 +26,59 @@ pub struct Decoding<'a> {
     dtype: DType,
 }
 
+/// The beginning of a sequence, as every layer has consumed it.
+#[derive(Debug, Clone)]
+pub struct Prefix {
+    caches: Vec<LayerCache>,
+    tokens: usize,
+    dtype: DType,
+}
+
+impl Prefix {
+    /// Runs the beginning of a sequence: all of its visual tokens, and no token that a drop could depend on.
+    ///
+    /// # Shapes
+    /// - `x`: `[1, layout.longest(), hidden]`
+    ///
+    /// # Panics
+    /// If the batch is not one sequence, or the plan ranks visual tokens by what follows them.
+    pub fn run(
+        llm: &Qwen2ForCausalLm,
+        x: Tensor<3>,
+        layout: Layout,
+        plan: &CompressionPlan,
+    ) -> Self {
+        assert!(plan.frames_stay_whole(), "ranked tokens depend on what follows them");
+        let (tokens, dtype) = (layout.longest(), x.dtype());
+        let Decoding { held, .. } = Decoding::prefill(llm, x, layout, plan, 0).0;
+        Self { caches: held.into_iter().map(|(cache, _)| cache).collect(), tokens, dtype }
+    }
+}
+
 impl<'a> Decoding<'a> {
+    /// Goes on behind a prefix and gives the scores of the token behind `x`.
+    ///
+    /// Every layer sees what it would see if both were run together: text is never dropped, and it stands in a layer
+    /// where what the layer has consumed ends.
+    ///
+    /// # Shapes
+    /// - `x`: `[1, seq, hidden]`
+    /// - scores: `[vocab]`
+    pub fn after(
+        llm: &'a Qwen2ForCausalLm,
+        prefix: &Prefix,
+        x: Tensor<3>,
+        max_new_tokens: usize,
+    ) -> (Self, Tensor<1>) {
+        let x = x.cast(prefix.dtype);
+        let [_, seq, _] = x.dims();
+        let rope = llm.model.rope(prefix.tokens + seq + max_new_tokens, &x.device());
+        let held = prefix.caches.iter().map(|cache| (cache.clone(), rope.clone())).collect();
+        let mut decoding = Self { llm, held, dtype: prefix.dtype };
+        let scores = decoding.extend(x);
+        (decoding, scores)
+    }
+
     /// Runs the prompt and gives the scores of the token behind it.
     ///
     /// # Shapes
@@ -60,7 +114,11 @@ impl<'a> Decoding<'a> {
     /// # Panics
     /// If more tokens are appended than `max_new_tokens` of the prefill.
     pub fn step(&mut self, token: i32) -> Tensor<1> {
-        let mut x = self.llm.model.embed_tokens.forward(&[token]).cast(self.dtype).unsqueeze::<3>();
+        self.extend(self.llm.model.embed_tokens.forward(&[token]).cast(self.dtype).unsqueeze::<3>())
+    }
+
+    /// Runs tokens that stand behind what is held, and gives the scores of the one behind them.
+    fn extend(&mut self, mut x: Tensor<3>) -> Tensor<1> {
         for (layer, (cache, rope)) in self.llm.model.layers.iter().zip(&mut self.held) {
             x = layer.forward_cached(x, rope, cache);
         }

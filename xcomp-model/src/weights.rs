@@ -8,12 +8,14 @@ mod load;
 mod model;
 mod parameters;
 mod save;
+mod stored;
 #[cfg(test)]
 mod tests;
 
-pub use load::{Loaded, Part, load};
+pub use load::{Loaded, Part, load, take};
 pub use parameters::{Change, Look, Named, Parameter, Weights, parameters};
 pub use save::{SaveOptions, Saved, SavedPart, WeightDtype, save};
+pub use stored::StoredWeights;
 
 /// The file of an unsharded model.
 pub const SINGLE_FILE: &str = "model.safetensors";

@@ -3,11 +3,14 @@
 pub mod asking;
 pub mod clips;
 mod generation_config;
+pub mod precision;
 pub mod select;
 pub mod text_stream;
 
+use std::cell::OnceCell;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use burn::tensor::{Device, Tensor};
 use serde_json::Value;
@@ -18,14 +21,15 @@ use xcomp_data::{
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::compress::schedule::CompressionPlan;
 use xcomp_model::error::ModelError;
-use xcomp_model::generate::Decoding;
 use xcomp_model::generate::sample::Sampling;
+use xcomp_model::generate::{Decoding, Prefix};
 use xcomp_model::splice::Prompt;
 use xcomp_model::vision::frames::{Clips, Encoding};
 use xcomp_model::vlm::Vlm;
 
 use self::clips::{EncodedClips, HeldClips};
 use self::generation_config::Generation;
+use self::precision::Precision;
 use self::text_stream::GrowingText;
 use crate::data::features::{Stored, Tower, to_device};
 use crate::error::Error;
@@ -52,6 +56,8 @@ pub struct Answerer {
     tokenizer: Arc<Tokenizer>,
     generation: Generation,
     device: Device,
+    precision: Precision,
+    prefills: AtomicUsize,
 }
 
 /// How an answer is written.
@@ -80,6 +86,15 @@ pub struct EncodedMedia {
     pub merged: Tensor<3>,
     /// The sentence about duration and frames; empty for an image.
     pub message: String,
+    /// The decoder's reading of it, from its first question on.
+    prefix: OnceCell<Prefix>,
+}
+
+impl EncodedMedia {
+    /// A video that no question has been asked about.
+    pub fn new(merged: Tensor<3>, message: String) -> Self {
+        Self { merged, message, prefix: OnceCell::new() }
+    }
 }
 
 impl Answerer {
@@ -88,18 +103,19 @@ impl Answerer {
     /// # Errors
     /// If configuration, weights or tokenizer cannot be used.
     pub fn open(folder: &Path, device: &Device) -> Result<Self, Error> {
-        Self::open_with_clips(folder, None, device)
+        Self::open_as(folder, None, Precision::of(device), device)
     }
 
-    /// As [`Answerer::open`], with another number of frames in a clip than `config.json` states.
+    /// As [`Answerer::open`], with another number of frames in a clip than `config.json` states, and in this precision.
     ///
     /// The released model was tuned with clips of 8 frames and is evaluated with clips of 4.
     ///
     /// # Errors
     /// As [`Answerer::open`].
-    pub fn open_with_clips(
+    pub fn open_as(
         folder: &Path,
         clip_frames: Option<usize>,
+        precision: Precision,
         device: &Device,
     ) -> Result<Self, Error> {
         let path = folder.join("config.json");
@@ -113,14 +129,25 @@ impl Answerer {
         let generation = Generation::of(folder, &tokenizer)?;
         let device = device.clone().inner();
         let mut model = Vlm::new(&config, &device);
-        during("loading the weights", || model.load_weights(folder))?;
-        Ok(Self { model, config, compression, tokenizer, generation, device })
+        let stored = model.stored_weights(folder)?;
+        during("loading the weights", || model.take_weights(&stored, precision.held()))?;
+        let prefills = AtomicUsize::new(0);
+        Ok(Self { model, config, compression, tokenizer, generation, device, precision, prefills })
     }
 
     /// The same model, answering under another compression: an untuned model under LP-Comp, say.
     #[must_use]
     pub fn with_compression(self, compression: CompressionPlan) -> Self {
         Self { compression, ..self }
+    }
+
+    /// In which dtype it is held and computes.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    fn encoding(&self) -> Encoding {
+        self.precision.encoding(&self.device)
     }
 
     /// How its prompts are written.
@@ -160,7 +187,7 @@ impl Answerer {
     /// # Errors
     /// If its folder cannot be used.
     pub fn feature_cache(&self, data: &DataTable) -> Result<Option<Arc<FeatureCache>>, Error> {
-        let (encoding, stored) = (Encoding::default(), Stored::F32);
+        let (encoding, stored) = (self.encoding(), Stored::F32);
         let (model, config, device) = (&self.model, &self.config, &self.device);
         Tower { model, config, encoding, stored, device }.open_cache(data)
     }
@@ -173,7 +200,7 @@ impl Answerer {
 
     /// Kept features of so many frames, clip by clip.
     pub(crate) fn held(&self, features: Features, frames: usize) -> HeldClips {
-        let merged = to_device(features, Encoding::default().dtype, &self.device);
+        let merged = to_device(features, self.encoding().dtype, &self.device);
         let clips = merged.dims()[0];
         let length = frames / clips;
         let clip = |at: usize| {
@@ -205,7 +232,7 @@ impl Answerer {
                 "{count} frames do not make whole clips of {clip}; ask with a multiple"
             ))
         };
-        Ok(EncodedMedia { merged: self.encode(&clips.ok_or_else(wrong)?), message })
+        Ok(EncodedMedia::new(self.encode(&clips.ok_or_else(wrong)?), message))
     }
 
     /// Clips after the tower: `[clips, frames * tokens_per_frame, mm_hidden]`.
@@ -213,7 +240,7 @@ impl Answerer {
     /// # Panics
     /// If the frames are not of the tower's size.
     pub fn encode(&self, clips: &Clips) -> Tensor<3> {
-        self.model.encode(clips, &self.device, Encoding::default())
+        self.model.encode(clips, &self.device, self.encoding())
     }
 
     /// Answers a question; `on_text` gets the answer as it grows, never a stop string or a part of one.
@@ -274,7 +301,7 @@ impl Answerer {
     ///
     /// # Errors
     /// If the tokenizer fails.
-    pub fn first_token(&self, merged: &Tensor<3>, question: &str) -> Result<String, Error> {
+    pub fn first_token(&self, seen: &EncodedMedia, question: &str) -> Result<String, Error> {
         let template = self.template();
         let opening = template.system_turn() + &template.header("user");
         let mut ids = self.tokenizer.encode(&opening)?;
@@ -282,7 +309,7 @@ impl Answerer {
         ids.push(xcomp_data::IMAGE_TOKEN);
         let text = [question, &template.footer(), &template.header("assistant")].concat();
         ids.extend(self.tokenizer.encode(&text)?);
-        let (_, scores) = self.prefill_ids(ids, Some(image_at), merged, 0);
+        let (_, scores) = self.prefill_ids(&ids, image_at, seen, 0);
         let row = finite(scores, question)?;
         Ok(self.tokenizer.decode(&[Sampling::GREEDY.pick(&row, &[], 0.0)])?)
     }
@@ -296,25 +323,47 @@ impl Answerer {
     ) -> Result<(Decoding<'_>, Tensor<1>), Error> {
         let ids = render_question(&self.template(), &self.tokenizer, question, &seen.message)?;
         let image_at = ids.iter().position(|id| *id == xcomp_data::IMAGE_TOKEN);
+        let image_at = image_at.expect("a question shows a video");
         let rows = self.config().llm.vocab_size;
         if let Some(token) = xcomp_data::outside(&ids, rows) {
             let what = format!("the question `{question}`");
             return Err(DataError::Token { what, token, rows }.into());
         }
-        Ok(self.prefill_ids(ids, image_at, &seen.merged, max_new_tokens))
+        Ok(self.prefill_ids(&ids, image_at, seen, max_new_tokens))
     }
 
+    /// Runs the decoder over a prompt; what stands before the question is read once, where its drops allow it.
     fn prefill_ids(
         &self,
-        ids: Vec<i32>,
-        image_at: Option<usize>,
-        merged: &Tensor<3>,
+        ids: &[i32],
+        image_at: usize,
+        seen: &EncodedMedia,
         max_new_tokens: usize,
     ) -> (Decoding<'_>, Tensor<1>) {
-        let labels = vec![xcomp_model::loss::IGNORE; ids.len()];
-        let prompt = Prompt { labels, ids, visual_at: image_at.into_iter().collect() };
-        let (x, layout) = self.model.embed(&[prompt], vec![vec![merged.clone()]]);
-        Decoding::prefill(&self.model.llm, x, layout, &self.compression, max_new_tokens)
+        let embed = |ids: &[i32]| {
+            let labels = vec![xcomp_model::loss::IGNORE; ids.len()];
+            let prompt = Prompt { labels, ids: ids.to_vec(), visual_at: vec![image_at] };
+            self.model.embed(&[prompt], vec![vec![seen.merged.clone()]])
+        };
+        let (llm, plan) = (&self.model.llm, &self.compression);
+        if !plan.frames_stay_whole() {
+            self.prefills.fetch_add(1, Relaxed);
+            let (x, layout) = embed(ids);
+            return Decoding::prefill(llm, x, layout, plan, max_new_tokens);
+        }
+        let (before, question) = ids.split_at(image_at + 1);
+        let prefix = seen.prefix.get_or_init(|| {
+            self.prefills.fetch_add(1, Relaxed);
+            let (x, layout) = embed(before);
+            Prefix::run(llm, x, layout, plan)
+        });
+        let question = llm.model.embed_tokens.forward(question).unsqueeze::<3>();
+        Decoding::after(llm, prefix, question, max_new_tokens)
+    }
+
+    /// How often visual tokens went through the decoder for an answer: once for each video, however many questions it is asked.
+    pub fn prefills(&self) -> usize {
+        self.prefills.load(Relaxed)
     }
 }
 

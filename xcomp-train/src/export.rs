@@ -4,23 +4,21 @@ pub mod llm_only;
 
 use std::path::{Path, PathBuf};
 
-use burn::module::Module;
 use burn::tensor::Device;
 use xcomp_data::Tokenizer;
 use xcomp_model::vlm::Vlm;
-use xcomp_model::weights::{SaveOptions, WeightDtype};
+use xcomp_model::weights::{SaveOptions, StoredWeights, WeightDtype};
 
 use crate::error::Error;
 use crate::machine::files::{at, create_folder, read_text, write_atomically};
 use crate::plan::Plan;
 use crate::plan::disk::EXPORT_FILE_BYTES;
 use crate::recipe::COMPRESSION_BLOCK;
-use crate::recipe::tables::{FloatWord, Init};
+use crate::recipe::tables::FloatWord;
 use crate::show::progress::Progress;
 use crate::train::checkpoint::manifest::damage;
-use crate::train::checkpoint::tensors::write_parameters;
-use crate::train::checkpoint::{Checkpoints, Saved, read_tensors};
-use crate::train::optimizer::init::random;
+use crate::train::checkpoint::{Checkpoints, MODEL, Saved};
+use crate::train::state::model_and_weights;
 
 /// Files of a tokenizer that are copied if they are there.
 const TOKENIZER_FILES: &[&str] = &[
@@ -37,15 +35,19 @@ const TOKENIZER_FILES: &[&str] = &[
 /// # Errors
 /// If base weights or checkpoint cannot be read.
 pub fn tuned_model(plan: &Plan, saved: &Saved, device: &Device) -> Result<Vlm, Error> {
-    let mut model = Vlm::new(&plan.config, device);
-    match plan.recipe.model.init {
-        Init::Checkpoint => {
-            model.load_weights(plan.recipe.model.checkpoint.as_ref())?;
-        }
-        Init::Random => model = random(model, plan.recipe.train.seed),
-    }
-    let (weights, _) = read_tensors(&saved.folder)?;
-    Ok(write_parameters(model, &weights).valid())
+    let (mut model, stored) = unfilled_model(plan, saved, device)?;
+    model.take_weights(&stored, WeightDtype::F32)?;
+    Ok(model)
+}
+
+/// That model before it is filled, and the weights that fill it.
+fn unfilled_model(
+    plan: &Plan,
+    saved: &Saved,
+    device: &Device,
+) -> Result<(Vlm, StoredWeights), Error> {
+    let tuned = StoredWeights::in_file(&saved.folder.join(MODEL))?;
+    model_and_weights(plan, tuned, &device.clone().inner())
 }
 
 /// The newest complete checkpoint of a run, or the one that `step` names.
@@ -69,21 +71,21 @@ pub fn find_checkpoint(run: &Path, step: Option<usize>) -> Result<Saved, Error> 
     }
 }
 
-/// Writes the export of a checkpoint.
+/// Writes the export of a checkpoint: what is on disk goes from file to file, and no model is loaded.
 ///
 /// # Errors
 /// If something cannot be read or written.
 pub fn export(plan: &Plan, saved: &Saved, folder: &Path, device: &Device) -> Result<(), Error> {
     let _shown = Progress::new("writing the export", None);
     create_folder(folder)?;
-    let model = tuned_model(plan, saved, device)?;
+    let (model, stored) = unfilled_model(plan, saved, device)?;
     let dtype = match plan.recipe.checkpoint.export_dtype {
         FloatWord::F32 => WeightDtype::F32,
         FloatWord::Bf16 => WeightDtype::Bf16,
         FloatWord::F16 => WeightDtype::F16,
     };
     let options = SaveOptions { dtype, max_file_bytes: Some(EXPORT_FILE_BYTES) };
-    model.save_weights(folder, options)?;
+    model.save_weights(folder, &stored, options)?;
     write_config(plan, folder, dtype)?;
     copy_tokenizer(Path::new(&plan.recipe.model.tokenizer), folder)?;
     write_generation_config(folder)

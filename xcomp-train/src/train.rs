@@ -99,6 +99,7 @@ pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Su
         // A step that is not sound moves nothing: the device decides, nobody waits.
         let sound = unread.push(step_start, meter.open_losses().chain(grad_norm.clone()));
         let rate = |name: &str| plan.rate(state.step, name);
+        saves.await_read();
         state.model = AdamW::of(plan).step_if(sound, &mut state.optim, state.model, grads, rate);
         meter.close_step(grad_norm);
         state.step += 1;

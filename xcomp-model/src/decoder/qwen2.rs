@@ -248,7 +248,6 @@ impl Qwen2ForCausalLm {
         if let Some(head) = &self.lm_head {
             return head.forward(hidden);
         }
-        let weight = self.model.embed_tokens.weight.val().cast(hidden.dtype());
-        linear(hidden, weight, None)
+        linear(hidden, self.model.embed_tokens.weight.val(), None)
     }
 }

@@ -39,8 +39,6 @@ impl Linear {
     /// - `x`: `[.., inputs]`
     /// - output: `[.., outputs]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let dtype = x.dtype();
-        let bias = self.bias.as_ref().map(|bias| bias.val().cast(dtype));
-        ops::linear(x, self.weight.val().cast(dtype), bias)
+        ops::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
     }
 }

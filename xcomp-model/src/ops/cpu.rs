@@ -8,6 +8,7 @@ use super::adamw::step::AdamWStep;
 use super::attention::loops::Attention;
 use super::gelu::loops::Gelu;
 use super::linear::loops::Linear;
+use super::linear::widened::Widened;
 use super::recorded::{CpuOp, record};
 use super::rms_norm::loops::RmsNorm;
 use super::rotate::loops::Rotate;
@@ -33,6 +34,8 @@ pub(super) trait CpuOps: Backend {
     ) -> FloatTensor<Self>;
     /// See [`super::linear`].
     fn linear_without_bias(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// See [`super::linear`]: the weight is bf16, and frozen.
+    fn linear_widened(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
     /// See [`super::rms_norm`].
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f64)
     -> FloatTensor<Self>;
@@ -70,6 +73,10 @@ impl CpuOps for Flex {
 
     fn linear_without_bias(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         Linear.run([&x, &weight])
+    }
+
+    fn linear_widened(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        Widened.run([&x, &weight])
     }
 
     fn rms_norm(
@@ -117,6 +124,10 @@ impl<C: CheckpointStrategy> CpuOps for Autodiff<Flex, C> {
 
     fn linear_without_bias(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         record::<C, _, 2>(Linear, [x, weight])
+    }
+
+    fn linear_widened(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        record::<C, _, 2>(Widened, [x, weight])
     }
 
     fn rms_norm(

@@ -156,6 +156,24 @@ fn large_linear_is_a_product() {
     );
 }
 
+/// A weight that is held in bf16 gives what its widened copy gives, forward and to what comes before it.
+#[test]
+fn a_narrow_weight_is_widened_in_tiles() {
+    for (rows, inputs, outputs) in [(1, 211, 5), (37, 211, 1307), (5, 2053, 130)] {
+        let narrow = leaf(2, [1, outputs, inputs]).inner().reshape([outputs, inputs]);
+        let narrow = narrow.cast(DType::BF16);
+        let bias = leaf(3, [1, 1, outputs]).inner().reshape([outputs]);
+        let on_tape = |weight: &Tensor<2>| Tensor::from_inner(weight.clone());
+        let wide = narrow.clone().cast(DType::F32);
+        check(
+            &format!("widened {rows} x {inputs} x {outputs}"),
+            &[leaf(1, [1, rows, inputs])],
+            |[x]| linear(x, on_tape(&narrow), Some(Tensor::from_inner(bias.clone()))),
+            |[x]| linear(x, on_tape(&wide), Some(Tensor::from_inner(bias.clone()))),
+        );
+    }
+}
+
 #[test]
 fn threads_change_no_bit() {
     let bits = |threads: usize| {

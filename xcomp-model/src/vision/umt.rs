@@ -232,7 +232,7 @@ impl JointAttention {
         let dtype = x.dtype();
         let [q_bias, v_bias] = [&self.q_bias, &self.v_bias].map(|bias| bias.val().cast(dtype));
         let bias = Tensor::cat(vec![q_bias.clone(), q_bias.zeros_like(), v_bias], 0);
-        let qkv = linear(x, self.qkv.weight.val().cast(dtype), Some(bias)); // [clips, tokens, 3 * width]
+        let qkv = linear(x, self.qkv.weight.val(), Some(bias)); // [clips, tokens, 3 * width]
 
         // Views: no head is copied apart.
         let heads =

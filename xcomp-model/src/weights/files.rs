@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Read;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
@@ -19,12 +21,28 @@ pub(super) const LENGTH_BYTES: u64 = 8;
 /// The largest header the safetensors format allows.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
-/// A tensor in a file.
+/// A tensor in a file, not read yet.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct StoredTensor {
     pub(super) file: PathBuf,
     pub(super) dtype: Dtype,
     pub(super) shape: Vec<usize>,
+    /// Its bytes in the file.
+    range: Range<u64>,
+}
+
+impl StoredTensor {
+    /// Bytes of it.
+    pub(super) fn byte_len(&self) -> usize {
+        (self.range.end - self.range.start) as usize
+    }
+
+    /// Some of its bytes, counted from its first.
+    pub(super) fn read(&self, part: Range<usize>) -> std::io::Result<Vec<u8>> {
+        let mut bytes = vec![0; part.len()];
+        File::open(&self.file)?.read_exact_at(&mut bytes, self.range.start + part.start as u64)?;
+        Ok(bytes)
+    }
 }
 
 /// `model.safetensors.index.json`, as it is written.
@@ -89,14 +107,16 @@ fn sharded(folder: &Path, path: &Path) -> Result<BTreeMap<String, StoredTensor>,
     }
 }
 
-fn read_headers(
+pub(super) fn read_headers(
     files: impl IntoIterator<Item = PathBuf>,
 ) -> Result<BTreeMap<String, StoredTensor>, ModelError> {
     let mut stored: BTreeMap<String, StoredTensor> = BTreeMap::new();
     for file in files {
-        for (name, info) in header(&file)?.tensors() {
-            let (dtype, shape) = (info.dtype, info.shape.clone());
-            let tensor = StoredTensor { file: file.clone(), dtype, shape };
+        let (header, data) = header(&file)?;
+        for (name, info) in header.tensors() {
+            let (dtype, shape, (start, end)) = (info.dtype, info.shape.clone(), info.data_offsets);
+            let range = data + start as u64..data + end as u64;
+            let tensor = StoredTensor { file: file.clone(), dtype, shape, range };
             if let Some(first) = stored.insert(name.clone(), tensor) {
                 let (first, second) = (first.file, file);
                 return Err(ModelError::TensorDuplicated { name, first, second });
@@ -106,8 +126,8 @@ fn read_headers(
     Ok(stored)
 }
 
-/// The header of a file whose length is the one it promises.
-fn header(path: &Path) -> Result<Metadata, ModelError> {
+/// The header of a file whose length is the one it promises, and where the tensors begin.
+fn header(path: &Path) -> Result<(Metadata, u64), ModelError> {
     let mut file = File::open(path).map_err(|source| io(path, source))?;
     let found = file.metadata().map_err(|source| io(path, source))?.len();
     let truncated =
@@ -138,8 +158,9 @@ fn header(path: &Path) -> Result<Metadata, ModelError> {
     }
     let metadata: Metadata =
         serde_json::from_slice(&text).map_err(|error| foreign(error.to_string()))?;
-    let expected = LENGTH_BYTES + length + metadata.data_len() as u64;
-    if expected == found { Ok(metadata) } else { Err(truncated(expected)) }
+    let data = LENGTH_BYTES + length;
+    let expected = data + metadata.data_len() as u64;
+    if expected == found { Ok((metadata, data)) } else { Err(truncated(expected)) }
 }
 
 /// The keys of a JSON object, repeated ones too.

@@ -1,13 +1,15 @@
 //! From a folder of weights into the modules of a model.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use burn::store::{ModuleStore, SafetensorsStore, StoreTensor};
-use safetensors::Dtype;
+use burn::store::StoreTensor;
+use burn::store::burn_pack::{Bytes, Error as PackError, Tensor as PackTensor};
 
-use super::files::{StoredTensor, stored_tensors};
+use super::files::StoredTensor;
 use super::parameters::{Parameter, Weights};
+use super::save::WeightDtype;
+use super::stored::{StoredWeights, dtype};
 use crate::base::family::{Absent, Family, Names, Place};
 use crate::error::ModelError;
 
@@ -44,32 +46,52 @@ pub struct Loaded {
 /// unused, duplicated, of another shape, or not of a floating-point dtype. Then no parameter has
 /// changed, unless a file turns unreadable on the way.
 pub fn load(folder: &Path, family: &Family, parts: &mut [Part<'_>]) -> Result<Loaded, ModelError> {
-    let mut stored = stored_tensors(folder)?;
-    stored.retain(|name, _| !(family.spare)(name));
-    let expected: BTreeMap<String, Parameter> = parts
-        .iter()
-        .flat_map(|part| part.module.parameters(part.names))
-        .map(|parameter| (parameter.name.clone(), parameter))
-        .collect();
-    let expected: BTreeMap<String, Parameter> = expected
-        .into_iter()
-        .filter(|(name, _)| stored.contains_key(name) || (family.absent)(name) == Absent::Refuse)
-        .collect();
-    check_present(folder, &stored, &expected)?;
-    let tied = tied_head(family, &expected);
-    check_all_used(&stored, &expected, tied.as_ref())?;
-    check_kinds(&stored, &expected, tied.as_ref())?;
+    let parameters = parts.iter().flat_map(|part| part.module.parameters(part.names)).collect();
+    take(&checked(folder, family, parameters)?, parts, WeightDtype::F32)
+}
 
-    let files: BTreeSet<PathBuf> = stored.values().map(|tensor| tensor.file.clone()).collect();
-    let mut tensors = BTreeMap::new();
-    for file in &files {
-        tensors.extend(open(file)?);
-    }
+/// The stored tensors of these parameters, once nothing is missing or left over in the folder.
+pub(super) fn checked(
+    folder: &Path,
+    family: &Family,
+    parameters: Vec<Parameter>,
+) -> Result<StoredWeights, ModelError> {
+    let mut stored = StoredWeights::in_folder(folder)?;
+    stored.tensors.retain(|name, _| !(family.spare)(name));
+    let named = |parameter: Parameter| (parameter.name.clone(), parameter);
+    let mut expected: BTreeMap<String, Parameter> = parameters.into_iter().map(named).collect();
+    expected.retain(|name, _| {
+        stored.tensors.contains_key(name) || (family.absent)(name) == Absent::Refuse
+    });
+    check_present(folder, &stored.tensors, &expected)?;
+    let tied = tied_head(family, &expected);
+    check_all_used(&stored.tensors, &expected, tied.as_ref())?;
+    check_kinds(&stored.tensors, &expected, tied.as_ref())?;
+    stored.tensors.retain(|name, _| expected.contains_key(name));
+    Ok(stored)
+}
+
+/// Fills the parameters that are stored; all others keep their values, drawn or not.
+///
+/// Matrices are held as `held`; vectors, which add up to nothing, as f32.
+///
+/// # Errors
+/// If a tensor has another shape or dtype, or a file cannot be read; then parameters may have changed.
+pub fn take(
+    stored: &StoredWeights,
+    parts: &mut [Part<'_>],
+    held: WeightDtype,
+) -> Result<Loaded, ModelError> {
+    let (files, mut tensors, mut parameters) = (stored.files(), 0, 0);
     for part in parts {
-        fill(folder, part, &mut tensors)?;
+        let taken: Vec<Parameter> = (part.module.parameters(part.names).into_iter())
+            .filter(|parameter| stored.tensors.contains_key(&parameter.name))
+            .collect();
+        tensors += taken.len();
+        parameters += taken.iter().map(Parameter::count).sum::<usize>();
+        fill(part, taken, stored, held)?;
     }
-    let parameters = expected.values().map(Parameter::count).sum();
-    Ok(Loaded { files: files.into_iter().collect(), tensors: expected.len(), parameters })
+    Ok(Loaded { files, tensors, parameters })
 }
 
 /// A copy of the embedding table under the name of the head: accepted and not used.
@@ -128,50 +150,59 @@ fn check_kinds(
         let table = tied.map(|tied| &tied.table);
         let parameter = expected.get(name).or(table);
         let parameter = parameter.expect("an unused tensor was refused");
-        let (name, path) = (name.clone(), tensor.file.clone());
-        if tensor.shape != parameter.shape {
-            let (found, expected) = (tensor.shape.clone(), parameter.shape.clone());
-            return Err(ModelError::TensorShape { name, path, found, expected });
-        }
-        if !matches!(tensor.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            let found = format!("{:?}", tensor.dtype);
-            return Err(ModelError::TensorDtype { name, path, found });
-        }
+        check_shape(name, tensor, parameter)?;
+        dtype(name, tensor)?;
     }
     Ok(())
 }
 
-/// The tensors of a file, none of them read yet.
-fn open(file: &Path) -> Result<BTreeMap<String, StoreTensor>, ModelError> {
-    let mut store = SafetensorsStore::from_file(file);
-    let tensors = store.get_all_tensors().map_err(|error| ModelError::NotSafetensors {
-        path: file.to_owned(),
-        reason: error.to_string(),
-    })?;
-    Ok(tensors.clone())
+fn check_shape(name: &str, tensor: &StoredTensor, parameter: &Parameter) -> Result<(), ModelError> {
+    let (found, expected) = (tensor.shape.clone(), parameter.shape.clone());
+    if found == expected {
+        return Ok(());
+    }
+    let (name, path) = (name.to_owned(), tensor.file.clone());
+    Err(ModelError::TensorShape { name, path, found, expected })
 }
 
 fn fill(
-    folder: &Path,
     part: &mut Part<'_>,
-    tensors: &mut BTreeMap<String, StoreTensor>,
+    parameters: Vec<Parameter>,
+    stored: &StoredWeights,
+    held: WeightDtype,
 ) -> Result<(), ModelError> {
-    let own = part.module.parameters(part.names).into_iter().filter_map(|parameter| {
-        // What is absent here keeps its fresh values: the family said so.
-        let mut tensor = tensors.remove(&parameter.name)?;
-        tensor.set_name(&part.names.path(&parameter.name)?);
-        Some(tensor)
+    let path = stored.files().into_iter().next().unwrap_or_default();
+    let own = parameters.iter().filter_map(|parameter| {
+        let path = part.names.path(&parameter.name)?;
+        Some(unread(path, parameter, &stored.tensors[&parameter.name], held))
     });
-    let own: Vec<_> = own.collect();
+    let own = own.collect::<Result<Vec<_>, _>>()?;
     let wanted = own.len();
     let result = part.module.take(own);
     let complete = result.applied.len() == wanted && result.unused.is_empty();
     if complete && result.errors.is_empty() {
         return Ok(());
     }
-    Err(ModelError::TensorUnreadable {
-        name: format!("{}*", part.names.prefix),
-        path: folder.to_owned(),
-        reason: result.to_string(),
-    })
+    let (name, reason) = (format!("{}*", part.names.prefix), result.to_string());
+    Err(ModelError::TensorUnreadable { name, path, reason })
+}
+
+/// A tensor that is read when it is taken: no more than one lies in memory twice.
+fn unread(
+    path: String,
+    parameter: &Parameter,
+    stored: &StoredTensor,
+    held: WeightDtype,
+) -> Result<StoreTensor, ModelError> {
+    let (name, tensor, from) = (&parameter.name, stored.clone(), dtype(&parameter.name, stored)?);
+    check_shape(name, stored, parameter)?;
+    let to = if stored.shape.len() > 1 { held } else { WeightDtype::F32 };
+    let read = move || match tensor.read(0..tensor.byte_len()) {
+        Ok(bytes) => Ok(Bytes::from_bytes_vec(to.cast(bytes, from))),
+        Err(error) => {
+            Err(PackError::IoError(format!("cannot read {}: {error}", tensor.file.display())))
+        }
+    };
+    let (shape, bytes) = (stored.shape.clone(), parameter.count() * to.bytes());
+    Ok(PackTensor::deferred(path, to.burn(), shape, None, bytes, read).into())
 }

@@ -2,34 +2,57 @@
 
 use std::path::Path;
 
-use super::{Loaded, Part, SaveOptions, Saved, SavedPart, load, save};
+use super::load::checked;
+use super::{Loaded, Part, SaveOptions, Saved, SavedPart, StoredWeights, WeightDtype, save, take};
 use crate::error::ModelError;
 use crate::vlm::Vlm;
 
 impl Vlm {
-    /// Fills every parameter from a folder of weights; see [`load`].
+    /// Fills every parameter from a folder of weights; see [`super::load`].
     ///
     /// # Errors
-    ///
-    /// As [`load`].
+    /// As [`super::load`].
     pub fn load_weights(&mut self, folder: &Path) -> Result<Loaded, ModelError> {
-        let family = self.family;
-        let llm = Part { names: family.llm, module: &mut self.llm };
-        let connector = Part { names: family.connector, module: &mut self.connector };
-        let vision = Part { names: family.vision, module: &mut self.vision };
-        load(folder, family, &mut [llm, connector, vision])
+        self.take_weights(&self.stored_weights(folder)?, WeightDtype::F32)
     }
 
-    /// Writes every parameter into a folder; see [`save`].
+    /// The weights of a folder that this model would load, checked as if it did.
     ///
     /// # Errors
+    /// As [`super::load`].
+    pub fn stored_weights(&self, folder: &Path) -> Result<StoredWeights, ModelError> {
+        checked(folder, self.family, self.parameters())
+    }
+
+    /// Fills the parameters that are stored; all others keep their values, drawn or not; see [`take`].
     ///
+    /// # Errors
+    /// As [`take`].
+    pub fn take_weights(
+        &mut self,
+        stored: &StoredWeights,
+        held: WeightDtype,
+    ) -> Result<Loaded, ModelError> {
+        let llm = Part { names: self.family.llm, module: &mut self.llm };
+        let connector = Part { names: self.family.connector, module: &mut self.connector };
+        let vision = Part { names: self.family.vision, module: &mut self.vision };
+        take(stored, &mut [llm, connector, vision], held)
+    }
+
+    /// Writes every parameter into a folder, those that are `stored` from their files; see [`save`].
+    ///
+    /// # Errors
     /// As [`save`].
-    pub fn save_weights(&self, folder: &Path, options: SaveOptions) -> Result<Saved, ModelError> {
+    pub fn save_weights(
+        &self,
+        folder: &Path,
+        stored: &StoredWeights,
+        options: SaveOptions,
+    ) -> Result<Saved, ModelError> {
         let llm = SavedPart { names: self.family.llm, module: &self.llm };
         let connector = SavedPart { names: self.family.connector, module: &self.connector };
         let vision = SavedPart { names: self.family.vision, module: &self.vision };
-        save(folder, &[llm, connector, vision], options)
+        save(folder, &[llm, connector, vision], stored, options)
     }
 }
 
@@ -44,7 +67,7 @@ mod tests {
     use crate::base::config::ModelConfig;
     use crate::base::family::{Absent, Family};
     use crate::base::videochat_flash::VIDEOCHAT_FLASH;
-    use crate::weights::{SINGLE_FILE, WeightDtype};
+    use crate::weights::SINGLE_FILE;
 
     fn model(device: &Device) -> Vlm {
         let config = json!({
@@ -66,7 +89,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let options = SaveOptions { dtype: WeightDtype::F32, max_file_bytes: Some(3000) };
         let saved = model(&device);
-        let files = saved.save_weights(folder.path(), options).unwrap().files;
+        let files =
+            saved.save_weights(folder.path(), &StoredWeights::default(), options).unwrap().files;
         assert!(files.len() > 2, "shards: {files:?}");
 
         let mut read = model(&device);
@@ -95,7 +119,7 @@ mod tests {
         let (device, folder) = (Device::flex(), tempfile::tempdir().unwrap());
         let options = SaveOptions { dtype: WeightDtype::F32, max_file_bytes: None };
         let saved = model(&device);
-        saved.save_weights(folder.path(), options).unwrap();
+        saved.save_weights(folder.path(), &StoredWeights::default(), options).unwrap();
         let path = folder.path().join(SINGLE_FILE);
         let bytes = std::fs::read(&path).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();

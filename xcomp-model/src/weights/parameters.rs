@@ -170,7 +170,7 @@ pub trait Weights {
     /// Its parameters.
     fn parameters(&self, names: Names) -> Vec<Parameter>;
 
-    /// Takes over tensors named by their paths, cast to f32.
+    /// Takes over tensors named by their paths, in the dtypes that they have.
     fn take(&mut self, tensors: Vec<StoreTensor>) -> ApplyResult;
 
     /// Its tensors, named by their paths, cast when they are drawn.
@@ -183,8 +183,7 @@ impl<M: Module> Weights for M {
     }
 
     fn take(&mut self, tensors: Vec<StoreTensor>) -> ApplyResult {
-        let cast = FloatCastAdapter::to(DType::F32);
-        self.apply(tensors, None, Some(Box::new(cast)), SKIP_ENUM_VARIANTS)
+        self.apply(tensors, None, None, SKIP_ENUM_VARIANTS)
     }
 
     fn give(&self, dtype: DType) -> Vec<PackTensor> {

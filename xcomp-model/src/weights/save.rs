@@ -11,8 +11,9 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
-use super::files::{Index, IndexMetadata, LENGTH_BYTES, io};
+use super::files::{Index, IndexMetadata, LENGTH_BYTES, StoredTensor, io};
 use super::parameters::Weights;
+use super::stored::{StoredWeights, dtype};
 use super::{INDEX_FILE, SINGLE_FILE};
 use crate::base::family::Names;
 use crate::error::ModelError;
@@ -25,7 +26,7 @@ pub struct SavedPart<'a> {
     pub module: &'a dyn Weights,
 }
 
-/// The dtype of the numbers in a file; f32 rounds to the nearest, ties to even.
+/// The dtype of numbers in a file, or of weights in memory; f32 rounds to the nearest, ties to even.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WeightDtype {
     /// 32 bits.
@@ -46,7 +47,7 @@ impl WeightDtype {
         }
     }
 
-    fn burn(self) -> DType {
+    pub(super) fn burn(self) -> DType {
         match self {
             Self::F32 => DType::F32,
             Self::Bf16 => DType::BF16,
@@ -60,6 +61,38 @@ impl WeightDtype {
             Self::Bf16 => Dtype::BF16,
             Self::F16 => Dtype::F16,
         }
+    }
+
+    /// Bytes of a number.
+    pub(super) fn bytes(self) -> usize {
+        self.burn().size()
+    }
+
+    /// Numbers of this dtype as f32.
+    pub(super) fn widen(self, bytes: &[u8]) -> Vec<f32> {
+        let halves = || bytes.as_chunks::<2>().0.iter().copied();
+        match self {
+            Self::F32 => {
+                bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect()
+            }
+            Self::Bf16 => halves().map(|word| bf16::from_le_bytes(word).to_f32()).collect(),
+            Self::F16 => halves().map(|word| f16::from_le_bytes(word).to_f32()).collect(),
+        }
+    }
+
+    /// f32 rounded to this dtype.
+    fn narrow(self, numbers: &[f32]) -> Vec<u8> {
+        let each = numbers.iter();
+        match self {
+            Self::F32 => each.flat_map(|number| number.to_le_bytes()).collect(),
+            Self::Bf16 => each.flat_map(|number| bf16::from_f32(*number).to_le_bytes()).collect(),
+            Self::F16 => each.flat_map(|number| f16::from_f32(*number).to_le_bytes()).collect(),
+        }
+    }
+
+    /// Numbers of dtype `from` in this one.
+    pub(super) fn cast(self, bytes: Vec<u8>, from: Self) -> Vec<u8> {
+        if from == self { bytes } else { self.narrow(&from.widen(&bytes)) }
     }
 
     fn all_finite(self, bytes: &[u8]) -> bool {
@@ -92,7 +125,7 @@ pub struct Saved {
     pub tensor_bytes: u64,
 }
 
-/// Writes every parameter of `parts` into a folder.
+/// Writes every parameter of `parts` into a folder; those that are `stored` go from file to file, in pieces.
 ///
 /// The bytes depend on the values only: tensors are sorted by name. Files are written aside,
 /// synced, then renamed, the index last; then weight files of an earlier save are removed. A tied
@@ -100,22 +133,112 @@ pub struct Saved {
 ///
 /// # Errors
 ///
-/// If a value is not finite in the chosen dtype, or a file cannot be written.
+/// If a value is not finite in the chosen dtype, or a file cannot be read or written.
 pub fn save(
     folder: &Path,
     parts: &[SavedPart<'_>],
+    stored: &StoredWeights,
     options: SaveOptions,
 ) -> Result<Saved, ModelError> {
+    let mut tensors = BTreeMap::new();
+    for part in parts {
+        tensors.extend(outgoing(part, stored, options.dtype)?);
+    }
+    write_folder(folder, &tensors, options.max_file_bytes)
+}
+
+/// A tensor on its way into a file.
+pub(super) struct Outgoing {
+    shape: Vec<usize>,
+    dtype: WeightDtype,
+    source: Source,
+}
+
+/// Where its numbers come from.
+enum Source {
+    Module(PackTensor),
+    File(StoredTensor, WeightDtype),
+}
+
+/// Numbers of a stored tensor that are held at once: 16 MiB of f32.
+const PIECE: usize = 4 << 20;
+
+impl Outgoing {
+    /// A copy of a stored tensor.
+    pub(super) fn stored(tensor: StoredTensor, dtype: WeightDtype) -> Self {
+        Self { shape: tensor.shape.clone(), dtype, source: Source::File(tensor, dtype) }
+    }
+
+    fn numbers(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    fn byte_len(&self) -> usize {
+        self.numbers() * self.dtype.bytes()
+    }
+
+    /// Gives its bytes to `write`, piece by piece.
+    fn write(
+        &self,
+        write: &mut dyn FnMut(&[u8]) -> Result<(), ModelError>,
+        unreadable: &dyn Fn(String) -> ModelError,
+    ) -> Result<(), ModelError> {
+        let (tensor, from) = match &self.source {
+            Source::Module(tensor) => {
+                return write(&tensor.to_bytes().map_err(|error| unreadable(error.to_string()))?);
+            }
+            Source::File(tensor, from) => (tensor, *from),
+        };
+        for start in (0..self.numbers()).step_by(PIECE) {
+            let end = (start + PIECE).min(self.numbers());
+            let piece = tensor.read(start * from.bytes()..end * from.bytes());
+            let piece = piece.map_err(|source| io(&tensor.file, source))?;
+            write(&self.dtype.cast(piece, from))?;
+        }
+        Ok(())
+    }
+}
+
+/// The tensors of a part by name: from the files that have them, all others from the module.
+fn outgoing(
+    part: &SavedPart<'_>,
+    stored: &StoredWeights,
+    to: WeightDtype,
+) -> Result<BTreeMap<String, Outgoing>, ModelError> {
+    let mut tensors = BTreeMap::new();
+    let parameters = part.module.parameters(part.names);
+    let in_files = parameters.iter().filter_map(|one| stored.tensors.get_key_value(&one.name));
+    for (name, tensor) in in_files {
+        let outgoing = Outgoing::stored(tensor.clone(), dtype(name, tensor)?);
+        tensors.insert(name.clone(), Outgoing { dtype: to, ..outgoing });
+    }
+    if tensors.len() < parameters.len() {
+        // Asked only here: a module draws its lazy parameters when it gives them.
+        for tensor in part.module.give(to.burn()) {
+            let shape = tensor.shape.iter().copied().collect();
+            let name = part.names.name(&tensor.name);
+            let outgoing = Outgoing { shape, dtype: to, source: Source::Module(tensor) };
+            tensors.entry(name).or_insert(outgoing);
+        }
+    }
+    Ok(tensors)
+}
+
+/// Writes tensors into a folder, in one file or in shards.
+pub(super) fn write_folder(
+    folder: &Path,
+    tensors: &BTreeMap<String, Outgoing>,
+    max_file_bytes: Option<u64>,
+) -> Result<Saved, ModelError> {
     fs::create_dir_all(folder).map_err(|source| io(folder, source))?;
-    let tensors = named_tensors(parts, options.dtype);
     let tensor_bytes = tensors.values().map(|tensor| tensor.byte_len() as u64).sum();
-    let shards = shards(&tensors, options.max_file_bytes.unwrap_or(u64::MAX));
+    let shards = shards(tensors, max_file_bytes.unwrap_or(u64::MAX));
     let names = file_names(shards.len());
 
     let mut written = Vec::new();
     for (name, shard) in names.iter().zip(&shards) {
         let aside = Aside::create(folder.join(name))?;
-        write_tensors(&aside, shard, &tensors, options.dtype)?;
+        write_tensors(&aside, shard, tensors)?;
         written.push(aside);
     }
     if shards.len() > 1 {
@@ -140,16 +263,8 @@ fn write_index(folder: &Path, index: &Index) -> Result<Aside, ModelError> {
     Ok(aside)
 }
 
-fn named_tensors(parts: &[SavedPart<'_>], dtype: WeightDtype) -> BTreeMap<String, PackTensor> {
-    let tensors = parts.iter().flat_map(|part| {
-        let named = |tensor: PackTensor| (part.names.name(&tensor.name), tensor);
-        part.module.give(dtype.burn()).into_iter().map(named)
-    });
-    tensors.collect()
-}
-
 /// Names by file, in order; a tensor larger than a file has one to itself.
-fn shards(tensors: &BTreeMap<String, PackTensor>, max_bytes: u64) -> Vec<Vec<&str>> {
+fn shards(tensors: &BTreeMap<String, Outgoing>, max_bytes: u64) -> Vec<Vec<&str>> {
     let mut shards: Vec<Vec<&str>> = vec![vec![]];
     let mut filled = 0_u64;
     for (name, tensor) in tensors {
@@ -184,39 +299,39 @@ fn weight_map(names: &[String], shards: &[Vec<&str>]) -> BTreeMap<String, String
 fn write_tensors(
     aside: &Aside,
     names: &[&str],
-    tensors: &BTreeMap<String, PackTensor>,
-    dtype: WeightDtype,
+    tensors: &BTreeMap<String, Outgoing>,
 ) -> Result<(), ModelError> {
     let failed = |source| io(&aside.partial, source);
     let mut file = BufWriter::new(File::create(&aside.partial).map_err(failed)?);
-    let header = header(names, tensors, dtype);
+    let header = header(names, tensors);
     file.write_all(&(header.len() as u64).to_le_bytes()).map_err(failed)?;
     file.write_all(&header).map_err(failed)?;
     for name in names {
         let (name, path) = (|| (*name).to_owned(), || aside.target.clone());
-        let bytes = tensors[&name()].to_bytes().map_err(|error| {
-            let reason = error.to_string();
-            ModelError::TensorUnreadable { name: name(), path: path(), reason }
-        })?;
-        if !dtype.all_finite(&bytes) {
-            let dtype = dtype.name();
-            return Err(ModelError::TensorNotFinite { name: name(), dtype, path: path() });
-        }
-        file.write_all(&bytes).map_err(failed)?;
+        let tensor = &tensors[&name()];
+        let mut write = |bytes: &[u8]| {
+            if tensor.dtype.all_finite(bytes) {
+                return file.write_all(bytes).map_err(failed);
+            }
+            let dtype = tensor.dtype.name();
+            Err(ModelError::TensorNotFinite { name: name(), dtype, path: path() })
+        };
+        let unreadable =
+            |reason| ModelError::TensorUnreadable { name: name(), path: path(), reason };
+        tensor.write(&mut write, &unreadable)?;
     }
     let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
     file.sync_all().map_err(failed)
 }
 
-fn header(names: &[&str], tensors: &BTreeMap<String, PackTensor>, dtype: WeightDtype) -> Vec<u8> {
+fn header(names: &[&str], tensors: &BTreeMap<String, Outgoing>) -> Vec<u8> {
     let mut end = 0;
     let info = |name: &&str| {
         let tensor = &tensors[*name];
         let start = end;
         end += tensor.byte_len();
-        let shape = tensor.shape.iter().copied().collect();
-        let info = TensorInfo { dtype: dtype.stored(), shape, data_offsets: (start, end) };
-        ((*name).to_owned(), info)
+        let (dtype, shape) = (tensor.dtype.stored(), tensor.shape.clone());
+        ((*name).to_owned(), TensorInfo { dtype, shape, data_offsets: (start, end) })
     };
     let infos = names.iter().map(info).collect();
     // What `transformers` asks for before it reads a file.

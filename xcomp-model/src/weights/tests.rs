@@ -82,7 +82,7 @@ impl Model {
     fn save(&self, folder: &Path, options: SaveOptions) -> Result<Saved, ModelError> {
         let llm = SavedPart { names: LLM, module: &self.llm };
         let projector = SavedPart { names: PROJECTOR, module: &self.projector };
-        save(folder, &[llm, projector], options)
+        save(folder, &[llm, projector], &StoredWeights::default(), options)
     }
 
     fn load(&mut self, folder: &Path) -> Result<Loaded, ModelError> {

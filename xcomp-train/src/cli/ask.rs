@@ -115,7 +115,7 @@ impl Looking<'_> {
             None => all,
         };
         let merged = clips.merged(&selection.frames)?;
-        Ok((EncodedMedia { merged, message }, selection))
+        Ok((EncodedMedia::new(merged, message), selection))
     }
 }
 

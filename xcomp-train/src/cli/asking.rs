@@ -10,6 +10,7 @@ use xcomp_model::generate::sample::Sampling;
 use xcomp_model::question::qc_comp::Scope;
 
 use crate::answer::asking::Asking;
+use crate::answer::precision::Precision;
 use crate::answer::select::{ScoreMode, SelectOptions};
 use crate::answer::{AnswerOptions, Answerer};
 use crate::error::Error;
@@ -56,6 +57,9 @@ pub(super) struct AskingArgs {
     /// Frames of a clip in the tower instead of those of config.json: 4 or 8.
     #[arg(long, value_name = "4|8", value_parser = ["4", "8"])]
     clip_frames: Option<String>,
+    /// Dtype of the weights; a GPU computes in it, a CPU in f32 [default: bf16 on a GPU, f32 on a CPU].
+    #[arg(long, value_enum)]
+    dtype: Option<Precision>,
     /// Overrides a key; repeatable. `compression.KEY=VALUE` compresses otherwise than the checkpoint was tuned; other keys are those of the recipe, where there is one.
     #[arg(long, value_name = "TABLE.KEY=VALUE")]
     set: Vec<String>,
@@ -95,7 +99,8 @@ impl AskingArgs {
     /// The folder's model, with the clips and under the compression that the arguments ask for.
     pub(super) fn open(&self, folder: &Path, device: &Device) -> Result<Answerer, Error> {
         let clip_frames = self.clip_frames.as_deref().map(|word| word.parse().expect("4 or 8"));
-        let answerer = Answerer::open_with_clips(folder, clip_frames, device)?;
+        let precision = self.dtype.unwrap_or(Precision::of(device));
+        let answerer = Answerer::open_as(folder, clip_frames, precision, device)?;
         let given =
             self.set.iter().filter_map(|given| given.trim_start().strip_prefix(COMPRESSION));
         let settings: Vec<String> =

@@ -20,7 +20,7 @@ use crate::machine::stop::on_end_of_input;
 use crate::recipe::Recipe;
 use crate::recipe::tables::{AnswerBy, Benchmark, EvalTable};
 use crate::run::folder::RECIPE;
-use crate::show::progress::Progress;
+use crate::show::progress::{Progress, say};
 
 /// Arguments of `xcomp eval`; what is not given is as the recipe's `[eval]` says.
 #[derive(Debug, Args)]
@@ -100,6 +100,8 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
     let mut answers =
         answer_all(benchmark, &questions, args.missing, &mut responder, &out, &mut show)?;
     drop(progress);
+    let (asked, read) = (answers.records.len(), responder.prefills());
+    say(&format!("{asked} answers; visual tokens went through the decoder {read} times for them"));
     answers.unasked.splice(..0, unasked);
     let report = EvalReport::new(benchmark, &answers, args.asking.seed);
     write_results(&out, &report, &answers.records)?;

@@ -13,6 +13,7 @@ use super::question::{Question, Unasked};
 use super::responses::{Responder, Response};
 use crate::answer::asking::Asking;
 use crate::answer::clips::HeldClips;
+use crate::answer::precision::Precision;
 use crate::answer::select::Selection;
 use crate::answer::{Answerer, EncodedMedia, patient_limits};
 use crate::data::features::{Stored, to_host};
@@ -39,6 +40,14 @@ struct Video {
     choice: Choice,
     media: Media,
     held: HeldClips,
+    /// What the last question was shown: questions that are shown the same frames share it.
+    seen: Option<(Selection, EncodedMedia)>,
+}
+
+impl Video {
+    fn new(frames: Frames, choice: Choice, media: Media, held: HeldClips) -> Self {
+        Self { frames, choice, media, held, seen: None }
+    }
 }
 
 impl ModelResponder {
@@ -71,6 +80,11 @@ impl ModelResponder {
         Ok(Self { features, ..self })
     }
 
+    /// How often visual tokens went through the decoder.
+    pub fn prefills(&self) -> usize {
+        self.answerer.prefills()
+    }
+
     fn load(&self, name: &str) -> Result<Video, Error> {
         let path = find(&self.videos, name)?;
         let options = self.answerer.frame_options(self.asking.frames.clone());
@@ -78,7 +92,7 @@ impl ModelResponder {
         let limits = patient_limits();
         let Some(features) = &self.features else {
             let (frames, choice, media) = load_media(&path, read_type, &options, &limits)?;
-            return Ok(Video { frames, choice, media, held: HeldClips::new() });
+            return Ok(Video::new(frames, choice, media, HeldClips::new()));
         };
         let Visual { media, choice, data } =
             load_kept_media(&path, read_type, &options, &limits, features)?;
@@ -93,7 +107,7 @@ impl ModelResponder {
                 (frames, held)
             }
         };
-        Ok(Video { frames, choice, media, held })
+        Ok(Video::new(frames, choice, media, held))
     }
 
     /// Keeps the features of frames that have just been read.
@@ -112,28 +126,34 @@ impl ModelResponder {
     }
 
     /// What the model sees of a video when it is asked this.
-    fn look(&self, video: &mut Video, question: &str) -> Result<(EncodedMedia, Selection), Error> {
-        let message = match video.media {
-            Media::Image => String::new(),
-            Media::Video => video.choice.message(TimeMessage::Short),
-        };
-        let all = Selection { frames: (0..video.frames.count).collect(), scores: vec![] };
+    fn look(&self, video: &mut Video, question: &str) -> Result<(), Error> {
+        let all = || Selection { frames: (0..video.frames.count).collect(), scores: vec![] };
         if video.media == Media::Image {
-            let seen = match video.held.get(&all.frames) {
-                Some(merged) => EncodedMedia { merged: merged.clone(), message },
-                None => self.answerer.see(video.frames.clone(), &video.choice, video.media)?,
-            };
-            return Ok((seen, all));
+            if video.seen.is_none() {
+                let all = all();
+                let seen = match video.held.get(&all.frames) {
+                    Some(merged) => EncodedMedia::new(merged.clone(), String::new()),
+                    None => self.answerer.see(video.frames.clone(), &video.choice, video.media)?,
+                };
+                video.seen = Some((all, seen));
+            }
+            return Ok(());
         }
+        let message = video.choice.message(TimeMessage::Short);
         let held = std::mem::take(&mut video.held);
         let mut clips = self.answerer.clips(&video.frames, held);
         let selection = match &self.asking.select {
             Some(options) => self.answerer.select(&mut clips, &message, question, options)?,
-            None => all,
+            None => all(),
         };
-        let merged = clips.merged(&selection.frames)?;
+        let same = |(shown, _): &(Selection, _)| shown.frames == selection.frames;
+        let seen = match video.seen.take().filter(same) {
+            Some((_, seen)) => seen,
+            None => EncodedMedia::new(clips.merged(&selection.frames)?, message),
+        };
         video.held = clips.into_held();
-        Ok((EncodedMedia { merged, message }, selection))
+        video.seen = Some((selection, seen));
+        Ok(())
     }
 }
 
@@ -142,7 +162,13 @@ impl Responder for ModelResponder {
         let Asking { frames, select, by, answer } = &self.asking;
         let clip = self.answerer.config().vision.clip_frames;
         let compression = self.answerer.compression();
-        format!("{}{frames:?} {select:?} {by:?} {answer:?} {clip} {compression:?}", self.weights)
+        let weights = &self.weights;
+        let settings =
+            format!("{weights}{frames:?} {select:?} {by:?} {answer:?} {clip} {compression:?}");
+        match self.answerer.precision() {
+            Precision::F32 => settings,
+            Precision::Bf16 => settings + " Bf16",
+        }
     }
 
     fn respond(&mut self, question: &Question) -> Result<Response, Error> {
@@ -150,15 +176,16 @@ impl Responder for ModelResponder {
             Some((name, video)) if name == question.video => video,
             _ => self.load(&question.video)?,
         };
-        let (seen, selection) = self.look(&mut video, &question.prompt)?;
+        self.look(&mut video, &question.prompt)?;
+        let (selection, seen) = video.seen.as_ref().expect("it has been looked at");
         let text = match self.asking.by {
             AnswerBy::Generation => {
-                self.answerer.answer(&seen, &question.prompt, &self.asking.answer, &mut |_| ())?
+                self.answerer.answer(seen, &question.prompt, &self.asking.answer, &mut |_| ())?
             }
             AnswerBy::Likelihood => {
                 let letters: Vec<char> =
                     (0..question.candidates.len()).map(Question::letter).collect();
-                let scores = self.answerer.letter_likelihoods(&seen, &question.prompt, &letters)?;
+                let scores = self.answerer.letter_likelihoods(seen, &question.prompt, &letters)?;
                 likeliest(&letters, &scores).to_string()
             }
         };

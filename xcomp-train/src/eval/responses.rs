@@ -77,7 +77,18 @@ pub struct Answers {
     pub unasked: Vec<Unasked>,
 }
 
-/// Answers every question that has no record yet; one about a video that cannot be used is left out where `missing` says so.
+/// Questions in their order, but those about a video all at its first: it is read once.
+fn by_video(questions: &[Question]) -> Vec<usize> {
+    let mut first: HashMap<&str, usize> = HashMap::new();
+    for (index, question) in questions.iter().enumerate() {
+        first.entry(&question.video).or_insert(index);
+    }
+    let mut order: Vec<usize> = (0..questions.len()).collect();
+    order.sort_by_key(|index| first[questions[*index].video.as_str()]);
+    order
+}
+
+/// Answers every question that has no record yet, video by video; one about a video that cannot be used is left out where `missing` says so.
 ///
 /// # Errors
 /// If a question cannot be answered or a record not be written.
@@ -96,7 +107,9 @@ pub fn answer_all(
     let mut file = JsonLines::open(&path).map_err(at("cannot write", &path))?;
     let settings = responder.settings();
     let mut answers = Answers::default();
-    for (index, question) in questions.iter().enumerate() {
+    let mut records = vec![None; questions.len()];
+    for (done, index) in by_video(questions).into_iter().enumerate() {
+        let question = &questions[index];
         let key = sha256(format!("{settings}\n{}\n{}", question.video, question.prompt).as_bytes());
         let record = if let Some(held) = held.get(&key).cloned() {
             judged(benchmark, question, held.resps.concat(), held.frames_s, key)
@@ -114,9 +127,10 @@ pub fn answer_all(
             held.insert(record.key.clone(), record.clone());
             record
         };
-        on_record(index, &record);
-        answers.records.push(record);
+        on_record(done, &record);
+        records[index] = Some(record);
     }
+    answers.records = records.into_iter().flatten().collect();
     Ok(answers)
 }
 

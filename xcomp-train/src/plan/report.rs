@@ -58,7 +58,7 @@ pub struct PlanReport {
     pub memory: Memory,
     /// Their sum.
     pub memory_peak: u64,
-    /// Bytes on the host beside them: frames that wait, and a checkpoint on its way to the disk.
+    /// Bytes on the host beside them: frames that wait, and a tensor on its way to the disk.
     pub host_bytes: u64,
     /// Bytes of one checkpoint.
     pub checkpoint_bytes: u64,

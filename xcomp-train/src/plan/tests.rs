@@ -55,7 +55,7 @@ fn the_page_of_the_missions_recipe_reads_so() {
     memory       55.3 GiB at the peak of the worst step, when the loss goes back
                  tuned weights 5.8 GiB, frozen 1.1 GiB, gradients 6.6 GiB, moments 11.5 GiB
                  activations 30.0 GiB, logits 296.8 MiB, work 0 B, frames 32.0 MiB, process 0 B
-                 and on the host 19.0 GiB for frames that wait and a checkpoint on its way to disk
+                 and on the host 3.5 GiB for frames that wait and a tensor on its way to disk
     disk         34.5 GiB at most; a checkpoint 17.3 GiB, an export 3.4 GiB
     time         16.5 h at 40 % of the device's peak, which needs 315 frames/s from the data path
     ");

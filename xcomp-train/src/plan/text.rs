@@ -114,7 +114,7 @@ impl PlanReport {
         )?;
         writeln!(
             f,
-            "             and on the host {} for frames that wait and a checkpoint on its way to disk",
+            "             and on the host {} for frames that wait and a tensor on its way to disk",
             bytes(self.host_bytes)
         )
     }

@@ -8,12 +8,14 @@ pub mod tensors;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use safetensors::tensor::View;
+
 use crate::error::Error;
 use crate::machine::files::{
     at, create_folder, entries, free_bytes, size_of, sync_folder, write_atomically,
 };
 use crate::plan::Plan;
-use tensors::{HostTensors, read_file, write_file};
+use tensors::{HeldTensors, write_file};
 
 /// Tuned weights, f32, by the names of the released checkpoint.
 pub const MODEL: &str = "model.safetensors";
@@ -35,9 +37,9 @@ pub struct Snapshot {
     /// Steps taken.
     pub step: usize,
     /// Tuned weights.
-    pub weights: HostTensors,
+    pub weights: HeldTensors,
     /// Moments.
-    pub moments: HostTensors,
+    pub moments: HeldTensors,
     /// `train_state.json`.
     pub state: serde_json::Value,
     /// Files that are copied beside the tensors, and their names there: configuration, tokenizer.
@@ -47,8 +49,8 @@ pub struct Snapshot {
 impl Snapshot {
     /// Bytes that it takes on disk.
     pub fn bytes(&self) -> u64 {
-        let sum = |tensors: &HostTensors| -> u64 {
-            tensors.values().map(|tensor| tensor.bytes.len() as u64).sum()
+        let sum = |tensors: &HeldTensors| -> u64 {
+            tensors.values().map(|tensor| tensor.data_len() as u64).sum()
         };
         let copied: u64 = self.copies.iter().map(|(source, _)| size_of(source)).sum();
         sum(&self.weights) + sum(&self.moments) + copied
@@ -136,15 +138,23 @@ impl Checkpoints {
 
     /// Publishes a snapshot as `checkpoint-STEP`, then removes what `keep` does not name.
     ///
+    /// `read` is called once nothing more is read of the run's tensors: they may change then.
+    ///
     /// # Errors
     /// If the disk is too full or refuses; then the checkpoints before it are still there.
-    pub fn save(&self, snapshot: &Snapshot, keep: &Keep) -> Result<Saved, Error> {
-        let name = format!("checkpoint-{}", snapshot.step);
+    pub fn save(
+        &self,
+        snapshot: Snapshot,
+        keep: &Keep,
+        read: impl FnOnce(),
+    ) -> Result<Saved, Error> {
+        let step = snapshot.step;
+        let name = format!("checkpoint-{step}");
         let folder = self.run.join(&name);
-        self.require_room(snapshot)?;
+        self.require_room(&snapshot)?;
 
         let aside = self.run.join(format!("{PARTIAL}{name}-{}", std::process::id()));
-        let written = write_all(snapshot, &aside);
+        let written = write_all(snapshot, &aside, read);
         if let Err(error) = written {
             // A full disk needs its space back; what cannot be removed now is swept later.
             fs::remove_dir_all(&aside).unwrap_or_default();
@@ -159,9 +169,9 @@ impl Checkpoints {
             .and_then(|()| sync_folder(&self.run))
             .map_err(at("cannot publish", &folder))?;
         self.point_last_at(&name)?;
-        self.remove_old(keep, snapshot.step)?;
+        self.remove_old(keep, step)?;
         self.sweep();
-        Ok(Saved { step: snapshot.step, folder })
+        Ok(Saved { step, folder })
     }
 
     /// Points `last` at the newest complete checkpoint of this run, where a kill came between its publishing and the link.
@@ -241,25 +251,20 @@ impl Checkpoints {
     }
 }
 
-fn write_all(snapshot: &Snapshot, folder: &Path) -> Result<(), Error> {
+fn write_all(snapshot: Snapshot, folder: &Path, read: impl FnOnce()) -> Result<(), Error> {
     create_folder(folder)?;
-    write_file(&folder.join(MODEL), &snapshot.weights)?;
-    write_file(&folder.join(OPTIMIZER), &snapshot.moments)?;
-    for (source, name) in snapshot.copies.iter().filter(|(source, _)| source.is_file()) {
+    let Snapshot { weights, moments, state, copies, .. } = snapshot;
+    write_file(&folder.join(MODEL), &weights)?;
+    write_file(&folder.join(OPTIMIZER), &moments)?;
+    drop((weights, moments));
+    read();
+    for (source, name) in copies.iter().filter(|(source, _)| source.is_file()) {
         fs::copy(source, folder.join(name)).map_err(at("cannot copy", source))?;
     }
-    let state = serde_json::to_vec_pretty(&snapshot.state).expect("the state is JSON");
+    let state = serde_json::to_vec_pretty(&state).expect("the state is JSON");
     write_atomically(&folder.join(TRAIN_STATE), &state)?;
     manifest::write(folder)?;
     sync_folder(folder).map_err(at("cannot sync", folder))
-}
-
-/// Reads the tensors of a checkpoint: weights, then moments.
-///
-/// # Errors
-/// If a file cannot be read.
-pub fn read_tensors(folder: &Path) -> Result<(HostTensors, HostTensors), Error> {
-    Ok((read_file(&folder.join(MODEL))?, read_file(&folder.join(OPTIMIZER))?))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! When checkpoints are written, and which stay. They are written by a thread of their own, one at a time.
 
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -12,10 +13,17 @@ use crate::train::state::{Best, TrainState};
 /// The saves of one start of a run.
 pub(super) struct Saves<'a> {
     task: &'a Training<'a>,
-    writing: Option<JoinHandle<Result<Published, Error>>>,
+    writing: Option<Writing>,
     /// The newest step on disk or on its way there.
     newest: usize,
     last: Option<Saved>,
+}
+
+/// A save that is under way.
+struct Writing {
+    thread: JoinHandle<Result<Published, Error>>,
+    /// Says by its end that all tensors have been read.
+    reading: Receiver<()>,
 }
 
 impl<'a> Saves<'a> {
@@ -30,7 +38,7 @@ impl<'a> Saves<'a> {
         step == self.task.plan.steps || (every > 0 && step.is_multiple_of(every))
     }
 
-    /// Copies the state to the host and begins to write it.
+    /// Begins to write the state, tensor by tensor from the device.
     pub(super) fn start(
         &mut self,
         state: &mut TrainState,
@@ -58,14 +66,24 @@ impl<'a> Saves<'a> {
         let checkpoints = Checkpoints::open(self.task.run);
         // Here and not in its thread: what cannot be written is told before the next step.
         checkpoints.require_room(&snapshot)?;
-        self.writing = Some(std::thread::spawn(move || publish(&checkpoints, &snapshot, &keep)));
+        let (open, reading) = channel();
+        let thread = std::thread::spawn(move || publish(&checkpoints, snapshot, &keep, open));
+        self.writing = Some(Writing { thread, reading });
         self.newest = state.step;
         self.tell(earlier, stop, report)
     }
 
+    /// Waits until a save that is under way has read the tensors: what changes them must come after it, or both lie in memory.
+    pub(super) fn await_read(&self) {
+        if let Some(writing) = &self.writing {
+            // Nothing is ever sent: the end of the channel is the word.
+            let _ = writing.reading.recv();
+        }
+    }
+
     /// Tells of the save that is under way as soon as it has ended, well or not.
     pub(super) fn look(&mut self, stop: &mut Stop, report: &mut Report) -> Result<(), Error> {
-        if self.writing.as_ref().is_some_and(JoinHandle::is_finished) {
+        if self.writing.as_ref().is_some_and(|writing| writing.thread.is_finished()) {
             self.finish(stop, report)?;
         }
         Ok(())
@@ -101,7 +119,7 @@ impl<'a> Saves<'a> {
     /// Waits for the save that is being written.
     fn written(&mut self) -> Result<Option<Published>, Error> {
         let writing = self.writing.take();
-        writing.map(|thread| thread.join().expect("a save ends in a result")).transpose()
+        writing.map(|writing| writing.thread.join().expect("a save ends in a result")).transpose()
     }
 
     fn tell(
@@ -120,18 +138,19 @@ impl<'a> Saves<'a> {
 impl Drop for Saves<'_> {
     fn drop(&mut self) {
         // An error of the loop must not cut off a save that is under way.
-        if let Some(thread) = self.writing.take() {
-            let _ = thread.join();
+        if let Some(writing) = self.writing.take() {
+            let _ = writing.thread.join();
         }
     }
 }
 
 fn publish(
     checkpoints: &Checkpoints,
-    snapshot: &Snapshot,
+    snapshot: Snapshot,
     keep: &Keep,
+    open: Sender<()>,
 ) -> Result<Published, Error> {
     let begun = Instant::now();
-    let saved = checkpoints.save(snapshot, keep)?;
+    let saved = checkpoints.save(snapshot, keep, || drop(open))?;
     Ok(Published { saved, seconds: begun.elapsed().as_secs_f64() })
 }

@@ -15,14 +15,12 @@ use crate::recipe::tables::Init;
 use crate::recipe::tune::tuned;
 use crate::show::progress::during;
 use crate::train::checkpoint::identity::{Identity, differences};
-use crate::train::checkpoint::tensors::{
-    read_named, read_parameters, upload_named, write_parameters,
-};
-use crate::train::checkpoint::{Saved, Snapshot, TRAIN_STATE, copies, read_tensors};
+use crate::train::checkpoint::tensors::{hold_named, hold_parameters, upload_named};
+use crate::train::checkpoint::{MODEL, OPTIMIZER, Saved, Snapshot, TRAIN_STATE, copies};
 use crate::train::optimizer::adamw::AdamWState;
 use crate::train::optimizer::init::random;
 use xcomp_model::base::family::Place;
-use xcomp_model::weights::{Change, Named};
+use xcomp_model::weights::{Change, Named, StoredWeights, WeightDtype};
 
 const EXP_AVG: &str = "exp_avg.";
 const EXP_AVG_SQ: &str = "exp_avg_sq.";
@@ -117,14 +115,18 @@ impl TrainState {
     /// # Errors
     /// If the base weights cannot be loaded.
     pub fn start(plan: &Plan, identity: Identity, device: &Device) -> Result<Self, Error> {
-        let mut model = Vlm::new(&plan.config, &device.clone().autodiff());
-        match plan.recipe.model.init {
-            Init::Checkpoint => {
-                let folder = plan.recipe.model.checkpoint.as_ref();
-                during("loading the base weights", || model.load_weights(folder))?;
-            }
-            Init::Random => model = random(model, plan.recipe.train.seed),
-        }
+        Self::begin(plan, identity, StoredWeights::default(), device)
+    }
+
+    /// No step taken, with these tuned weights.
+    fn begin(
+        plan: &Plan,
+        identity: Identity,
+        tuned: StoredWeights,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        let (mut model, stored) = model_and_weights(plan, tuned, &device.clone().autodiff())?;
+        during("loading the weights", || model.take_weights(&stored, WeightDtype::F32))?;
         Ok(Self {
             step: 0,
             model: freeze(model, plan),
@@ -152,45 +154,43 @@ impl TrainState {
         if !differences.is_empty() {
             return Err(Error::OtherRun { path: saved.folder.clone(), differences });
         }
-        Self::load(plan, identity, stored, saved, device)
+        let mut state = Self::load(plan, identity, &stored, saved, device)?;
+        let moments = StoredWeights::in_file(&saved.folder.join(OPTIMIZER))?;
+        state.optim.exp_avg = upload_named(EXP_AVG, &moments, device)?;
+        state.optim.exp_avg_sq = upload_named(EXP_AVG_SQ, &moments, device)?;
+        Ok(state)
     }
 
-    /// As [`TrainState::restore`], to look at and not to go on with: the data may have changed since.
+    /// As [`TrainState::restore`], to look at and not to go on with: without moments, and the data may have changed since.
     ///
     /// # Errors
     /// If the checkpoint cannot be read.
     pub fn view(plan: &Plan, saved: &Saved, device: &Device) -> Result<Self, Error> {
         let stored = stored(&saved.folder.join(TRAIN_STATE))?;
-        Self::load(plan, stored.identity.clone(), stored, saved, device)
+        Self::load(plan, stored.identity.clone(), &stored, saved, device)
     }
 
     fn load(
         plan: &Plan,
         identity: Identity,
-        stored: Stored,
+        stored: &Stored,
         saved: &Saved,
         device: &Device,
     ) -> Result<Self, Error> {
-        let read = || read_tensors(&saved.folder);
-        let (weights, moments) = during("loading the checkpoint", read)?;
-        let state = Self::start(plan, identity, device)?;
+        let tuned = StoredWeights::in_file(&saved.folder.join(MODEL))?;
+        let state = Self::begin(plan, identity, tuned, device)?;
         Ok(Self {
             step: stored.step,
-            model: write_parameters(state.model, &weights),
-            optim: AdamWState {
-                step: stored.optimizer_step,
-                exp_avg: upload_named(EXP_AVG, &moments, device),
-                exp_avg_sq: upload_named(EXP_AVG_SQ, &moments, device),
-            },
-            position: stored.position,
+            optim: AdamWState { step: stored.optimizer_step, ..state.optim },
+            position: stored.position.clone(),
             best: stored.best,
             interval: stored.interval,
             loss_mean: stored.loss_mean,
-            identity: state.identity,
+            ..state
         })
     }
 
-    /// A copy of the run on the host; waits for the device.
+    /// The run as a save takes it; its tensors are read when they are written.
     pub fn snapshot(&self, plan: &Plan) -> Snapshot {
         let stored = Stored {
             version: VERSION,
@@ -202,15 +202,34 @@ impl TrainState {
             loss_mean: self.loss_mean,
             identity: self.identity.clone(),
         };
-        let mut moments = read_named(EXP_AVG, &self.optim.exp_avg);
-        moments.extend(read_named(EXP_AVG_SQ, &self.optim.exp_avg_sq));
+        let mut moments = hold_named(EXP_AVG, &self.optim.exp_avg);
+        moments.extend(hold_named(EXP_AVG_SQ, &self.optim.exp_avg_sq));
         Snapshot {
             step: self.step,
-            weights: read_parameters(&self.model, |name| plan.tunes(name)),
+            weights: hold_parameters(&self.model, |name| plan.tunes(name)),
             moments,
             state: serde_json::to_value(stored).expect("the state is plain data"),
             copies: copies(plan),
         }
+    }
+}
+
+/// The model of a run, and the weights that fill it: the `tuned` ones, and the base's for all others.
+///
+/// # Errors
+/// If the base weights cannot be used.
+pub fn model_and_weights(
+    plan: &Plan,
+    tuned: StoredWeights,
+    device: &Device,
+) -> Result<(Vlm, StoredWeights), Error> {
+    let model = Vlm::new(&plan.config, device);
+    match plan.recipe.model.init {
+        Init::Checkpoint => {
+            let base = model.stored_weights(plan.recipe.model.checkpoint.as_ref())?;
+            Ok((model, tuned.before(base)))
+        }
+        Init::Random => Ok((random(model, plan.recipe.train.seed), tuned)),
     }
 }
 

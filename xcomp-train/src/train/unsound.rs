@@ -117,7 +117,7 @@ fn keep_for_replay(task: &Training, state: &TrainState) -> Result<(), Error> {
     let folder = task.run.join(NON_FINITE);
     crate::machine::files::create_folder(&folder)?;
     let snapshot = state.snapshot(task.plan);
-    Checkpoints::open(&folder).save(&snapshot, &Keep::default()).map(|_| ())
+    Checkpoints::open(&folder).save(snapshot, &Keep::default(), || ()).map(|_| ())
 }
 
 /// Notes a loss far above its running mean.

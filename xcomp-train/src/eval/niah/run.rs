@@ -9,7 +9,7 @@ use xcomp_model::vision::frames::Clips;
 
 use super::world::{Drawn, draw_chain, draw_hay};
 use super::{Chain, Piece, is_letter, place, read_chains};
-use crate::answer::{Answerer, patient_limits};
+use crate::answer::{Answerer, EncodedMedia, patient_limits};
 use crate::error::Error;
 use crate::show::charts::heat_map::HeatMap;
 use crate::show::progress::Progress;
@@ -80,6 +80,7 @@ pub fn run(answerer: &Answerer, material: &Material, grid: &Grid) -> Result<Vec<
             let (mut caption, mut qa) = (0, 0);
             for (chain, needles) in &chains {
                 let video = planted(needles, &hay, frames.div_ceil(clip), depth);
+                let video = EncodedMedia::new(video, String::new());
                 let ask = |question: &str, answer: &str| -> Result<u32, Error> {
                     let said = answerer.first_token(&video, question)?;
                     Ok(u32::from(is_letter(&said, answer)))

@@ -1,0 +1,103 @@
+//! Tensors of weight files, read one at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{DType, TensorData};
+use safetensors::Dtype;
+
+use super::files::{StoredTensor, io, read_headers, stored_tensors};
+use super::save::{Outgoing, Saved, WeightDtype, write_folder};
+use crate::error::ModelError;
+
+/// Tensors by name, each where it lies on disk: only headers have been read.
+#[derive(Debug, Clone, Default)]
+pub struct StoredWeights {
+    pub(super) tensors: BTreeMap<String, StoredTensor>,
+}
+
+impl StoredWeights {
+    /// Those of a folder: one `model.safetensors`, or shards with an index.
+    ///
+    /// # Errors
+    /// If there are no weights, the index is unusable, or a file is damaged.
+    pub fn in_folder(folder: &Path) -> Result<Self, ModelError> {
+        Ok(Self { tensors: stored_tensors(folder)? })
+    }
+
+    /// Those of one file.
+    ///
+    /// # Errors
+    /// If it cannot be read or is damaged.
+    pub fn in_file(path: &Path) -> Result<Self, ModelError> {
+        Ok(Self { tensors: read_headers([path.to_owned()])? })
+    }
+
+    /// Their names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The numbers of a tensor as f32, one after the other; `None` if there is none of this name.
+    ///
+    /// # Errors
+    /// If its file cannot be read, or holds no floating-point numbers there.
+    pub fn numbers(&self, name: &str) -> Result<Option<TensorData>, ModelError> {
+        let Some(tensor) = self.tensors.get(name) else { return Ok(None) };
+        let dtype = dtype(name, tensor)?;
+        let bytes = tensor.read(0..tensor.byte_len()).map_err(|source| io(&tensor.file, source))?;
+        let shape = [tensor.shape.iter().product::<usize>()];
+        Ok(Some(match dtype {
+            WeightDtype::F32 => TensorData::from_bytes_vec(bytes, shape, DType::F32),
+            _ => TensorData::new(dtype.widen(&bytes), shape),
+        }))
+    }
+
+    /// These, and of `others` those whose name is not among them.
+    #[must_use]
+    pub fn before(mut self, others: Self) -> Self {
+        for (name, tensor) in others.tensors {
+            self.tensors.entry(name).or_insert(tensor);
+        }
+        self
+    }
+
+    /// Those that get a name, under it.
+    #[must_use]
+    pub fn renamed(self, rename: impl Fn(&str) -> Option<String>) -> Self {
+        let renamed = |(name, tensor): (String, _)| Some((rename(&name)?, tensor));
+        Self { tensors: self.tensors.into_iter().filter_map(renamed).collect() }
+    }
+
+    /// Writes them into a folder byte for byte, as [`super::save`] lays files out.
+    ///
+    /// # Errors
+    /// As [`super::save`].
+    pub fn copy(&self, folder: &Path, max_file_bytes: Option<u64>) -> Result<Saved, ModelError> {
+        let outgoing = |(name, tensor): (&String, &StoredTensor)| {
+            let outgoing = Outgoing::stored(tensor.clone(), dtype(name, tensor)?);
+            Ok((name.clone(), outgoing))
+        };
+        let tensors = self.tensors.iter().map(outgoing).collect::<Result<_, ModelError>>()?;
+        write_folder(folder, &tensors, max_file_bytes)
+    }
+
+    /// The files they lie in, sorted.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let files: BTreeSet<&PathBuf> = self.tensors.values().map(|tensor| &tensor.file).collect();
+        files.into_iter().cloned().collect()
+    }
+}
+
+/// The dtype of a tensor, if it is a floating-point one.
+pub(super) fn dtype(name: &str, tensor: &StoredTensor) -> Result<WeightDtype, ModelError> {
+    match tensor.dtype {
+        Dtype::F32 => Ok(WeightDtype::F32),
+        Dtype::F16 => Ok(WeightDtype::F16),
+        Dtype::BF16 => Ok(WeightDtype::Bf16),
+        other => {
+            let (name, path) = (name.to_owned(), tensor.file.clone());
+            Err(ModelError::TensorDtype { name, path, found: format!("{other:?}") })
+        }
+    }
+}
