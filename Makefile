@@ -16,10 +16,10 @@ build: native
 test: native
 	$(CARGO) test --release --workspace --features "$(FEATURES)"
 
-# Kills a training process 200 times, inside steps and inside saves, and reads 10,000 annotations of hostile records;
+# Kills a training process 200 times, inside steps and inside saves, and reads 10,000 annotations and mixtures of hostile pieces;
 # the short forms are part of `make test`.
 torture: native
-	XCOMP_HOSTILE_CASES=10000 $(CARGO) test --release --workspace --features "$(FEATURES)" --test hostile
+	XCOMP_HOSTILE_CASES=10000 $(CARGO) test --release --workspace --features "$(FEATURES)" --test hostile --test hostile_yaml
 	XCOMP_TORTURE=200 $(CARGO) test --release --workspace --features "$(FEATURES)" --test torture
 
 check: native

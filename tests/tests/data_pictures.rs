@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ImageBuffer, ImageFormat, Rgb};
 use xcomp_data::media::picture::read_picture;
-use xcomp_data::{DataError, FrameOptions, Limits, ReadType, load_media};
+use xcomp_data::{DataError, FrameOptions, Limits, ReadType, Truncated, load_media};
 use xcomp_tests::ffmpeg::has_ffmpeg;
 
 /// Side of the drawn pictures: frames of this size are not resized.
@@ -43,7 +43,7 @@ fn written(folder: &Path, name: &str, bytes: &[u8]) -> (PathBuf, PathBuf) {
 }
 
 fn single(path: &Path) -> Result<Vec<u8>, DataError> {
-    read_picture(path, &Limits::default()).map(|picture| picture.pixels)
+    read_picture(path, &Limits::default(), Truncated::Refuse).map(|picture| picture.pixels)
 }
 
 /// All frames, by the reader of a type.

@@ -42,7 +42,7 @@ fn half_written(folder: &Path) -> Vec<String> {
 }
 
 fn steps_logged(run: &Path) -> usize {
-    metrics::read(&run.join("metrics.jsonl")).map_or(0, |records| records.len())
+    metrics::read(&run.join("metrics.jsonl")).map_or(0, |read| read.records.len())
 }
 
 /// No disk takes the checkpoints of so many steps, where all of them stay.

@@ -37,6 +37,7 @@ fn train(tiny: &Task, out: &str, set: &[&str]) -> (Numbers, u64) {
         .unwrap_or_else(|error| panic!("{set:?}: {error}"));
     let records: Vec<Record> = xcomp_train::run::metrics::read(&out.join("metrics.jsonl"))
         .unwrap()
+        .records
         .into_values()
         .collect();
     let losses =

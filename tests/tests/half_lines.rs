@@ -64,6 +64,38 @@ fn every_line_is_whole_after_a_resume() {
     }
 }
 
+/// Lines in the middle that nobody wrote whole: whoever reads the records says so.
+#[test]
+fn broken_lines_are_told_by_every_reader() {
+    let task = Task::pictures();
+    train(&task, &[]);
+    let path = task.path("run/metrics.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines[1] = &lines[1][..40];
+    lines.insert(3, "\0\0\0");
+    fs::write(&path, lines.join("\n") + "\n").unwrap();
+    let told = "metrics.jsonl: 2 of its lines cannot be read and are left out (line 2, 4)";
+    let verbs: [&[&str]; 6] = [
+        &["runs", "."],
+        &["compare", "run", "reference"],
+        &["report", "run", "--samples", "2"],
+        &["plan", "recipe.toml", "--measured", "run"],
+        &["train", "recipe.toml", "--out", "run", "--set", "train.max_steps=6"],
+        &["runs", ".", "--format", "json"],
+    ];
+    for verb in verbs {
+        let ended = task.run(verb);
+        assert_eq!(ended.code, 0, "{ended:?}");
+        let said = format!("{}{}", ended.stdout, ended.stderr);
+        let counted = || {
+            serde_json::from_str::<Value>(&ended.stdout).unwrap()[0]["broken_lines"]
+                == serde_json::json!([2, 4])
+        };
+        assert!(said.contains(told) || (verb.contains(&"json") && counted()), "{verb:?}: {said}");
+    }
+}
+
 /// A reader of event files as `TensorBoard` is: files by name, records until one is cut, overtaken points dropped.
 fn points(run: &Path) -> BTreeMap<String, Vec<u64>> {
     let mut points = BTreeMap::<String, Vec<u64>>::new();

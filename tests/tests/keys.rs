@@ -33,6 +33,7 @@ const OTHER: &[(&str, &[&str])] = &[
     ("data.feature_format", &["data.feature_format=\"int8\""]),
     ("data.allow_outside_paths", &["data.allow_outside_paths=true"]),
     ("data.system", &["data.system=\"refuse\""]),
+    ("data.truncated", &["data.truncated=\"pad\""]),
     ("data.on_broken", &["data.on_broken=\"stop\""]),
     ("data.max_broken_share", &["data.max_broken_share=0.5"]),
     ("data.expected_samples", &["data.expected_samples=10"]),

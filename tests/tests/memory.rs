@@ -26,7 +26,7 @@ fn three_hundred_steps_hold_no_more_than_a_hundred() {
     ];
     let ended = run.run(&arguments);
     assert_eq!(ended.code, 0, "{ended:?}");
-    let records = xcomp_train::run::metrics::read(&run.path("run/metrics.jsonl")).unwrap();
+    let records = xcomp_train::run::metrics::read(&run.path("run/metrics.jsonl")).unwrap().records;
     let held_mib = |step: usize| 1024.0 * records[&step].rss_gib;
     let steps = [50, 100, 150, 200, 250, 300];
     let figures: Vec<String> =

@@ -28,7 +28,7 @@ fn fingerprint(run: &Path) -> BTreeMap<&'static str, String> {
 }
 
 fn records(run: &Path) -> Vec<Record> {
-    let records = xcomp_train::run::metrics::read(&run.join("metrics.jsonl")).unwrap();
+    let records = xcomp_train::run::metrics::read(&run.join("metrics.jsonl")).unwrap().records;
     records.into_values().collect()
 }
 

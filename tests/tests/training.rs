@@ -54,7 +54,8 @@ fn run(recipe: &Path, set: &[String]) -> Vec<Record> {
         assert!(folder.path().join(name).is_file(), "{name}");
     }
     the_export_reloads_to_the_same_loss(&plan, folder.path());
-    let records = xcomp_train::run::metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
+    let records =
+        xcomp_train::run::metrics::read(&folder.path().join("metrics.jsonl")).unwrap().records;
     records.into_values().collect()
 }
 

@@ -95,7 +95,8 @@ fn a_run_stops_at_the_step_however_rarely_it_is_read() {
             let set = [&FROM_BASE[..], reading].concat();
             let error = train(&tiny, &out, &set).unwrap_err();
             assert!(matches!(error, Error::NonFinite { step: 3, .. }), "{error}");
-            let records = xcomp_train::run::metrics::read(&out.join("metrics.jsonl")).unwrap();
+            let records =
+                xcomp_train::run::metrics::read(&out.join("metrics.jsonl")).unwrap().records;
             let (step, last) = records.last_key_value().unwrap();
             assert!(*step == 3 && !last.loss.is_finite() && !last.grad_norm.is_finite());
             fingerprint(&out.join("non_finite/checkpoint-2"))

@@ -18,7 +18,7 @@ use xcomp_data::media::picture::read_picture;
 use xcomp_data::resize::{Resize, Resizer};
 use xcomp_data::{
     FrameOptions, Limits, LoadOptions, Mixture, MixtureOptions, Position, StreamOptions, Tokenizer,
-    Watch, stream,
+    Truncated, Watch, stream,
 };
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -86,7 +86,7 @@ fn pictures(folder: &Path, rounds: usize) -> Result<(), Failure> {
     let mut hasher = Sha256::new();
     for round in 0..rounds {
         for file in &files {
-            let picture = read_picture(file, &Limits::default())?;
+            let picture = read_picture(file, &Limits::default(), Truncated::Refuse)?;
             if round == 0 {
                 hasher.update(&picture.pixels);
             }

@@ -28,6 +28,10 @@ pub struct FrameOptions {
     pub resize: crate::resize::Resize,
     /// Whether videos are turned as their display matrix says.
     pub rotate: bool,
+    /// What a picture that ends too early does.
+    #[serde(skip_serializing_if = "Truncated::is_refused")]
+    // keys of kept features stay as they were
+    pub truncated: Truncated,
 }
 
 impl Default for FrameOptions {
@@ -43,7 +47,26 @@ impl Default for FrameOptions {
             rule: FrameRule::Training,
             resize: crate::resize::Resize::Exact,
             rotate: true,
+            truncated: Truncated::Refuse,
         }
+    }
+}
+
+/// What a picture whose file ends too early does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Truncated {
+    /// It is an error, as in Pillow.
+    #[default]
+    Refuse,
+    /// What is missing is filled in, as in Pillow under `LOAD_TRUNCATED_IMAGES`: of a JPEG as libjpeg does, mostly grey; of a PNG with
+    /// the colour of a zero, mostly black. Other kinds, and JPEGs of which no scan is there or of arithmetic coding, are an error.
+    Pad,
+}
+
+impl Truncated {
+    fn is_refused(&self) -> bool {
+        *self == Self::Refuse
     }
 }
 

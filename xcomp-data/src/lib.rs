@@ -22,7 +22,7 @@ pub mod stream;
 pub use error::DataError;
 pub use features::{Encoder, FeatureCache, FeatureSlot, FeatureValues, Features};
 pub use ffi::give_back_freed_memory;
-pub use frames::{Choice, FrameOptions, FrameRule, TimeMessage};
+pub use frames::{Choice, FrameOptions, FrameRule, TimeMessage, Truncated};
 pub use media::limits::{Limits, Watch};
 pub use mixture::annotation::{LeftOut, Media, MediaFile, Record, is_confined};
 pub use mixture::strategy::Strategy;

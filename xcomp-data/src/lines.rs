@@ -56,14 +56,30 @@ fn mend(file: &File, bytes: &[u8]) -> io::Result<()> {
     file.set_len(whole as u64)
 }
 
-/// The lines of such a file that can be read as `T`; half a line, and what a lost machine left, is passed over.
+/// What such a file holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lines<T> {
+    /// The lines that can be read, in order.
+    pub values: Vec<T>,
+    /// Numbers of the others, from 1: half a line, and what a lost machine left. Empty lines are none.
+    pub broken: Vec<usize>,
+}
+
+/// Reads the lines of such a file as `T`.
 ///
 /// # Errors
 /// If the file cannot be read.
-pub fn read_lines<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<Vec<T>> {
+pub fn read_lines<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<Lines<T>> {
     let bytes = std::fs::read(path)?;
-    let lines = bytes.split(|byte| *byte == b'\n');
-    Ok(lines.filter_map(|line| serde_json::from_slice(line).ok()).collect())
+    let mut lines = Lines { values: vec![], broken: vec![] };
+    for (at, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        match serde_json::from_slice(line) {
+            Ok(value) => lines.values.push(value),
+            Err(_) if line.trim_ascii().is_empty() => {}
+            Err(_) => lines.broken.push(at + 1),
+        }
+    }
+    Ok(lines)
 }
 
 #[cfg(test)]
@@ -78,7 +94,7 @@ mod tests {
         let path = folder.path().join("x.jsonl");
         std::fs::write(&path, [b"{\"a\":1}\n", end].concat()).unwrap();
         JsonLines::open(&path).unwrap().push(&json!({"a": 3})).unwrap();
-        let values: Vec<Value> = read_lines(&path).unwrap();
+        let values = read_lines::<Value>(&path).unwrap().values;
         let bytes = std::fs::read(&path).unwrap();
         assert_eq!(values.len(), bytes.split(|byte| *byte == b'\n').count() - 1, "whole lines");
         bytes
@@ -97,11 +113,13 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_text_hides_no_other() {
+    fn a_line_that_is_no_text_hides_no_other_and_is_numbered() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.jsonl");
-        std::fs::write(&path, b"{\"a\":1}\n{\"a\":\"\xc3\n\0\0\0{\"a\":2}\n{\"a\":3}").unwrap();
-        let values: Vec<Value> = read_lines(&path).unwrap();
-        assert_eq!(values, [json!({"a": 1}), json!({"a": 3})]);
+        std::fs::write(&path, b"{\"a\":1}\n{\"a\":\"\xc3\n\n\0\0\0{\"a\":2}\n{\"a\":3}\n{")
+            .unwrap();
+        let lines = read_lines::<Value>(&path).unwrap();
+        assert_eq!(lines.values, [json!({"a": 1}), json!({"a": 3})]);
+        assert_eq!(lines.broken, [2, 4, 6]);
     }
 }

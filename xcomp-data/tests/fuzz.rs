@@ -14,9 +14,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use common::folder;
+use xcomp_data::media::picture::read_picture;
 use xcomp_data::mixture::json_scan::JsonLimits;
 use xcomp_data::{
-    FrameOptions, FrameRule, Limits, Mixture, MixtureOptions, PythonRandom, ReadType, load_media,
+    FrameOptions, FrameRule, Limits, Mixture, MixtureOptions, PythonRandom, ReadType, Truncated,
+    load_media,
 };
 
 /// No single case may take longer.
@@ -307,7 +309,7 @@ fn what_could_block_is_refused() {
         for kind in [ReadType::Decord, ReadType::Gif] {
             assert!(load_media(path, Some(kind), &options, &limits).is_err());
         }
-        assert!(xcomp_data::media::picture::read_picture(path, &limits).is_err());
+        assert!(read_picture(path, &limits, Truncated::Refuse).is_err());
         assert!(Mixture::load(path, &MixtureOptions::default()).is_err());
     }
 }

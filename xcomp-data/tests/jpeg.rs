@@ -6,8 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use xcomp_data::Limits;
 use xcomp_data::media::picture::read_picture;
+use xcomp_data::{Limits, Truncated};
 
 /// A file of `tests/jpeg`, width and height, and the first 16 bytes of the SHA-256 of `Image.open(file).convert("RGB").tobytes()`.
 const READ_BY_PILLOW: [(&str, (usize, usize), &str); 29] = [
@@ -51,7 +51,7 @@ fn file(name: &str) -> PathBuf {
 fn pictures_are_those_of_pillow() {
     use sha2::{Digest, Sha256};
     for (name, size, expect) in READ_BY_PILLOW {
-        let picture = read_picture(&file(name), &Limits::default()).unwrap();
+        let picture = read_picture(&file(name), &Limits::default(), Truncated::Refuse).unwrap();
         assert_eq!((picture.width, picture.height), size, "{name}");
         let digest = xcomp_data::hash::hex(&Sha256::digest(&picture.pixels)[..16]);
         assert_eq!(digest, expect, "{name}");
@@ -65,7 +65,7 @@ fn pictures_have_their_size() {
     for (name, size, _) in
         READ_BY_PILLOW.into_iter().filter(|(name, ..)| !name.contains("arithmetic"))
     {
-        let picture = read_picture(&file(name), &Limits::default()).unwrap();
+        let picture = read_picture(&file(name), &Limits::default(), Truncated::Refuse).unwrap();
         assert_eq!((picture.width, picture.height), size, "{name}");
     }
 }
@@ -79,7 +79,7 @@ fn cut_files_do_not_panic() {
         let bytes = std::fs::read(file(name)).unwrap();
         for length in (0..bytes.len()).step_by(37) {
             std::fs::write(&path, &bytes[..length]).unwrap();
-            if let Ok(picture) = read_picture(&path, &Limits::default()) {
+            if let Ok(picture) = read_picture(&path, &Limits::default(), Truncated::Refuse) {
                 let expect = 3 * picture.width * picture.height;
                 assert_eq!(picture.pixels.len(), expect, "{name} at {length}");
             }

@@ -7,11 +7,12 @@ use std::path::Path;
 
 use common::{folder, picture_mixture, small_options, tiny_tokenizer, write_picture};
 use serde_json::json;
+use xcomp_data::media::picture::read_picture;
 use xcomp_data::report::{contact_sheet, write_png};
 use xcomp_data::stream::cost::CostModel;
 use xcomp_data::{
-    FrameOptions, LintOptions, LoadOptions, Media, Mixture, MixtureOptions, Order, StatsOptions,
-    lint, load_example, show, stats,
+    FrameOptions, Limits, LintOptions, LoadOptions, Media, Mixture, MixtureOptions, Order,
+    StatsOptions, Truncated, lint, load_example, show, stats,
 };
 
 fn small_frames() -> FrameOptions {
@@ -140,10 +141,7 @@ fn show_renders_the_prompt_with_its_mask_and_a_sheet() {
     assert_eq!((sheet.width, sheet.height), (5 * 24 + 4, 2 * 24 + 4));
     let path = folder.join("sheet.png");
     write_png(&path, &sheet).unwrap();
-    assert_eq!(
-        xcomp_data::media::picture::read_picture(&path, &xcomp_data::Limits::default()).unwrap(),
-        sheet
-    );
+    assert_eq!(read_picture(&path, &Limits::default(), Truncated::Refuse).unwrap(), sheet);
     assert!(show(&mixture, 99, &small_options(&folder)).is_err());
 }
 

@@ -12,7 +12,6 @@ pub mod probe;
 pub mod samples;
 pub mod text;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
@@ -26,7 +25,7 @@ use crate::machine::files::{write_atomically, write_json};
 use crate::plan::Plan;
 use crate::recipe::tables::Init;
 use crate::run::launch::EXPORT;
-use crate::run::metrics::{self, METRICS};
+use crate::run::metrics::Recorded;
 use crate::show::progress::Progress;
 use crate::train::batch::{backward, sum_gradients};
 use crate::train::checkpoint::Checkpoints;
@@ -65,6 +64,8 @@ pub struct Learnability {
     pub samples: Vec<SampleLoss>,
     /// Samples that could not be used, and why.
     pub left_out: Vec<String>,
+    /// Numbers of lines of the run's metrics that cannot be read, from 1.
+    pub broken_lines: Vec<usize>,
 }
 
 /// A run that is looked at.
@@ -158,6 +159,7 @@ impl Subject {
             frames: by_frames(&losses),
             samples: losses,
             left_out,
+            broken_lines: Recorded::of_run(&self.run)?.broken_lines,
         })
     }
 }
@@ -194,8 +196,7 @@ impl Tally {
 /// If the disk refuses, or the run's metrics cannot be read.
 pub fn write(report: &Learnability) -> Result<(), Error> {
     let file = |name: &str| report.run.join(name);
-    let metrics = file(METRICS);
-    let records = if metrics.is_file() { metrics::read(&metrics)? } else { BTreeMap::new() };
+    let Recorded { records, .. } = Recorded::of_run(&report.run)?;
     write_json(&file("learnability.json"), report)?;
     write_atomically(&file("learnability.md"), text::markdown(report).as_bytes())?;
     let page = text::page(report, &plots::plots(report, &records));

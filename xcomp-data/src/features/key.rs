@@ -71,6 +71,7 @@ mod tests {
     use super::*;
     use crate::features::content::content_of;
     use crate::features::store::{Store, StoreOptions};
+    use crate::frames::Truncated;
     use crate::mixture::ReadType;
     use crate::mixture::annotation::Media;
 
@@ -98,5 +99,17 @@ mod tests {
                 "e0926a0c3bc6a5a84dec68177423a30006b5eb404a8e459792b9fdfe12fac65c",
             ]
         );
+    }
+
+    /// What is padded is not found where it has to be refused.
+    #[test]
+    fn padded_pictures_have_keys_of_their_own() {
+        let source =
+            Source { media: Media::Image, path: "a.png".into(), read_type: None, part: None };
+        let key = |truncated| {
+            let options = FrameOptions { truncated, ..FrameOptions::default() };
+            of_features(&[7; 32], &[8; 32], &source, &options)
+        };
+        assert_ne!(key(Truncated::Refuse), key(Truncated::Pad));
     }
 }

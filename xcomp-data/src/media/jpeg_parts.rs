@@ -12,6 +12,10 @@ pub(crate) struct Parts<'a> {
     pub(crate) scans: usize,
     /// Whether the end of the picture is marked.
     pub(crate) ended: bool,
+    /// Length of what is whole: all, but for a segment that is cut.
+    pub(crate) whole: usize,
+    /// Whether its coding is arithmetic, of which nothing is known behind a cut.
+    pub(crate) is_arithmetic: bool,
     /// The EXIF data.
     pub(crate) exif: Option<&'a [u8]>,
     /// For each component of a progressive picture, the lowest bit that is known of each coefficient.
@@ -24,6 +28,7 @@ impl<'a> Parts<'a> {
         let mut rest = bytes.get(2..).unwrap_or_default();
         while let Some((marker, segment, behind)) = next(rest) {
             rest = behind;
+            parts.is_arithmetic |= matches!(marker, 0xc9..=0xcb);
             match marker {
                 0xd9 => {
                     parts.ended = true;
@@ -35,6 +40,8 @@ impl<'a> Parts<'a> {
                 _ => {}
             }
         }
+        let cut = rest.windows(2).position(is_marker).filter(|_| !parts.ended);
+        parts.whole = bytes.len() - cut.map_or(0, |at| rest.len() - at);
         parts
     }
 
@@ -99,9 +106,12 @@ fn next_restart(bytes: &[u8]) -> u8 {
     last.filter(|pair| matches!(pair[1], 0xd0..=0xd7)).map_or(0, |pair| (pair[1] + 1) & 7)
 }
 
+fn is_marker(pair: &[u8]) -> bool {
+    pair[0] == 0xff && !matches!(pair[1], 0 | 0xff | 0xd0..=0xd7)
+}
+
 /// The next marker, its segment without the length, and what follows.
 fn next(rest: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let is_marker = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff | 0xd0..=0xd7);
     let at = rest.windows(2).position(is_marker)?;
     let (marker, behind) = (rest[at + 1], &rest[at + 2..]);
     if matches!(marker, 0x01 | 0xd8 | 0xd9) {

@@ -10,6 +10,7 @@ pub(crate) mod jpeg;
 pub(crate) mod jpeg_parts;
 pub(crate) mod kind;
 pub(crate) mod limits;
+mod padded;
 pub mod picture;
 pub(crate) mod read;
 pub(crate) mod rgb;

@@ -7,10 +7,12 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 
 use crate::DataError;
+use crate::frames::Truncated;
 use crate::media::gif::GifFrames;
 use crate::media::jpeg_parts::Parts;
 use crate::media::kind;
 use crate::media::limits::Limits;
+use crate::media::padded::{self, PNG, Padded, chunks};
 pub use crate::media::rgb::Rgb;
 use crate::media::turn::Turn;
 use crate::open::{open_regular, read_regular};
@@ -19,14 +21,22 @@ use crate::open::{open_regular, read_regular};
 const READ: &str = "JPEG, PNG, GIF, WebP and BMP";
 /// What is said of a picture that ends too early, as Pillow says it.
 const CUT_OFF: &str = "image file is truncated";
-/// What a PNG file begins and ends with.
-const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
+/// What a JPEG file and a PNG file end with.
+const JPEG_END: [u8; 2] = [0xff, 0xd9];
 const PNG_END: &[u8] = b"\0\0\0\0IEND\xae\x42\x60\x82";
 /// Most scans of a JPEG file; progressive encoders write about ten.
 const MAX_SCANS: usize = 64;
 
 /// What decodes JPEG pictures in this build; the pixels of `image` may differ from Pillow's by a level or more.
 pub const JPEG_DECODER: &str = if cfg!(feature = "turbojpeg") { "turbojpeg" } else { "image" };
+
+/// How a picture is read.
+#[derive(Debug, Clone, Copy)]
+struct How<'a> {
+    limits: &'a Limits,
+    truncated: Truncated,
+    like: Like,
+}
 
 /// Whose reading of a picture is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,125 +53,109 @@ enum Like {
 /// A `.png` that cannot be read is looked for as `.jpg`, as the reference does (`train.py:1360-1363`).
 ///
 /// # Errors
-/// When the file is missing, no picture, cut off, or larger than the limits.
-pub fn read_picture(path: &Path, limits: &Limits) -> Result<Rgb, DataError> {
-    read_or_other(path, limits, Like::Pillow)
+/// When the file is missing, no picture, cut off (unless that is to be padded), or larger than the limits.
+pub fn read_picture(path: &Path, limits: &Limits, truncated: Truncated) -> Result<Rgb, DataError> {
+    read_or_other(path, How { limits, truncated, like: Like::Pillow })
 }
 
 /// Reads a picture of a frame folder: the EXIF orientation is followed, as `OpenCV` does, through which the reference reads folders.
 ///
 /// All else is as in [`read_picture`], but that of greys, too, the high byte is taken.
-pub(crate) fn read_frame(path: &Path, limits: &Limits) -> Result<Rgb, DataError> {
-    read_or_other(path, limits, Like::OpenCv)
+pub(crate) fn read_frame(
+    path: &Path,
+    limits: &Limits,
+    truncated: Truncated,
+) -> Result<Rgb, DataError> {
+    read_or_other(path, How { limits, truncated, like: Like::OpenCv })
 }
 
-fn read_or_other(path: &Path, limits: &Limits, like: Like) -> Result<Rgb, DataError> {
-    read_one(path, limits, like).or_else(|error| {
+fn read_or_other(path: &Path, how: How<'_>) -> Result<Rgb, DataError> {
+    read_one(path, how).or_else(|error| {
         let text = path.to_string_lossy();
         let other = text.replace(".png", ".jpg");
-        if other == text {
-            Err(error)
-        } else {
-            read_one(Path::new(&other), limits, like).map_err(|_| error)
-        }
+        if other == text { Err(error) } else { read_one(Path::new(&other), how).map_err(|_| error) }
     })
 }
 
-fn read_one(path: &Path, limits: &Limits, like: Like) -> Result<Rgb, DataError> {
+fn read_one(path: &Path, how: How<'_>) -> Result<Rgb, DataError> {
     let start = kind::start_of(path)?;
     if start.starts_with(&[0xff, 0xd8, 0xff]) {
-        return read_jpeg(path, limits, like);
+        return read_jpeg(path, how);
     }
     if start.starts_with(b"GIF8") {
-        let mut frames = GifFrames::open(path, limits)?;
+        let mut frames = GifFrames::open(path, how.limits)?;
         let first = frames.next()?.ok_or_else(|| cut_off(path))?;
         return Ok(Turn::default().apply(first));
     }
-    match decode(path, open(path)?, limits, like) {
+    match decode(path, open(path)?, how) {
         // Pillow reads a file that lacks no more than its last chunk, which holds nothing.
         Err(DataError::Decode { message, .. }) if message == CUT_OFF && start.starts_with(PNG) => {
-            let mut bytes = read_regular(path, limits.max_pixels.saturating_mul(8))?;
-            bytes.truncate(whole_chunks(&bytes));
+            let mut bytes = read_regular(path, how.limits.max_pixels.saturating_mul(8))?;
+            let whole = chunks(&bytes).last().map_or(PNG.len(), |(.., end)| end);
+            bytes.truncate(whole);
             if !bytes.windows(4).any(|name| name == b"IDAT") {
                 return Err(cut_off(path));
             }
             bytes.extend(PNG_END);
-            decode(
-                path,
-                ImageReader::with_format(Cursor::new(bytes), ImageFormat::Png),
-                limits,
-                like,
-            )
+            decode(path, ImageReader::with_format(Cursor::new(bytes), ImageFormat::Png), how)
         }
         other => other,
     }
 }
 
-/// Length of the chunks of a PNG file that are not cut.
-fn whole_chunks(bytes: &[u8]) -> usize {
-    let mut end = PNG.len();
-    while let Some(length) = bytes.get(end..).and_then(|rest| rest.first_chunk()) {
-        let next = end + 12 + u32::from_be_bytes(*length) as usize; // length, name, data, check sum
-        if next > bytes.len() {
-            break;
-        }
-        end = next;
-    }
-    end
-}
-
 fn decode<R: BufRead + Seek>(
     path: &Path,
     reader: ImageReader<R>,
-    limits: &Limits,
-    like: Like,
+    how: How<'_>,
 ) -> Result<Rgb, DataError> {
     let wrong = |error: ImageError| wrong(path, &error);
+    let format = reader.format();
     let mut decoder = reader.into_decoder().map_err(wrong)?;
     let (width, height) = decoder.dimensions();
-    limits.check_pixels(path, u64::from(width), u64::from(height))?;
+    how.limits.check_pixels(path, u64::from(width), u64::from(height))?;
     let mut bounds = image::Limits::default();
-    bounds.max_alloc = Some(limits.max_pixels.saturating_mul(16).max(1 << 20));
+    bounds.max_alloc = Some(how.limits.max_pixels.saturating_mul(16).max(1 << 20));
     decoder.set_limits(bounds).map_err(wrong)?;
-    let exif = decoder.exif_metadata().ok().flatten().filter(|_| like == Like::OpenCv);
-    let picture = DynamicImage::from_decoder(decoder).map_err(wrong)?;
-    Ok(turned(eight_bits(picture, like), exif.as_deref()))
+    let exif = decoder.exif_metadata().ok().flatten().filter(|_| how.like == Like::OpenCv);
+    let pads = how.truncated == Truncated::Pad && format == Some(ImageFormat::Png);
+    let ground = if pads { Some(padded::ground(path, how.limits)?) } else { None };
+    let picture = DynamicImage::from_decoder(Padded { decoder, ground }).map_err(wrong)?;
+    Ok(turned(eight_bits(picture, how.like), exif.as_deref()))
 }
 
-/// A JPEG whose picture is all there. Pillow refuses each that lacks its end mark; here those that lack nothing else are read.
-fn read_jpeg(path: &Path, limits: &Limits, like: Like) -> Result<Rgb, DataError> {
+/// A JPEG whose picture is all there, or is to be padded. Pillow refuses each that lacks its end mark; here those that lack nothing
+/// else are read.
+fn read_jpeg(path: &Path, how: How<'_>) -> Result<Rgb, DataError> {
     // A picture never needs more than its pixels; what lies behind them is not wanted.
-    let bytes = read_regular(path, limits.max_pixels.saturating_mul(4))?;
+    let bytes = read_regular(path, how.limits.max_pixels.saturating_mul(4))?;
     let parts = Parts::of(&bytes);
     if parts.scans > MAX_SCANS {
         let message = format!("{} scans, more than {MAX_SCANS}", parts.scans);
         return Err(DataError::Decode { path: path.to_owned(), message });
     }
     let picture = if parts.ended {
-        decode_jpeg(path, &bytes, limits)?
+        decode_jpeg(path, &bytes, how)?
+    } else if how.truncated == Truncated::Pad && parts.scans > 0 && !parts.is_arithmetic {
+        decode_jpeg(path, &[&bytes[..parts.whole], &JPEG_END].concat(), how)?
     } else {
-        let decode = |bytes: &[u8]| decode_jpeg(path, bytes, limits).ok();
+        let decode = |bytes: &[u8]| decode_jpeg(path, bytes, how).ok();
         parts.without_end(&bytes, decode).ok_or_else(|| cut_off(path))?
     };
-    Ok(turned(picture, parts.exif.filter(|_| like == Like::OpenCv)))
+    Ok(turned(picture, parts.exif.filter(|_| how.like == Like::OpenCv)))
 }
 
 /// As libjpeg-turbo decodes it; the general decoder is for files that only it reads.
-fn decode_jpeg(path: &Path, bytes: &[u8], limits: &Limits) -> Result<Rgb, DataError> {
+fn decode_jpeg(path: &Path, bytes: &[u8], how: How<'_>) -> Result<Rgb, DataError> {
     #[cfg(feature = "turbojpeg")]
     if let Some(header) = crate::media::jpeg::Header::of(bytes) {
         let (width, height) = (header.width, header.height);
-        limits.check_pixels(path, width as u64, height as u64)?;
+        how.limits.check_pixels(path, width as u64, height as u64)?;
         if let Some(pixels) = header.decode(bytes) {
             return Ok(Rgb { width, height, pixels });
         }
     }
-    decode(
-        path,
-        ImageReader::with_format(Cursor::new(bytes), ImageFormat::Jpeg),
-        limits,
-        Like::Pillow,
-    )
+    let reader = ImageReader::with_format(Cursor::new(bytes), ImageFormat::Jpeg);
+    decode(path, reader, How { like: Like::Pillow, ..how })
 }
 
 /// Follows the orientation in EXIF data.

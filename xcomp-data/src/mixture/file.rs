@@ -90,9 +90,12 @@ pub(crate) fn read_entries(path: &Path) -> Result<(Vec<Entry>, Vec<String>), Dat
     Ok((entries, unknown_keys(&keys)))
 }
 
-/// A repeated key counts as last written, as in Python; the released mixture has one.
+/// A repeated key counts as last written, as in Python; the released mixture has one. `.nan` and `.inf` are numbers, as in Python.
 fn yaml_options() -> serde_saphyr::Options {
-    serde_saphyr::options! { duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins }
+    serde_saphyr::options! {
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+        non_finite_float_policy: serde_saphyr::NonFiniteFloatPolicy::PassThrough,
+    }
 }
 
 fn read_text(path: &Path) -> Result<String, DataError> {

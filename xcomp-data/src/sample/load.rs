@@ -168,7 +168,7 @@ pub(crate) fn probe(
     let frames = &options.load.frames;
     check_options(frames)?;
     let watch = Watch::start(&options.load.limits, cancel);
-    let mut reader = source.open(frames.rotate, watch)?;
+    let mut reader = source.open(frames, watch)?;
     let choice = reader.choose(source.part, frames)?;
     if source.media == Media::Video {
         check_clips(&source.path, &choice, frames)?;
@@ -215,7 +215,7 @@ fn read_frames(
     gate: &mut dyn FnMut(usize),
 ) -> Result<(Frames, Choice), DataError> {
     check_options(options)?;
-    let mut reader = source.open(options.rotate, watch)?;
+    let mut reader = source.open(options, watch)?;
     let choice = reader.choose(source.part, options)?;
     if source.media == Media::Video {
         check_clips(&source.path, &choice, options)?;

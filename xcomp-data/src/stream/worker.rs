@@ -118,3 +118,66 @@ impl Reader<'_> {
         DataError::BadSample { index: ticket.index, source_tag, message }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::stream::order::Tickets;
+    use crate::stream::{BadSample, Order, Position};
+    use crate::{LoadOptions, MixtureOptions, Tokenizer};
+
+    /// So many records of a picture that is not there.
+    fn mixture(folder: &Path, count: usize) -> Arc<Mixture> {
+        let record = r#"{"image": "gone.png", "conversations": [
+            {"from": "human", "value": "<image>"}, {"from": "gpt", "value": "x"}]}"#;
+        std::fs::write(folder.join("a.json"), format!("[{}]", vec![record; count].join(",")))
+            .unwrap();
+        std::fs::write(folder.join("m.yaml"), "datasets: [{json_path: a.json}]").unwrap();
+        let options = MixtureOptions { check_media: false, ..MixtureOptions::default() };
+        Arc::new(Mixture::load(&folder.join("m.yaml"), &options).unwrap())
+    }
+
+    fn tokenizer(folder: &Path) -> Arc<Tokenizer> {
+        let names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
+        let added = names.iter().enumerate().map(|(id, name)| {
+            serde_json::json!({"id": id, "content": name, "single_word": false, "lstrip": false,
+                "rstrip": false, "normalized": false, "special": true})
+        });
+        let file = serde_json::json!({
+            "version": "1.0", "added_tokens": added.collect::<Vec<_>>(),
+            "model": {"type": "BPE", "vocab": {"\n": 3}, "merges": []},
+        });
+        let path = folder.join("tokenizer.json");
+        std::fs::write(&path, file.to_string()).unwrap();
+        Arc::new(Tokenizer::from_file(&path).unwrap())
+    }
+
+    /// The trainer waits for each ticket: one whose worker panics outside of the decoders is handed in as an error.
+    #[test]
+    fn a_panic_leaves_no_ticket_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = StreamOptions {
+            order: Order::Sequential,
+            epochs: Some(1),
+            workers: 1,
+            bad: BadSample { policy: BadSamplePolicy::Skip, ..BadSample::default() },
+            ..StreamOptions::new(LoadOptions::new(tokenizer(folder.path())), 0)
+        };
+        let tickets =
+            Tickets::new(mixture(folder.path(), 3), &options, &Position::start()).unwrap();
+        let queue = Queue::new(tickets, 1 << 20, 1);
+        // To look up the records of the second and third ticket panics.
+        run(&queue, &mixture(folder.path(), 1), &options);
+        let outcomes: Vec<Outcome> = std::iter::from_fn(|| queue.take()).collect();
+        let after: Vec<_> = outcomes.iter().map(|outcome| outcome.after).collect();
+        assert_eq!(after, [(0, 1), (0, 2), (0, 3)]);
+        assert!(outcomes[0].event.is_some(), "the first is a sample that cannot be read");
+        for (at, outcome) in outcomes.iter().enumerate().skip(1) {
+            let told = outcome.example.as_ref().unwrap_err().to_string();
+            assert!(told.contains(&format!("panicked at sample {at}")), "{told}");
+        }
+    }
+}

@@ -99,7 +99,7 @@ impl Base {
             return Ok(None);
         }
         let Some(curve) = self.curve(alone)? else { return Ok(None) };
-        let losses = metrics::read(&self.training.folder.join(METRICS))?.into_values();
+        let losses = metrics::read(&self.training.folder.join(METRICS))?.told().into_values();
         Ok(Some(BaseReport {
             recipe: self.recipe.clone(),
             tasks: tasks(&read_results(&self.training.exams[0].folder)?),

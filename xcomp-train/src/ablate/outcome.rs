@@ -61,7 +61,7 @@ fn outcome(arm: &str, runs: &Runs) -> Result<Outcome, Error> {
         }
         let metrics = training.folder.join(METRICS);
         if outcome.losses.is_empty() && metrics.is_file() {
-            let records = metrics::read(&metrics)?.into_values();
+            let records = metrics::read(&metrics)?.told().into_values();
             outcome.losses = records.map(|r| (r.step as f64, r.loss)).collect();
         }
     }

@@ -12,7 +12,8 @@ use crate::error::Error;
 use crate::eval::responses::Record;
 use crate::eval::results::read_results;
 use crate::eval::statistics::{Comparison, Verdict, compare};
-use crate::run::metrics::{self, METRICS};
+use crate::run::metrics::{self, METRICS, Recorded};
+use crate::run::released;
 
 /// The word for the released run's log, which travels with the program.
 const REFERENCE: &str = "reference";
@@ -41,8 +42,9 @@ struct Report {
 
 pub(super) fn run(args: &CompareArgs) -> Result<(), Error> {
     if args.second == Path::new(REFERENCE) {
-        let records = metrics::read(&args.first.join(METRICS))?;
-        return args.format.print(&crate::run::released::compare(records.values()));
+        let Recorded { records, broken_lines } = metrics::read(&args.first.join(METRICS))?;
+        let comparison = released::compare(records.values());
+        return args.format.print(&released::Comparison { broken_lines, ..comparison });
     }
     let (first, second) = (read_results(&args.first)?, read_results(&args.second)?);
     let pairs = pairs(args, &first, &second)?;

@@ -29,7 +29,7 @@ impl PlanArgs {
     /// Samples of a second, given or read from a run.
     fn rate(&self) -> Result<Option<f64>, Error> {
         let Some(run) = &self.measured else { return Ok(self.samples_per_sec) };
-        let records = crate::run::metrics::read(&run.join(METRICS))?;
+        let records = crate::run::metrics::read(&run.join(METRICS))?.told();
         let samples: u64 = records.values().map(|record| record.samples).sum();
         let seconds: f64 =
             records.values().map(|record| record.samples as f64 / record.samples_per_sec).sum();

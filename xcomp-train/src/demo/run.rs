@@ -147,7 +147,7 @@ pub fn run(folder: &Path, device: Choice) -> Result<Report, Error> {
 impl Report {
     /// What a run's records say.
     fn of(run: &Path, summary: &Summary) -> Result<Self, Error> {
-        let records: Vec<Record> = read(&run.join(METRICS))?.into_values().collect();
+        let records: Vec<Record> = read(&run.join(METRICS))?.told().into_values().collect();
         let loss = |record: Option<&Record>| record.map_or(f64::NAN, |record| record.loss);
         let whole = |record: &&Record| record.cached == record.samples;
         Ok(Self {

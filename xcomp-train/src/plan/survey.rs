@@ -7,7 +7,7 @@ use xcomp_data::report::Histogram;
 use xcomp_data::stream::cost::predict_frames;
 use xcomp_data::{
     DataError, FrameOptions, IGNORE, IMAGE_TOKEN, LabelRule as Labels, Mixture, MixtureOptions,
-    Prompt, SystemTurn, Template, Tokenizer, VisualRule, render_chat,
+    Prompt, SystemTurn, Template, Tokenizer, Truncated, VisualRule, render_chat,
 };
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::base::family::{Family, Visuals};
@@ -15,7 +15,7 @@ use xcomp_model::base::family::{Family, Visuals};
 use crate::error::Error;
 use crate::plan::cost::SampleSize;
 use crate::recipe::Recipe;
-use crate::recipe::tables::{LabelRule, SystemWord};
+use crate::recipe::tables::{LabelRule, SystemWord, TruncatedWord};
 use crate::show::progress::during;
 
 /// How much of the mixture a recipe takes, and of what kind: how many visuals a sample shows is a property of the model's family.
@@ -139,6 +139,10 @@ pub fn frame_options(recipe: &Recipe, config: &ModelConfig) -> FrameOptions {
         max_frames: recipe.data.max_frames,
         clip_frames: recipe.data.clip_frames,
         image_size: config.vision.image_size,
+        truncated: match recipe.data.truncated {
+            TruncatedWord::Refuse => Truncated::Refuse,
+            TruncatedWord::Pad => Truncated::Pad,
+        },
         ..FrameOptions::default()
     }
 }

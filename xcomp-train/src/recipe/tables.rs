@@ -106,6 +106,8 @@ table! {
         allow_outside_paths: bool = false,
         /// What a system turn of a conversation does.
         system: SystemWord = SystemWord::Keep,
+        /// What a picture does whose file ends too early.
+        truncated: TruncatedWord = TruncatedWord::Refuse,
         /// What a broken sample does.
         on_broken: BrokenSample = BrokenSample::Neighbour,
         /// Share of broken samples above which the run stops with exit code 3.

@@ -155,6 +155,16 @@ words! {
 }
 
 words! {
+    /// What a picture does whose file ends too early.
+    TruncatedWord {
+        /// Its sample is broken, as in the released code.
+        Refuse = "refuse",
+        /// What is missing is filled in as by Pillow under `LOAD_TRUNCATED_IMAGES`: of a JPEG mostly grey, of a PNG black; other kinds are refused.
+        Pad = "pad",
+    }
+}
+
+words! {
     /// What a system turn of a conversation does.
     SystemWord {
         /// At the beginning it stands for the template's own; behind that it is rendered where it stands.

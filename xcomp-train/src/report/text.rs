@@ -6,6 +6,7 @@ use super::Learnability;
 use super::drops::DropRow;
 use super::layers::LayerRow;
 use super::losses::{GroupRow, Mean};
+use crate::run::metrics::broken;
 use crate::show::numbers::decimal;
 use crate::show::page::Page;
 use crate::show::table::Table;
@@ -71,6 +72,7 @@ fn facts(report: &Learnability) -> Vec<String> {
         report.grad_norm
     ));
     facts.extend(report.left_out.iter().map(|why| format!("left out: {why}")));
+    facts.extend(broken(&report.broken_lines));
     facts
 }
 

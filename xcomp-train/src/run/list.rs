@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::folder::{LOCK, PLAN, RECIPE};
-use super::metrics::{METRICS, read};
+use super::metrics::{Recorded, broken};
 use crate::error::Error;
 use crate::machine::files::{entries, read_text};
 use crate::show::numbers::bytes;
@@ -40,6 +40,8 @@ pub struct Listed {
     pub planned: Option<usize>,
     /// Loss of the last record.
     pub loss: Option<f64>,
+    /// Numbers of lines of its metrics that cannot be read, from 1.
+    pub broken_lines: Vec<usize>,
     /// What became of it.
     pub state: State,
     /// Bytes of all files in it.
@@ -77,8 +79,8 @@ fn find(folder: &Path, depth: usize, runs: &mut Vec<Listed>) -> Result<(), Error
 
 impl Listed {
     fn of(folder: &Path) -> Result<Self, Error> {
-        let metrics = folder.join(METRICS);
-        let last = if metrics.is_file() { read(&metrics)?.pop_last() } else { None };
+        let Recorded { records, broken_lines } = Recorded::of_run(folder)?;
+        let last = records.last_key_value();
         let saved = Checkpoints::open(folder).folders()?.last().map_or(0, |saved| saved.step);
         let planned = planned(folder);
         let state = match planned {
@@ -88,9 +90,10 @@ impl Listed {
         };
         Ok(Self {
             folder: folder.into(),
-            steps: last.as_ref().map_or(0, |(step, _)| *step).max(saved),
+            steps: last.map_or(0, |(step, _)| *step).max(saved),
             planned,
             loss: last.map(|(_, record)| record.loss),
+            broken_lines,
             state,
             bytes: size(folder)?,
         })
@@ -136,13 +139,16 @@ impl fmt::Display for Runs {
             ]
         };
         let table = Table::new(["run", "steps", "loss", "state", "disk"], self.0.iter().map(row));
-        write!(f, "{}", table.text())
+        write!(f, "{}", table.text())?;
+        let mut notes = self.0.iter().filter_map(|run| Some((run, broken(&run.broken_lines)?)));
+        notes.try_for_each(|(run, note)| writeln!(f, "{}/{note}", run.folder.display()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::metrics::METRICS;
 
     fn write(folder: &Path, name: &str, text: &str) {
         fs::create_dir_all(folder).unwrap();
@@ -170,5 +176,10 @@ mod tests {
         assert_eq!(states(), [(2, Some(4), stopped, 17), running]);
         write(&half.join("checkpoint-4"), "model.safetensors", "");
         assert_eq!(states()[0], (4, Some(4), State::Finished, 17));
+        write(&half, METRICS, "{\"step\": 1, \"lo\n\0\0\0\n");
+        let runs = Runs::of(root.path()).unwrap();
+        assert_eq!(runs.0[0].broken_lines, [1, 2]);
+        let text = runs.to_string();
+        assert!(text.contains("half/metrics.jsonl: 2 of its lines cannot be read"), "{text}");
     }
 }

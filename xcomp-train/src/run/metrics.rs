@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::machine::files::{at, write_json};
 use crate::plan::Plan;
 use crate::run::events::Events;
+use crate::show::progress::say;
 use crate::train::meter::Record;
 
 /// Its name in a run folder.
@@ -33,7 +34,7 @@ impl Metrics {
     /// If a file cannot be opened.
     pub fn open(folder: &Path, step: usize, tensorboard: bool) -> Result<Self, Error> {
         let path = folder.join(METRICS);
-        let mut records = if path.exists() { read(&path)? } else { BTreeMap::new() };
+        let mut records = Recorded::of_run(folder)?.told();
         records.retain(|recorded, _| *recorded <= step);
         let lines = JsonLines::open(&path).map_err(at("cannot open", &path))?;
         let events = tensorboard.then(|| Events::start(folder, step + 1)).transpose()?;
@@ -86,13 +87,56 @@ impl Metrics {
     }
 }
 
-/// The records of a `metrics.jsonl` by step; half a line, left by a kill, is passed over.
+/// What a `metrics.jsonl` holds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Recorded {
+    /// By step; of several lines for a step the last counts.
+    pub records: BTreeMap<usize, Record>,
+    /// Numbers of lines that are no record, from 1: half lines, and what a lost machine left.
+    pub broken_lines: Vec<usize>,
+}
+
+/// Reads the records of a `metrics.jsonl`.
 ///
 /// # Errors
 /// If the file cannot be read.
-pub fn read(path: &Path) -> Result<BTreeMap<usize, Record>, Error> {
-    let records = read_lines::<Record>(path).map_err(at("cannot read", path))?;
-    Ok(records.into_iter().map(|record| (record.step, record)).collect())
+pub fn read(path: &Path) -> Result<Recorded, Error> {
+    let lines = read_lines::<Record>(path).map_err(at("cannot read", path))?;
+    let records = lines.values.into_iter().map(|record| (record.step, record)).collect();
+    Ok(Recorded { records, broken_lines: lines.broken })
+}
+
+impl Recorded {
+    /// What the folder of a run holds; nothing before its first record.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn of_run(run: &Path) -> Result<Self, Error> {
+        let path = run.join(METRICS);
+        if path.is_file() { read(&path) } else { Ok(Self::default()) }
+    }
+
+    /// The records; of lines that are none a user hears.
+    pub fn told(self) -> BTreeMap<usize, Record> {
+        if let Some(note) = broken(&self.broken_lines) {
+            say(&note);
+        }
+        self.records
+    }
+}
+
+/// What is said of lines that are no record; nothing where there is none.
+pub fn broken(lines: &[usize]) -> Option<String> {
+    const NAMED: usize = 8;
+    let named: Vec<String> = lines.iter().take(NAMED).map(usize::to_string).collect();
+    let more = if lines.len() > NAMED { ", ..." } else { "" };
+    (!lines.is_empty()).then(|| {
+        format!(
+            "{METRICS}: {} of its lines cannot be read and are left out (line {}{more}); a kill, a full disk or a lost machine left them",
+            lines.len(),
+            named.join(", ")
+        )
+    })
 }
 
 /// TensorBoard's tags.
@@ -147,8 +191,18 @@ mod tests {
         let mut second = Metrics::open(folder.path(), 2, false).unwrap();
         assert_eq!(second.records.keys().copied().collect::<Vec<_>>(), [1, 2]);
         second.write(&record(3, 30.0)).unwrap();
-        assert!((read(&path).unwrap()[&3].loss - 30.0).abs() < 1e-12);
-        assert_eq!(read(&path).unwrap().len(), 3);
+        let Recorded { records, broken_lines } = read(&path).unwrap();
+        assert!((records[&3].loss - 30.0).abs() < 1e-12);
+        assert_eq!((records.len(), broken_lines), (3, vec![4]));
+    }
+
+    #[test]
+    fn lines_that_are_no_record_are_counted() {
+        assert_eq!(broken(&[]), None);
+        let note = |lines: &[usize]| broken(lines).unwrap();
+        assert!(note(&[4]).starts_with("metrics.jsonl: 1 of its lines cannot be read"));
+        assert!(note(&(1..=9).collect::<Vec<_>>()).contains("9 of its lines"));
+        assert!(note(&(1..=9).collect::<Vec<_>>()).contains("(line 1, 2, 3, 4, 5, 6, 7, 8, ...)"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::plan::lr::LrSchedule;
 use crate::recipe::tables::{LrKind, LrTable};
+use crate::run::metrics::broken;
 use crate::train::meter::Record;
 
 /// Means and standard deviations of the released run (facts of its public log, 21 windows of 107 steps).
@@ -72,6 +73,8 @@ pub struct Comparison {
     pub learning_rate_off: f64,
     /// Whether everything is inside.
     pub inside: bool,
+    /// Numbers of lines of the run's metrics that cannot be read, from 1.
+    pub broken_lines: Vec<usize>,
 }
 
 /// The windows of the released run.
@@ -98,7 +101,7 @@ pub fn compare<'a>(records: impl IntoIterator<Item = &'a Record>) -> Comparison 
     let inside = !rows.is_empty()
         && rows.iter().all(|row| row.loss.inside && row.grad_norm.inside)
         && learning_rate_off <= RATE_TOLERANCE;
-    Comparison { rows, learning_rate_off, inside }
+    Comparison { rows, learning_rate_off, inside, broken_lines: vec![] }
 }
 
 /// A window with at least ten logged steps.
@@ -156,6 +159,9 @@ impl std::fmt::Display for Comparison {
                 norm.reference,
                 norm.allowed
             )?;
+        }
+        if let Some(note) = broken(&self.broken_lines) {
+            writeln!(f, "{note}")?;
         }
         if self.rows.is_empty() {
             writeln!(f, "too few steps for a mean: a window needs 10 logged steps")?;

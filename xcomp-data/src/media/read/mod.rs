@@ -49,20 +49,24 @@ impl Source {
     }
 
     /// Opens the reader that fits.
-    pub(crate) fn open(&self, rotate: bool, watch: Watch) -> Result<Box<dyn Reader>, DataError> {
-        let path = self.path.as_path();
+    pub(crate) fn open(
+        &self,
+        options: &FrameOptions,
+        watch: Watch,
+    ) -> Result<Box<dyn Reader>, DataError> {
+        let (path, truncated) = (self.path.as_path(), options.truncated);
         if self.media == Media::Image {
-            return Ok(Box::new(pictures::Single::new(path, watch)));
+            return Ok(Box::new(pictures::Single::new(path, truncated, watch)));
         }
         let read_type = self.read_type.unwrap_or_else(|| by_file(path));
         match read_type {
             ReadType::Img | ReadType::Frame => {
-                Ok(Box::new(pictures::Pictures::folder(path, watch)?))
+                Ok(Box::new(pictures::Pictures::folder(path, truncated, watch)?))
             }
             ReadType::Gif => Ok(Box::new(gif::Gif::open(path, watch)?)),
             ReadType::Fake => Ok(Box::new(noise::Noise)),
             ReadType::Decord | ReadType::Av | ReadType::Lazy => {
-                open_video(path, read_type, rotate, watch)
+                open_video(path, read_type, options.rotate, watch)
             }
         }
     }

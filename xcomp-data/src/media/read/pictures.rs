@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{Reader, Sink};
 use crate::DataError;
-use crate::frames::{Choice, FrameOptions, folder};
+use crate::frames::{Choice, FrameOptions, Truncated, folder};
 use crate::media::limits::Watch;
 use crate::media::picture::{read_frame, read_picture};
 use crate::open::read_regular;
@@ -17,12 +17,13 @@ const MAX_NOTE_BYTES: u64 = 1 << 20;
 /// One picture: one frame, whatever the options say.
 pub(super) struct Single {
     path: PathBuf,
+    truncated: Truncated,
     watch: Watch,
 }
 
 impl Single {
-    pub(super) fn new(path: &Path, watch: Watch) -> Self {
-        Self { path: path.to_owned(), watch }
+    pub(super) fn new(path: &Path, truncated: Truncated, watch: Watch) -> Self {
+        Self { path: path.to_owned(), truncated, watch }
     }
 }
 
@@ -32,7 +33,7 @@ impl Reader for Single {
     }
 
     fn read(&mut self, numbers: &[usize], sink: &mut Sink<'_>) -> Result<(), DataError> {
-        let picture = read_picture(&self.path, self.watch.limits())?;
+        let picture = read_picture(&self.path, self.watch.limits(), self.truncated)?;
         numbers.iter().try_for_each(|_| sink(picture.view()))
     }
 }
@@ -42,6 +43,7 @@ pub(super) struct Pictures {
     files: Vec<PathBuf>,
     fps: f64,
     duration_s: Option<f64>,
+    truncated: Truncated,
     watch: Watch,
 }
 
@@ -55,7 +57,11 @@ impl Pictures {
     /// Files in the order of the number before their suffix (`video_utils.py:319-342`), what a file manager left passed over.
     ///
     /// Files without such a number come first, in natural order (`2.png` before `10.png`); the reference leaves their order to the file system.
-    pub(super) fn folder(path: &Path, watch: Watch) -> Result<Self, DataError> {
+    pub(super) fn folder(
+        path: &Path,
+        truncated: Truncated,
+        watch: Watch,
+    ) -> Result<Self, DataError> {
         let read_error = |source| DataError::read(path, source);
         let mut numbered = Vec::new();
         for entry in std::fs::read_dir(path).map_err(read_error)? {
@@ -70,7 +76,7 @@ impl Pictures {
         // TVQA's folders hold three frames a second; any other is taken for one a second.
         let is_tvqa = path.to_string_lossy().to_lowercase().contains("tvqa");
         let fps = if is_tvqa { 3.0 } else { 1.0 };
-        Ok(Self { files, fps, duration_s: noted_duration(path)?, watch })
+        Ok(Self { files, fps, duration_s: noted_duration(path)?, truncated, watch })
     }
 }
 
@@ -139,7 +145,7 @@ impl Reader for Pictures {
         for &number in numbers {
             let file = &self.files[number];
             self.watch.tick(file)?;
-            sink(read_frame(file, self.watch.limits())?.view())?;
+            sink(read_frame(file, self.watch.limits(), self.truncated)?.view())?;
         }
         Ok(())
     }
@@ -171,7 +177,7 @@ mod tests {
                 std::fs::write(folder.path().join(name), []).unwrap();
             }
             let watch = Watch::start(&crate::Limits::default(), &std::sync::Arc::default());
-            let read = Pictures::folder(folder.path(), watch).unwrap().files;
+            let read = Pictures::folder(folder.path(), Truncated::Refuse, watch).unwrap().files;
             let read: Vec<_> = read.iter().map(|file| file.file_name().unwrap()).collect();
             assert_eq!(read, expect);
         };

@@ -7,8 +7,9 @@ use crate::data::Data;
 use crate::error::Error;
 use crate::machine::files::{entries, read_text, sha256, size_and_sha256};
 use crate::plan::Plan;
-use crate::recipe::KEYS;
+use crate::recipe::described::Described;
 use crate::recipe::tables::{EvalTable, Init};
+use crate::recipe::{KEYS, described};
 use crate::show::progress::during;
 
 /// Names and values that fix the numbers of a run.
@@ -78,16 +79,32 @@ fn weights(folder: &str) -> Result<String, Error> {
     Ok(sha256(text.as_bytes()))
 }
 
-/// A line for every difference.
+/// A line for every difference. A key that was not there when the run was saved had what is its default now.
 pub fn differences(saved: &Identity, now: &Identity) -> Vec<String> {
     let names: std::collections::BTreeSet<&String> = saved.keys().chain(now.keys()).collect();
+    let defaults = defaults();
     let absent = "absent".to_owned();
+    let of = |identity: &Identity, name| {
+        identity.get(name).or(defaults.get(name)).unwrap_or(&absent).clone()
+    };
     names
         .into_iter()
-        .map(|name| (name, saved.get(name).unwrap_or(&absent), now.get(name).unwrap_or(&absent)))
+        .map(|name| (name, of(saved, name), of(now, name)))
         .filter(|(_, saved, now)| saved != now)
         .map(|(name, saved, now)| format!("{name} was {saved}, is {now}"))
         .collect()
+}
+
+/// The default of every key that has one.
+fn defaults() -> Identity {
+    let keys = |table: Described| {
+        let name = move |key: &str| format!("[{}] {key}", table.name);
+        table
+            .keys
+            .into_iter()
+            .filter_map(move |key| Some((name(key.key), key.default?.to_string())))
+    };
+    described().into_iter().flat_map(keys).collect()
 }
 
 #[cfg(test)]
@@ -109,5 +126,14 @@ mod tests {
         };
         let found = differences(&of(&[("a", "1"), ("b", "2")]), &of(&[("a", "1"), ("c", "3")]));
         assert_eq!(found, ["b was 2, is absent", "c was absent, is 3"]);
+    }
+
+    /// Runs that were saved before a key was there go on.
+    #[test]
+    fn a_key_that_was_not_there_had_its_default() {
+        let now = |word: &str| Identity::from([("[data] truncated".into(), format!("\"{word}\""))]);
+        assert!(differences(&Identity::new(), &now("refuse")).is_empty());
+        let found = differences(&Identity::new(), &now("pad"));
+        assert_eq!(found, ["[data] truncated was \"refuse\", is \"pad\""]);
     }
 }
