@@ -8,6 +8,7 @@ mod compare;
 pub mod ffmpeg;
 mod golden;
 pub mod imports;
+mod llava;
 mod llm;
 mod material;
 mod module;
@@ -23,9 +24,12 @@ pub use compare::{
 pub use golden::{
     Case, HostData, HostTensor, case, cases, golden_roots, read_tensors, write_tensors,
 };
+pub use llava::{assert_gradients, hf_config};
 pub use llm::{case_schedule, compare_gradients, compare_hidden, prompts};
 pub use material::{kills, media_root, shared_root, skipped};
-pub use module::{drawn, drawn_module, gradients, host, load_case, weights};
+pub use module::{
+    drawn, drawn_module, gradients, host, load_case, load_model, model_gradients, weights,
+};
 pub use parity::{BF16_FACTOR, Outcome, Precision, assert_parity, chosen_device};
 pub use prompted::Prompted;
 pub use rounding::Start;

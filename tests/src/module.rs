@@ -1,10 +1,12 @@
 //! Golden weights into modules, gradients out of them, both by the checkpoint's names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
+use xcomp_model::vlm::Vlm;
+use xcomp_model::weights::{Change, Look, Named};
 use xcomp_train::machine::random::Random;
 
 use crate::{Case, HostData, HostTensor};
@@ -15,6 +17,60 @@ use crate::{Case, HostData, HostTensor};
 /// If the case lacks one of them.
 pub fn load_case<M: Module>(module: M, case: &Case, prefix: &str) -> M {
     module.map(&mut Loader { case, prefix, path: vec![] })
+}
+
+/// Fills every parameter of a whole model with the case's tensor `w.` + its name in the family's checkpoints; none is left over.
+///
+/// # Panics
+/// If the case lacks one of them, or has one that the model does not need.
+pub fn load_model(model: Vlm, case: &Case) -> Vlm {
+    let names: BTreeSet<String> = model.parameters().into_iter().map(|one| one.name).collect();
+    let tied = |name: &str| model.llm.lm_head.is_none() && name.ends_with("lm_head.weight");
+    let unused: Vec<&str> = case
+        .under("w.")
+        .map(|(name, _)| name)
+        .filter(|n| !names.contains(*n) && !tied(n))
+        .collect();
+    assert!(unused.is_empty(), "case {}: no place for {unused:?}", case.name);
+    model.change_each(&mut ByName(case))
+}
+
+struct ByName<'a>(&'a Case);
+
+impl Change for ByName<'_> {
+    fn change<const D: usize>(&mut self, name: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        filled(self.0, &format!("w.{name}"), param)
+    }
+}
+
+fn filled<const D: usize>(case: &Case, name: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+    let value = case.tensor(name);
+    let shape: [usize; D] = param.lazy_shape().dims();
+    assert_eq!(value.shape, shape, "case {}: shape of {name}", case.name);
+    let device = param.lazy_device();
+    let value = Tensor::from_data(TensorData::new(value.f32().to_vec(), shape), &device);
+    let trained = value.is_autodiff();
+    Param::initialized(param.id, if trained { value.require_grad() } else { value })
+}
+
+/// The gradient of every parameter of a whole model that has one, by its name in the family's checkpoints.
+pub fn model_gradients(model: &Vlm, grads: &GradientsParams) -> BTreeMap<String, HostTensor> {
+    let mut found = Gradients { grads, found: BTreeMap::new() };
+    model.look_at_each(&mut found);
+    found.found
+}
+
+struct Gradients<'a> {
+    grads: &'a GradientsParams,
+    found: BTreeMap<String, HostTensor>,
+}
+
+impl Look for Gradients<'_> {
+    fn look<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.grads.get::<D>(param.id) {
+            self.found.insert(name.to_owned(), host(grad));
+        }
+    }
 }
 
 struct Loader<'a> {
@@ -33,14 +89,7 @@ impl ModuleMapper for Loader<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = format!("{}{}", self.prefix, self.path.join("."));
-        let value = self.case.tensor(&name);
-        let shape: [usize; D] = param.lazy_shape().dims();
-        assert_eq!(value.shape, shape, "case {}: shape of {name}", self.case.name);
-        let device = param.lazy_device();
-        let value = Tensor::from_data(TensorData::new(value.f32().to_vec(), shape), &device);
-        let trained = value.is_autodiff();
-        Param::initialized(param.id, if trained { value.require_grad() } else { value })
+        filled(self.case, &format!("{}{}", self.prefix, self.path.join(".")), param)
     }
 }
 

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use serde_json::json;
 use xcomp_model::base::config::ModelConfig;
-use xcomp_model::base::connector::{ConnectorConfig, Stage};
+use xcomp_model::base::connector::{ConnectorConfig, Newline, PoolMode, Stage};
 use xcomp_model::base::family::{Absent, Family, Names, Pixels, Place, Visuals};
 use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, Schedule};
 use xcomp_model::loss::{IGNORE, LossNorm};
@@ -32,8 +32,9 @@ const MADE_UP: Family = Family {
     read: |config| {
         let mut read = ModelConfig::from_hf(config)?;
         let grid = read.vision.grid();
-        let stages = vec![Stage::Project, Stage::Pool { stride: 2 }, Stage::Newline];
-        read.connector = ConnectorConfig { grid, stages, ..read.connector };
+        let pool = Stage::Pool { stride: 2, mode: PoolMode::Average };
+        let stages = vec![Stage::Project, pool, Stage::Newline(Newline::Row)];
+        read.connector = ConnectorConfig { grid, stages, has_newline: true, ..read.connector };
         Ok(ModelConfig { family: &MADE_UP, ..read })
     },
 };
@@ -52,7 +53,7 @@ fn a_family_is_data() {
     let place = |name: &str| tensors.iter().find(|t| t.name == name).map(|tensor| tensor.place);
     assert_eq!(place("language_model.model.layers.1.mlp.up_proj.weight"), Some(Place::Layer(1)));
     assert_eq!(place("projector_in.weight"), Some(Place::Connector));
-    assert_eq!(place("row_end"), Some(Place::Connector));
+    assert_eq!(place("row_end"), Some(Place::Newline));
 
     let device = Device::flex().autodiff();
     let (model, folder) = (Vlm::new(&config, &device), tempfile::tempdir().unwrap());

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor};
 use xcomp_model::base::connector::{ConnectorConfig, GroupOrder, Stage};
 use xcomp_model::base::llm::LlmConfig;
 use xcomp_model::base::videochat_flash::VIDEOCHAT_FLASH;
-use xcomp_model::base::vision::VisionConfig;
+use xcomp_model::base::vision::{Body, Pretrained, VisionConfig};
 use xcomp_model::compress::pass;
 use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, RankStage, Schedule};
 use xcomp_model::connector::Connector;
@@ -184,8 +184,13 @@ fn model(case: &Case, config: &LlmConfig, tokens_per_frame: usize, prefix: &str)
     let width = config.hidden_size;
     let merge = Stage::Merge { tokens: tokens_per_frame, heads: 1, order: GroupOrder::Reference };
     let stages = vec![merge, Stage::Project];
-    let config_of_connector =
-        ConnectorConfig { input_size: width, output_size: width, grid: 4, stages };
+    let config_of_connector = ConnectorConfig {
+        input_size: width,
+        output_size: width,
+        grid: 4,
+        stages,
+        has_newline: false,
+    };
     let vision = VisionConfig {
         image_size: 64,
         patch_size: 16,
@@ -194,8 +199,7 @@ fn model(case: &Case, config: &LlmConfig, tokens_per_frame: usize, prefix: &str)
         num_heads: 1,
         intermediate_size: width,
         clip_frames: 8,
-        checkpoint_frames: 4,
-        checkpoint_grid: 14,
+        body: Body::Joint(Pretrained { frames: 4, grid: 14 }),
     };
     Vlm {
         llm: load_case(Qwen2ForCausalLm::new(config, &device), case, prefix),

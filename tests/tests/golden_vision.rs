@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use xcomp_model::base::connector::{ConnectorConfig, GroupOrder, Stage};
-use xcomp_model::base::vision::VisionConfig;
+use xcomp_model::base::vision::{Body, Pretrained, VisionConfig};
 use xcomp_model::connector::Connector;
 use xcomp_model::connector::token_merging::{
     Matching, Merged, match_tokens, merge_round, merge_tokens, rounds,
@@ -32,9 +32,12 @@ fn vision_config(case: &Case) -> VisionConfig {
         num_heads: count("heads").unwrap_or(1),
         intermediate_size: hidden_size * count("mlp_ratio").unwrap_or(1),
         clip_frames: case.count("/config/frames"),
-        checkpoint_frames: case.count("/config/ckpt_num_frame"),
-        checkpoint_grid: 14,
+        body: Body::Joint(pretrained(case)),
     }
+}
+
+fn pretrained(case: &Case) -> Pretrained {
+    Pretrained { frames: case.count("/config/ckpt_num_frame"), grid: 14 }
 }
 
 /// Pins the tables: f64 sinusoid, bicubic with A = -0.75, linear over time.
@@ -43,7 +46,7 @@ fn b_position_tables() {
     let device = Device::flex();
     let mut seen = 0;
     for case in cases("b_") {
-        let vit = Vit::new(&vision_config(&case), &device);
+        let vit = Vit::new(&vision_config(&case), pretrained(&case), &device);
         let tolerance = case.tolerance("pos_embed", Tolerance::TABLE);
         for name in ["pos_embed", "img_pos_embed"].into_iter().filter(|name| case.has(name)) {
             let want = case.tensor(name);
@@ -60,7 +63,7 @@ fn b_position_tables() {
 fn b_umt() {
     let device = Device::flex();
     for case in cases("b_umt") {
-        let vit = Vit::new(&vision_config(&case), &device);
+        let vit = Vit::new(&vision_config(&case), pretrained(&case), &device);
         let vit = load_case(vit, &case, "w.vision_tower.encoder.");
         let check = |what: &str, x: Tensor<3>| {
             assert_close(&case, what, x, case.tensor(what), forward(&case));
@@ -84,7 +87,7 @@ fn b_umt() {
 fn b_umt_with_a_tape() {
     let device = Device::flex().autodiff();
     for case in cases("b_umt") {
-        let vit = Vit::new(&vision_config(&case), &device);
+        let vit = Vit::new(&vision_config(&case), pretrained(&case), &device);
         let vit = load_case(vit, &case, "w.vision_tower.encoder.");
         let output = vit.forward(case.burn::<5>("pixels", &device));
         assert!(output.is_autodiff());
@@ -194,6 +197,7 @@ fn projector(case: &Case, device: &Device) -> Connector {
         output_size: case.count("/config/hidden_size"),
         grid: case.tensor("input").shape[1].isqrt(),
         stages: vec![merge, Stage::Project],
+        has_newline: false,
     };
     let projector = load_case(Connector::new(&config, device), case, "w.");
     assert_eq!(projector.num_params(), case.under("w.").map(|(_, w)| w.f32().len()).sum::<usize>());

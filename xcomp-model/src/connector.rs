@@ -7,7 +7,7 @@ use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 
-use crate::base::connector::{ConnectorConfig, Stage};
+use crate::base::connector::{ConnectorConfig, Newline, Stage};
 use crate::connector::grid::{newline, pool};
 use crate::connector::token_merging::merge_tokens;
 use crate::cost::matmul;
@@ -37,7 +37,7 @@ impl Connector {
         let row = || Initializer::Normal { mean: 0.0, std }.init([output], device);
         Self {
             mlp: vec![Some(first), None, Some(last)],
-            image_newline: config.stages.contains(&Stage::Newline).then(row),
+            image_newline: config.has_newline.then(row),
             config: config.clone(),
         }
     }
@@ -68,6 +68,24 @@ impl Connector {
         self.run(fixed, self.config.fixed_stages(), self.config.stages.len())
     }
 
+    /// All tokens of one image or video, from its clips behind the stages without parameters.
+    ///
+    /// # Shapes
+    /// - `fixed`: `[clips, frames * cached_tokens_per_frame, width]`
+    /// - output: `[clips * frames * tokens_per_frame + tail, output_size]`
+    pub fn visual(&self, fixed: Tensor<3>) -> Tensor<2> {
+        let x = self.learnt(fixed).flatten(0, 1);
+        if self.config.tail() == 0 {
+            return x;
+        }
+        let row = self.newline().cast(x.dtype()).unsqueeze();
+        Tensor::cat(vec![x, row], 0)
+    }
+
+    fn newline(&self) -> Tensor<1> {
+        self.image_newline.as_ref().expect("a newline stage has its token").val()
+    }
+
     fn run(&self, x: Tensor<3>, first: usize, end: usize) -> Tensor<3> {
         (first..end).fold(x, |x, stage| self.stage(stage, x))
     }
@@ -81,11 +99,10 @@ impl Connector {
                 merge_tokens(x, all / before.count() * tokens, heads, order)
             }
             Stage::Project => self.project(x),
-            Stage::Pool { stride } => pool(x, before, stride),
-            Stage::Newline => {
-                let row = self.image_newline.as_ref().expect("a newline stage has its token");
-                newline(x, before, row.val())
-            }
+            Stage::Pool { stride, mode } => pool(x, before, stride, mode),
+            Stage::Newline(Newline::Row) => newline(x, before.columns, self.newline()),
+            Stage::Newline(Newline::Frame) => newline(x, before.count(), self.newline()),
+            Stage::Newline(Newline::Visual) => x,
         }
     }
 
@@ -99,7 +116,7 @@ impl Connector {
             Stage::Pool { .. } => {
                 (frames * config.frame_tokens(stage).count() * config.input_size) as f64
             }
-            Stage::Project | Stage::Newline => 0.0,
+            Stage::Project | Stage::Newline(_) => 0.0,
         };
         (0..config.fixed_stages()).map(of).sum()
     }

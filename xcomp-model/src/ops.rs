@@ -27,6 +27,7 @@ mod rms_norm;
 mod rotate;
 #[cfg(feature = "flex")]
 mod rows;
+mod sigmoid_gelu;
 mod sum_of_squares;
 mod swiglu;
 #[cfg(all(test, feature = "flex"))]
@@ -42,6 +43,7 @@ pub use gelu::gelu;
 pub use linear::linear;
 pub use rms_norm::rms_norm;
 pub use rotate::rotate;
+pub use sigmoid_gelu::sigmoid_gelu;
 pub use sum_of_squares::sum_of_squares;
 pub use swiglu::swiglu;
 

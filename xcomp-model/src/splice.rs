@@ -2,6 +2,7 @@
 
 use burn::tensor::{DType, Tensor};
 
+use crate::base::connector::SpanShape;
 use crate::compress::layout::{Layout, SequenceLayout, VisualSpan};
 use crate::decoder::qwen2::Embedding;
 use crate::loss::{IGNORE, Labels};
@@ -28,11 +29,13 @@ impl Prompt {
         self.ids.len() - self.visual_at.len()
     }
 
-    /// The sequence once each image or video stands in it with its frames of `tokens_per_frame` tokens.
-    pub fn layout(&self, frames: &[usize], tokens_per_frame: usize) -> SequenceLayout {
+    /// The sequence once each image or video stands in it with its frames.
+    pub fn layout(&self, frames: &[usize], shape: impl Into<SpanShape>) -> SequenceLayout {
+        let SpanShape { tokens_per_frame, tail } = shape.into();
         let mut visual = 0;
         let span = |(before, (at, frames)): (usize, (&usize, &usize))| {
-            let span = VisualSpan::new(at - before + visual, *frames, tokens_per_frame);
+            let start = at - before + visual;
+            let span = VisualSpan { tail, ..VisualSpan::new(start, *frames, tokens_per_frame) };
             visual += span.len();
             span
         };
@@ -61,7 +64,7 @@ impl Prompt {
 /// The dtype of the features is that of all activations that follow; without any, it is that of the embeddings.
 ///
 /// # Shapes
-/// - `visual`: per prompt and per image or video of it `[frames * tokens_per_frame, hidden]`
+/// - `visual`: per prompt and per image or video of it `[frames * tokens_per_frame + tail, hidden]`
 /// - output: `[batch, longest, hidden]`
 ///
 /// # Panics
@@ -70,17 +73,19 @@ pub fn splice(
     embed: &Embedding,
     prompts: &[Prompt],
     visual: Vec<Vec<Tensor<2>>>,
-    tokens_per_frame: usize,
+    shape: impl Into<SpanShape>,
 ) -> (Tensor<3>, Layout) {
+    let shape = shape.into();
     assert_eq!(prompts.len(), visual.len(), "one entry of visual features per prompt");
     let dtype = visual.iter().flatten().next().map_or(embed.weight.val().dtype(), Tensor::dtype);
     let (rows, sequences): (Vec<_>, Vec<_>) = prompts
         .iter()
         .zip(visual)
         .map(|(prompt, visual)| {
-            let frames: Vec<usize> =
-                visual.iter().map(|visual| visual.dims()[0] / tokens_per_frame).collect();
-            (embed_one(embed, prompt, visual, dtype), prompt.layout(&frames, tokens_per_frame))
+            let frames =
+                |visual: &Tensor<2>| (visual.dims()[0] - shape.tail) / shape.tokens_per_frame;
+            let frames: Vec<usize> = visual.iter().map(frames).collect();
+            (embed_one(embed, prompt, visual, dtype), prompt.layout(&frames, shape))
         })
         .unzip();
     let layout = Layout { sequences };

@@ -1,32 +1,43 @@
 //! Vision towers, and frames on their way into them.
 
+pub mod frame_vit;
 pub mod frames;
+mod patches;
 pub mod positions;
 pub mod umt;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use crate::base::vision::VisionConfig;
+use crate::base::vision::{Body, VisionConfig};
 use crate::cost::Flops;
+use crate::vision::frame_vit::FrameVit;
 use crate::vision::umt::Vit;
 
 /// The tower of a model; the variant is no part of a parameter's name.
 #[derive(Module, Debug)]
 pub enum Vision {
-    /// UMT-L (VideoChat-Flash).
+    /// Over whole clips: UMT-L (VideoChat-Flash).
     Umt(Vit),
+    /// Over single frames: `SigLIP` (LLaVA-Video), CLIP (LLaVA-NeXT-Video).
+    Frames(FrameVit),
 }
 
 impl Vision {
     /// A tower with fresh weights, drawn lazily.
     pub fn new(config: &VisionConfig, device: &Device) -> Self {
-        Self::Umt(Vit::new(config, device))
+        match config.body {
+            Body::Joint(pretrained) => Self::Umt(Vit::new(config, pretrained, device)),
+            Body::Frames(body) => Self::Frames(FrameVit::new(config, body, device)),
+        }
     }
 
     /// Operations of the tower on one clip of `frames` frames.
     pub fn flops(config: &VisionConfig, frames: usize) -> Flops {
-        Vit::flops(config, frames)
+        match config.body {
+            Body::Joint(_) => Vit::flops(config, frames),
+            Body::Frames(body) => FrameVit::flops(config, body, frames),
+        }
     }
 
     /// Features of clips.
@@ -37,6 +48,7 @@ impl Vision {
     pub fn forward(&self, pixels: Tensor<5>) -> Tensor<3> {
         match self {
             Self::Umt(tower) => tower.forward(pixels),
+            Self::Frames(tower) => tower.forward(pixels),
         }
     }
 }

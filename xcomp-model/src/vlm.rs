@@ -64,10 +64,10 @@ impl Vlm {
     /// - `encoded`: per prompt what [`Vlm::encode`] gives of each of its images and videos, in order
     /// - output: `[batch, longest, hidden]`
     pub fn embed(&self, prompts: &[Prompt], encoded: Vec<Vec<Tensor<3>>>) -> (Tensor<3>, Layout) {
-        let learnt = |fixed| self.connector.learnt(fixed).flatten(0, 1);
-        let visual = encoded.into_iter().map(|own| own.into_iter().map(learnt).collect());
-        let tokens_per_frame = self.connector.config().tokens_per_frame();
-        splice(&self.llm.model.embed_tokens, prompts, visual.collect(), tokens_per_frame)
+        let visual = |fixed| self.connector.visual(fixed);
+        let visual = encoded.into_iter().map(|own| own.into_iter().map(visual).collect());
+        let shape = self.connector.config().span_shape();
+        splice(&self.llm.model.embed_tokens, prompts, visual.collect(), shape)
     }
 
     /// The summed, weighted next-token losses of a batch, and what to divide by for the mean.

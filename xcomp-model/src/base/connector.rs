@@ -27,13 +27,41 @@ pub enum Stage {
     },
     /// The MLP into the language model's width.
     Project,
-    /// The mean of every `stride` by `stride` tokens of a frame's grid; what is left over at the edges goes.
+    /// Every `stride` by `stride` tokens of a frame's grid become one.
     Pool {
         /// Tokens of a side that become one.
         stride: usize,
+        /// What they become.
+        mode: PoolMode,
     },
-    /// A learnt token behind every row of a frame's grid (`image_newline`).
-    Newline,
+    /// A learnt token (`image_newline`) behind rows, frames, or the whole.
+    Newline(Newline),
+}
+
+/// How a grid is pooled (`get_2dPool` of LLaVA; its words are those of `mm_spatial_pool_mode`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PoolMode {
+    /// The mean; what is left over at the edges goes.
+    Average,
+    /// The largest value of each feature; what is left over at the edges goes.
+    Max,
+    /// Bilinear interpolation at the centres of a grid of `ceil(side / stride)`, without smoothing.
+    Bilinear,
+}
+
+/// Where the learnt token stands (the words of `mm_newline_position`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Newline {
+    /// Behind every row of every frame.
+    #[serde(rename = "grid")]
+    Row,
+    /// Behind every frame.
+    #[serde(rename = "frame")]
+    Frame,
+    /// Once behind an image or a video: no part of a frame, so that no drop takes it.
+    #[serde(rename = "one_token")]
+    Visual,
 }
 
 /// The tokens of one frame between two stages.
@@ -58,9 +86,32 @@ impl FrameTokens {
         match stage {
             Stage::Merge { tokens, .. } => Self { rows: 1, columns: tokens },
             Stage::Project => self,
-            Stage::Pool { stride } => Self { rows: rows / stride, columns: columns / stride },
-            Stage::Newline => Self { rows, columns: columns + 1 },
+            Stage::Pool { stride, mode } => {
+                let side = |side: usize| match mode {
+                    PoolMode::Average | PoolMode::Max => side / stride,
+                    PoolMode::Bilinear => side.div_ceil(stride),
+                };
+                Self { rows: side(rows), columns: side(columns) }
+            }
+            Stage::Newline(Newline::Row) => Self { rows, columns: columns + 1 },
+            Stage::Newline(Newline::Frame) => Self { rows: 1, columns: self.count() + 1 },
+            Stage::Newline(Newline::Visual) => self,
         }
+    }
+}
+
+/// What an image or video is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpanShape {
+    /// Tokens of every frame.
+    pub tokens_per_frame: usize,
+    /// Tokens behind all frames.
+    pub tail: usize,
+}
+
+impl From<usize> for SpanShape {
+    fn from(tokens_per_frame: usize) -> Self {
+        Self { tokens_per_frame, tail: 0 }
     }
 }
 
@@ -75,6 +126,8 @@ pub struct ConnectorConfig {
     pub grid: usize,
     /// What happens, first to last.
     pub stages: Vec<Stage>,
+    /// Whether there is an `image_newline`, be it put anywhere or not.
+    pub has_newline: bool,
 }
 
 impl ConnectorConfig {
@@ -89,9 +142,19 @@ impl ConnectorConfig {
         self.frame_tokens(self.stages.len()).count()
     }
 
+    /// Tokens behind all frames of an image or video.
+    pub fn tail(&self) -> usize {
+        usize::from(self.stages.contains(&Stage::Newline(Newline::Visual)))
+    }
+
+    /// What an image or video is made of where it enters the language model.
+    pub fn span_shape(&self) -> SpanShape {
+        SpanShape { tokens_per_frame: self.tokens_per_frame(), tail: self.tail() }
+    }
+
     /// The stages at the front that have no parameters: what they give is fit to be cached with the tower's features.
     pub fn fixed_stages(&self) -> usize {
-        let learnt = |stage: &Stage| matches!(stage, Stage::Project | Stage::Newline);
+        let learnt = |stage: &Stage| matches!(stage, Stage::Project | Stage::Newline(_));
         self.stages.iter().position(learnt).unwrap_or(self.stages.len())
     }
 
@@ -116,11 +179,27 @@ mod tests {
 
     #[test]
     fn tokens_follow_from_the_stages() {
-        let stages = vec![Stage::Project, Stage::Pool { stride: 2 }, Stage::Newline];
-        let config = ConnectorConfig { input_size: 8, output_size: 8, grid: 7, stages };
+        let pool = |mode| Stage::Pool { stride: 2, mode };
+        let row_ends = |mode| vec![Stage::Project, pool(mode), Stage::Newline(Newline::Row)];
+        let sizes = ConnectorConfig {
+            input_size: 8,
+            output_size: 8,
+            grid: 7,
+            stages: vec![],
+            has_newline: true,
+        };
+        let config = ConnectorConfig { stages: row_ends(PoolMode::Average), ..sizes.clone() };
         assert_eq!(config.tokens_per_frame(), 3 * 4);
         assert_eq!((config.fixed_stages(), config.cached_tokens_per_frame()), (0, 49));
-        let stages = vec![Stage::Pool { stride: 2 }, Stage::Project];
+        let config = ConnectorConfig { stages: row_ends(PoolMode::Bilinear), ..sizes };
+        assert_eq!((config.tokens_per_frame(), config.tail()), (4 * 5, 0));
+        let stages = vec![Stage::Project, pool(PoolMode::Max), Stage::Newline(Newline::Frame)];
+        let config = ConnectorConfig { stages, ..config };
+        assert_eq!((config.tokens_per_frame(), config.tail()), (10, 0));
+        let stages = vec![Stage::Project, Stage::Newline(Newline::Visual)];
+        let config = ConnectorConfig { stages, ..config };
+        assert_eq!((config.tokens_per_frame(), config.tail()), (49, 1));
+        let stages = vec![pool(PoolMode::Average), Stage::Project];
         let config = ConnectorConfig { stages, ..config };
         assert_eq!((config.fixed_stages(), config.cached_tokens_per_frame()), (1, 9));
     }

@@ -48,6 +48,8 @@ pub enum Place {
     Head,
     /// The connector.
     Connector,
+    /// The token of the connector behind rows or frames: tuned with the language model, as in LLaVA (`mm_language_model`).
+    Newline,
     /// The vision tower.
     Vision,
 }
@@ -56,6 +58,7 @@ impl Place {
     /// The place of the parameter at a path of module fields; `None` if no module has it.
     pub fn of(region: Region, path: &str) -> Option<Self> {
         match region {
+            Region::Connector if path == "image_newline" => return Some(Self::Newline),
             Region::Connector => return Some(Self::Connector),
             Region::Vision => return Some(Self::Vision),
             Region::Llm => {}
@@ -75,7 +78,7 @@ impl Place {
     /// The module it belongs to.
     pub fn region(self) -> Region {
         match self {
-            Self::Connector => Region::Connector,
+            Self::Connector | Self::Newline => Region::Connector,
             Self::Vision => Region::Vision,
             _ => Region::Llm,
         }

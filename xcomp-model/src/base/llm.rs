@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::base::json::invalid;
 use crate::error::ModelError;
 
-/// The Qwen2 part of `config.json`; names are Hugging Face's.
+/// The part of `config.json` that describes Qwen2 or LLaMA; names are Hugging Face's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LlmConfig {
     /// Rows of the embedding table (more than the tokenizer has tokens).
@@ -28,16 +28,60 @@ pub struct LlmConfig {
     /// Whether the head is the embedding table.
     #[serde(default)]
     pub tie_word_embeddings: bool,
+    /// Whether queries, keys and values have a bias (Qwen2), or no map has one (LLaMA).
+    #[serde(skip, default = "qwen2_has_biases")]
+    pub qkv_bias: bool,
+    /// What rotary positions are divided by (`rope_scaling` of type `linear`).
+    #[serde(skip, default = "unscaled")]
+    pub rope_factor: f64,
+}
+
+fn qwen2_has_biases() -> bool {
+    true
+}
+
+fn unscaled() -> f64 {
+    1.0
+}
+
+/// What a LLaMA's `config.json` may leave out (`configuration_llama.py`); as many key heads as heads.
+fn llama_defaults() -> Value {
+    json!({
+        "vocab_size": 32_000, "hidden_size": 4096, "intermediate_size": 11_008, "num_hidden_layers": 32,
+        "num_attention_heads": 32, "rms_norm_eps": 1e-6, "rope_theta": 1e4,
+    })
 }
 
 impl LlmConfig {
-    /// Reads the sizes of the language model.
+    /// Reads the sizes of a Qwen2.
     ///
     /// # Errors
     /// If a key is missing, of another type, or impossible.
     pub fn from_hf(config: &Value) -> Result<Self, ModelError> {
+        Self::read(config, true)
+    }
+
+    /// Reads the sizes of a LLaMA.
+    ///
+    /// # Errors
+    /// If a key is of another type, or impossible.
+    pub fn llama(config: &Value) -> Result<Self, ModelError> {
+        let mut all = llama_defaults();
+        for (key, value) in config.as_object().into_iter().flatten() {
+            if !value.is_null() {
+                all[key] = value.clone();
+            }
+        }
+        if all.get("num_key_value_heads").is_none() {
+            all["num_key_value_heads"] = all["num_attention_heads"].clone();
+        }
+        Self::read(&all, false)
+    }
+
+    fn read(config: &Value, qkv_bias: bool) -> Result<Self, ModelError> {
         let llm: Self = Self::deserialize(config)
             .map_err(|error| ModelError::ConfigLlm { message: error.to_string() })?;
+        let llm = Self { qkv_bias, rope_factor: rope_factor(config)?, ..llm };
         llm.check()?;
         llm.check_computed(config)?;
         Ok(llm)
@@ -76,21 +120,21 @@ impl LlmConfig {
         {
             only(key, path, json!("default"))?;
         }
-        if let Some(scaling) = at("/rope_scaling") {
-            let kind = ["rope_type", "type"].into_iter().find_map(|key| scaling.get(key));
-            if kind != Some(&json!("default")) {
-                return Err(invalid("rope_scaling", scaling, "null: positions are not scaled"));
-            }
-        }
         let slides = at("/use_sliding_window").is_none_or(|used| *used != json!(false));
         if let Some(window) = at("/sliding_window").filter(|_| slides) {
             let expected = "null, or `use_sliding_window` false: every token sees all before it";
             return Err(invalid("sliding_window", window, expected));
         }
-        if let Some(bias) = at("/attention_bias") {
-            let expected = "no such key: queries, keys and values have a bias, the output has none";
+        let bias = at("/attention_bias").filter(|bias| self.qkv_bias || **bias != json!(false));
+        if let Some(bias) = bias {
+            let expected = if self.qkv_bias {
+                "no such key: queries, keys and values have a bias, the output has none"
+            } else {
+                "false: no map has a bias"
+            };
             return Err(invalid("attention_bias", bias, expected));
         }
+        only("mlp_bias", "/mlp_bias", json!(false))?;
         let full = |kinds: &Value| {
             let all =
                 |kinds: &Vec<Value>| kinds.iter().all(|kind| *kind == json!("full_attention"));
@@ -105,6 +149,23 @@ impl LlmConfig {
     /// Width of one attention head.
     pub fn head_dim(&self) -> usize {
         self.hidden_size / self.num_attention_heads
+    }
+}
+
+/// What `rope_scaling` divides positions by.
+fn rope_factor(config: &Value) -> Result<f64, ModelError> {
+    let Some(scaling) = config.get("rope_scaling").filter(|scaling| !scaling.is_null()) else {
+        return Ok(1.0);
+    };
+    let kind = ["rope_type", "type"].into_iter().find_map(|key| scaling.get(key)?.as_str());
+    let factor = scaling.get("factor").and_then(Value::as_f64);
+    match (kind, factor) {
+        (Some("default"), _) => Ok(1.0),
+        (Some("linear"), Some(factor)) if factor >= 1.0 && factor.is_finite() => Ok(factor),
+        _ => {
+            let expected = "null, or of type \"linear\" with a factor of 1 or more";
+            Err(invalid("rope_scaling", scaling, expected))
+        }
     }
 }
 
@@ -141,6 +202,8 @@ mod tests {
         refused("hidden_act", json!("gelu"), json!("silu"));
         refused("rope_scaling", json!({"rope_type": "yarn", "factor": 4.0}), json!(null));
         refused("rope_scaling", json!({"type": "linear"}), json!({"rope_type": "default"}));
+        let linear = json!({"type": "linear", "factor": 2.5});
+        refused("rope_scaling", json!({"type": "linear", "factor": 0.0}), linear);
         refused("rope_type", json!("llama3"), json!("default"));
         refused("sliding_window", json!(4096), json!(null));
         refused("attention_bias", json!(true), json!(null));
@@ -152,6 +215,26 @@ mod tests {
         unused["sliding_window"] = json!(32768);
         unused["use_sliding_window"] = json!(false);
         assert!(LlmConfig::from_hf(&unused).is_ok());
+    }
+
+    #[test]
+    fn a_llama_leaves_out_what_is_usual_and_has_no_bias() {
+        let read = LlmConfig::llama(&json!({"vocab_size": 32_064, "rms_norm_eps": 1e-5})).unwrap();
+        assert_eq!(
+            (read.num_key_value_heads, read.num_hidden_layers, read.qkv_bias),
+            (32, 32, false)
+        );
+        let mut config = small();
+        config["attention_bias"] = json!(false);
+        config["rope_scaling"] = json!({"rope_type": "linear", "factor": 2.5});
+        let read = LlmConfig::llama(&config).unwrap();
+        assert_eq!((read.num_key_value_heads, read.rope_factor.to_bits()), (1, 2.5_f64.to_bits()));
+        for key in ["attention_bias", "mlp_bias"] {
+            let mut config = config.clone();
+            config[key] = json!(true);
+            let told = LlmConfig::llama(&config).unwrap_err().to_string();
+            assert!(told.starts_with(&format!("config.json: `{key}` is true")), "{told}");
+        }
     }
 
     #[test]

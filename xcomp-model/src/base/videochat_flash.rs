@@ -43,7 +43,7 @@ fn connector(config: &Value, vision: &VisionConfig) -> Result<ConnectorConfig, M
     let tokens = tokens_per_frame(config, vision)?;
     let merge = Stage::Merge { tokens, heads: vision.num_heads, order: GroupOrder::default() };
     let stages = vec![merge, Stage::Project];
-    Ok(ConnectorConfig { input_size, output_size, grid: vision.grid(), stages })
+    Ok(ConnectorConfig { input_size, output_size, grid: vision.grid(), stages, has_newline: false })
 }
 
 /// `mm_projector_type` is `tome<tokens per frame>_mlp_hd64`.

@@ -14,7 +14,7 @@ const CHECKPOINT_GRID: usize = 14;
 const SELECT_LAYER: i64 = -2;
 
 /// Sizes of the vision tower.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VisionConfig {
     /// Pixels per side of a frame.
     pub image_size: usize,
@@ -22,7 +22,7 @@ pub struct VisionConfig {
     pub patch_size: usize,
     /// Width of the residual stream.
     pub hidden_size: usize,
-    /// Blocks that are built: the tower's depth less those the selected layer drops.
+    /// Blocks that are run: the tower's depth less those the selected layer drops.
     pub depth: usize,
     /// Attention heads.
     pub num_heads: usize,
@@ -30,10 +30,84 @@ pub struct VisionConfig {
     pub intermediate_size: usize,
     /// Frames of a clip.
     pub clip_frames: usize,
-    /// Frames of a clip in pretraining: the origin of the position table.
-    pub checkpoint_frames: usize,
+    /// What its blocks are.
+    pub body: Body,
+}
+
+/// The kinds of towers.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum Body {
+    /// Every token of a clip sees every other; positions are computed (UMT).
+    Joint(Pretrained),
+    /// Every frame by itself; positions are learnt (CLIP, `SigLIP`).
+    Frames(FrameBody),
+}
+
+/// The origin of a computed position table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pretrained {
+    /// Frames of a clip in pretraining.
+    pub frames: usize,
     /// Patches per side in pretraining.
-    pub checkpoint_grid: usize,
+    pub grid: usize,
+}
+
+/// What differs between transformers over single frames.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct FrameBody {
+    /// The perceptron's.
+    pub activation: Activation,
+    /// Of every norm.
+    pub epsilon: f64,
+    /// Whether a learnt token stands before the patches, behind whose embedding is a norm and whose patches have no bias (CLIP).
+    pub class_token: bool,
+    /// Blocks behind the selected layer that a checkpoint has: kept, not run.
+    pub unused_blocks: usize,
+}
+
+/// `SigLIP` (`modeling_siglip.py`).
+pub const SIGLIP: FrameBody = FrameBody {
+    activation: Activation::GeluPytorchTanh,
+    epsilon: 1e-6,
+    class_token: false,
+    unused_blocks: 0,
+};
+
+/// CLIP (`modeling_clip.py`).
+pub const CLIP: FrameBody = FrameBody {
+    activation: Activation::QuickGelu,
+    epsilon: 1e-5,
+    class_token: true,
+    unused_blocks: 0,
+};
+
+/// Blocks of a tower.
+pub(super) struct Blocks {
+    pub(super) run: usize,
+    pub(super) stored: usize,
+}
+
+/// Activations of a perceptron, by their names in `config.json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `x / 2 * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))` (`SigLIP`).
+    GeluPytorchTanh,
+    /// `x * sigmoid(1.702 x)` (CLIP).
+    QuickGelu,
+}
+
+impl Activation {
+    /// `[a, b]` where the activation is `x * sigmoid(a x + b x^3)`.
+    pub fn exponent(self) -> [f64; 2] {
+        match self {
+            Self::GeluPytorchTanh => {
+                let a = 2.0 * (2.0 / std::f64::consts::PI).sqrt();
+                [a, 0.044_715 * a]
+            }
+            Self::QuickGelu => [1.702, 0.0],
+        }
+    }
 }
 
 /// The block `vision_config`, which overrides the tower's name: for towers of other sizes.
@@ -72,15 +146,74 @@ impl VisionConfig {
             image_size: tower.image_size,
             patch_size: tower.patch_size,
             hidden_size: tower.hidden_size,
-            depth: built_blocks(config, tower.num_hidden_layers)?,
+            depth: selected_blocks(config, "mm_vision_select_layer", tower.num_hidden_layers)?,
             num_heads: tower.num_attention_heads,
             intermediate_size: tower.intermediate_size,
             clip_frames: count(config, "mm_local_num_frames")?,
-            checkpoint_frames: CHECKPOINT_FRAMES,
-            checkpoint_grid: CHECKPOINT_GRID,
+            body: Body::Joint(Pretrained { frames: CHECKPOINT_FRAMES, grid: CHECKPOINT_GRID }),
         };
+        divides("vision_config.patch_size", config.patch_size, "image_size", config.image_size)?;
         config.check()?;
         Ok(config)
+    }
+
+    /// Sizes of a tower over single frames, from its own block of keys as transformers writes it; `usual` has what it may leave out,
+    /// `blocks` says what becomes of so many of them.
+    ///
+    /// # Errors
+    /// If a size is missing or impossible, or the activation is another.
+    pub(super) fn over_frames(
+        block: &Value,
+        usual: FrameBody,
+        blocks: impl FnOnce(usize) -> Result<Blocks, ModelError>,
+    ) -> Result<Self, ModelError> {
+        let Blocks { run, stored } = blocks(count(block, "num_hidden_layers")?)?;
+        let given = |key| block.get(key).filter(|value| !value.is_null());
+        let activation = given("hidden_act").map_or(Ok(usual.activation), |word| {
+            let expected = "\"gelu_pytorch_tanh\" or \"quick_gelu\"";
+            Activation::deserialize(word)
+                .map_err(|_| invalid("vision_config.hidden_act", word, expected))
+        })?;
+        let epsilon = given("layer_norm_eps").map_or(Ok(usual.epsilon), |value| {
+            let epsilon = value.as_f64().filter(|epsilon| *epsilon > 0.0);
+            epsilon.ok_or_else(|| invalid("vision_config.layer_norm_eps", value, "above 0"))
+        })?;
+        let config = Self {
+            image_size: count(block, "image_size")?,
+            patch_size: count(block, "patch_size")?,
+            hidden_size: count(block, "hidden_size")?,
+            depth: run,
+            num_heads: count(block, "num_attention_heads")?,
+            intermediate_size: count(block, "intermediate_size")?,
+            clip_frames: 1,
+            body: Body::Frames(FrameBody {
+                activation,
+                epsilon,
+                unused_blocks: stored - run,
+                ..usual
+            }),
+        };
+        if config.patch_size > config.image_size {
+            let expected = format!("at most image_size, which is {}", config.image_size);
+            let found = config.patch_size.into();
+            return Err(invalid("vision_config.patch_size", &found, &expected));
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// What features of the tower are found by; of UMT in words that older stores have.
+    pub fn key(&self) -> String {
+        let Body::Joint(Pretrained { frames, grid }) = self.body else {
+            return format!("{self:?}");
+        };
+        let Self { image_size, patch_size, hidden_size, depth, num_heads, .. } = self;
+        let Self { intermediate_size, clip_frames, .. } = self;
+        format!(
+            "VisionConfig {{ image_size: {image_size}, patch_size: {patch_size}, hidden_size: {hidden_size}, \
+             depth: {depth}, num_heads: {num_heads}, intermediate_size: {intermediate_size}, \
+             clip_frames: {clip_frames}, checkpoint_frames: {frames}, checkpoint_grid: {grid} }}"
+        )
     }
 
     /// Patches per side of a frame.
@@ -94,13 +227,8 @@ impl VisionConfig {
     }
 
     fn check(&self) -> Result<(), ModelError> {
-        divides("vision_config.patch_size", self.patch_size, "image_size", self.image_size)?;
-        divides(
-            "vision_config.num_attention_heads",
-            self.num_heads,
-            "hidden_size",
-            self.hidden_size,
-        )
+        let (heads, width) = (self.num_heads, self.hidden_size);
+        divides("vision_config.num_attention_heads", heads, "hidden_size", width)
     }
 }
 
@@ -118,8 +246,11 @@ fn tower(config: &Value) -> Result<Tower, ModelError> {
 }
 
 /// The selected layer counts from the end: -2 leaves out the last block of the tower.
-fn built_blocks(config: &Value, depth: usize) -> Result<usize, ModelError> {
-    let key = "mm_vision_select_layer";
+pub(super) fn selected_blocks(
+    config: &Value,
+    key: &'static str,
+    depth: usize,
+) -> Result<usize, ModelError> {
     let Some(value) = config.get(key) else {
         return Ok((depth as i64 + SELECT_LAYER + 1).max(0) as usize);
     };

@@ -16,16 +16,23 @@ pub struct VisualSpan {
     pub tokens_per_frame: usize,
     /// Tokens left of the whole video once they were ranked: then frames are no longer whole.
     pub ranked: Option<usize>,
+    /// Tokens behind all frames, which stay.
+    pub tail: usize,
 }
 
 impl VisualSpan {
     /// A video of whole frames.
     pub fn new(start: usize, frames: usize, tokens_per_frame: usize) -> Self {
-        Self { start, frames, tokens_per_frame, ranked: None }
+        Self { start, frames, tokens_per_frame, ranked: None, tail: 0 }
     }
 
     /// Number of visual tokens.
     pub fn len(&self) -> usize {
+        self.of_frames() + self.tail
+    }
+
+    /// Visual tokens without those behind the frames.
+    pub fn of_frames(&self) -> usize {
         self.ranked.unwrap_or(self.frames * self.tokens_per_frame)
     }
 
@@ -37,6 +44,11 @@ impl VisualSpan {
     /// Position after the last visual token.
     pub fn end(&self) -> usize {
         self.start + self.len()
+    }
+
+    /// Where the tokens behind the frames stand, each `run` times.
+    pub fn tail_rows(&self, run: usize) -> impl Iterator<Item = usize> {
+        (self.end() - self.tail..self.end()).flat_map(move |position| repeat_n(position, run))
     }
 
     /// The tokens that `reduce` leaves.
@@ -104,7 +116,8 @@ impl SequenceLayout {
                 FrameDrop::Pool(_) => (0..span.tokens_per_frame).collect(),
             };
             let starts = (0..span.frames).map(|frame| span.start + frame * span.tokens_per_frame);
-            starts.flat_map(|start| kept.iter().map(move |slot| start + slot)).collect()
+            let rows = starts.flat_map(|start| kept.iter().map(move |slot| start + slot));
+            rows.chain(span.tail_rows(drop.run())).collect()
         };
         self.with_visual(visual, drop.run())
     }
@@ -178,6 +191,16 @@ mod tests {
         assert_eq!([after.spans[0].start, after.spans[1].start], [1, 4]);
         let visual: Vec<usize> = (0..6).filter(|at| after.is_visual(*at)).collect();
         assert_eq!(visual, [1, 2, 4]);
+    }
+
+    #[test]
+    fn what_stands_behind_the_frames_stays() {
+        let span = VisualSpan { tail: 1, ..VisualSpan::new(1, 2, 2) };
+        let sequence = SequenceLayout::new(7, Some(span));
+        assert_eq!(sequence.sources(&FrameDrop::Slots(vec![1])), [0, 2, 4, 5, 6]);
+        assert_eq!(sequence.sources(&FrameDrop::Pool(2)), [0, 0, 1, 2, 3, 4, 5, 5, 6, 6]);
+        let after = sequence.after(&Reduce::Frames(FrameDrop::Slots(vec![1])));
+        assert_eq!((after.len, after.spans[0].end()), (5, 4));
     }
 
     #[test]

@@ -36,9 +36,10 @@ pub fn ranked(
         let kept = |span: &VisualSpan| {
             let (map, left) = (map.clone(), left.next());
             let (map, left) = map.zip(left).expect("a span was looked at and has one behind it");
-            let scores: Vec<f64> =
-                map.slice_dim(1, span.start..span.end()).into_data().iter().collect();
-            best(&scores, left.len()).into_iter().map(|token| span.start + token).collect()
+            let frames = span.start..span.start + span.of_frames();
+            let scores: Vec<f64> = map.slice_dim(1, frames).into_data().iter().collect();
+            let kept = best(&scores, left.of_frames()).into_iter().map(|token| span.start + token);
+            kept.chain(span.tail_rows(1)).collect()
         };
         sequence.with_visual(kept, 1)
     });

@@ -15,6 +15,8 @@ pub enum Schedule {
     None,
     /// The released code: `1 + round_half_up((N-1)/2 (1 + cos(l pi / L)))` entering 1-based layer `l` (`llava_qwen.py:97-130`; Eq. 1 with the bracket of Algorithm B).
     Cosine,
+    /// The same, but layer 1 gets all tokens, which a large `N` does not follow from the formula: `N(1) = N` (paper Section 3.2) for frames of any size.
+    CosineFullFirst,
     /// Eq. 1 of the main paper as printed: a ceiling, `ceil((N-1)/2 cos(l pi / L) + (N+1)/2)`.
     Ceil,
     /// Algorithm B of the supplement as printed: the cosine one layer later.
@@ -83,6 +85,10 @@ impl CompressionPlan {
         let reduce = match schedule {
             Schedule::None => vec![Reduce::Keep; layers],
             Schedule::Cosine => drops(&per_layer(1..=layers, |l| cosine(l, n, layers)), keep, n)?,
+            Schedule::CosineFullFirst => {
+                let count = |l| if l == 1 { n } else { cosine(l, n, layers) };
+                drops(&per_layer(1..=layers, count), keep, n)?
+            }
             Schedule::Ceil => drops(&per_layer(1..=layers, |l| ceil(l, n, layers)), keep, n)?,
             Schedule::AlgorithmB => {
                 drops(&per_layer(0..layers, |l| cosine(l, n, layers)), keep, n)?

@@ -1,4 +1,4 @@
-//! The Qwen2 decoder as Hugging Face wrote it; fields carry the checkpoint's names.
+//! The Qwen2 decoder as Hugging Face wrote it, and LLaMA, which is the same without biases; fields carry the checkpoint's names.
 
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
@@ -36,7 +36,7 @@ impl Embedding {
     }
 }
 
-/// Grouped-query self-attention; queries, keys and values have a bias, the output has none.
+/// Grouped-query self-attention; queries, keys and values of Qwen2 have a bias, the output has none.
 #[derive(Module, Debug)]
 pub struct SelfAttention {
     /// `[heads * head_dim, hidden]`.
@@ -55,10 +55,11 @@ impl SelfAttention {
     fn new(config: &LlmConfig, device: &Device) -> Self {
         let (hidden, head_dim) = (config.hidden_size, config.head_dim());
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
+        let map = if config.qkv_bias { Linear::new } else { Linear::without_bias };
         Self {
-            q_proj: Linear::new(hidden, heads * head_dim, device),
-            k_proj: Linear::new(hidden, kv_heads * head_dim, device),
-            v_proj: Linear::new(hidden, kv_heads * head_dim, device),
+            q_proj: map(hidden, heads * head_dim, device),
+            k_proj: map(hidden, kv_heads * head_dim, device),
+            v_proj: map(hidden, kv_heads * head_dim, device),
             o_proj: Linear::without_bias(heads * head_dim, hidden, device),
             heads,
             kv_heads,
@@ -201,6 +202,7 @@ pub struct Qwen2 {
     pub norm: RmsNorm,
     head_dim: usize,
     rope_theta: f64,
+    rope_factor: f64,
 }
 
 impl Qwen2 {
@@ -213,12 +215,13 @@ impl Qwen2 {
             norm: RmsNorm::new(config.hidden_size, config.rms_norm_eps, device),
             head_dim: config.head_dim(),
             rope_theta: config.rope_theta,
+            rope_factor: config.rope_factor,
         }
     }
 
     /// Rotary tables for sequences of up to `positions` tokens.
     pub fn rope(&self, positions: usize, device: &Device) -> Rope {
-        Rope::new(positions, self.head_dim, self.rope_theta, device)
+        Rope::scaled(positions, self.head_dim, self.rope_theta, self.rope_factor, device)
     }
 }
 

@@ -18,9 +18,20 @@ impl Rope {
     ///
     /// Angles are f32 products, as the reference computes them (`modeling_qwen2.py`, `Qwen2RotaryEmbedding`).
     pub fn new(positions: usize, head_dim: usize, theta: f64, device: &Device) -> Self {
+        Self::scaled(positions, head_dim, theta, 1.0, device)
+    }
+
+    /// Tables whose frequencies are divided by `factor` (`modeling_rope_utils.py`, `linear`).
+    pub fn scaled(
+        positions: usize,
+        head_dim: usize,
+        theta: f64,
+        factor: f64,
+        device: &Device,
+    ) -> Self {
         let half = head_dim / 2;
         let inverse: Vec<f32> = (0..half)
-            .map(|i| 1.0 / (theta as f32).powf((2 * i) as f32 / head_dim as f32))
+            .map(|i| 1.0 / (theta as f32).powf((2 * i) as f32 / head_dim as f32) / factor as f32)
             .collect();
         let angles: Vec<f32> =
             (0..positions).flat_map(|p| inverse.iter().map(move |f| p as f32 * f)).collect();

@@ -6,11 +6,12 @@ use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::base::vision::VisionConfig;
+use crate::base::vision::{Pretrained, VisionConfig};
 use crate::cost::{Flops, matmul};
 use crate::layers::layer_norm::LayerNorm;
 use crate::layers::linear::Linear;
 use crate::ops::{full_attention, gelu, linear};
+use crate::vision::patches::patches;
 use crate::vision::positions::{Extent, position_table};
 
 /// Epsilon of the norms inside a block (reference `umt/vit.py`).
@@ -34,6 +35,8 @@ pub struct Vit {
     #[module(skip)]
     config: VisionConfig,
     #[module(skip)]
+    pretrained: Pretrained,
+    #[module(skip)]
     positions: Arc<Positions>,
 }
 
@@ -46,12 +49,13 @@ struct Positions {
 
 impl Vit {
     /// A tower with fresh weights, drawn lazily.
-    pub fn new(config: &VisionConfig, device: &Device) -> Self {
+    pub fn new(config: &VisionConfig, pretrained: Pretrained, device: &Device) -> Self {
         Self {
             patch_embed: PatchEmbed { proj: PatchProjection::new(config, device) },
             blocks: (0..config.depth).map(|_| Block::new(config, device)).collect(),
             vision_layernorm: LayerNorm::new(config.hidden_size, FINAL_EPSILON, device),
             config: config.clone(),
+            pretrained,
             positions: Arc::default(),
         }
     }
@@ -111,14 +115,14 @@ impl Vit {
         let config = &self.config;
         let grid = config.grid();
         let table = |from: usize| {
-            let from = Extent { frames: from, grid: config.checkpoint_grid };
+            let from = Extent { frames: from, grid: self.pretrained.grid };
             position_table(from, Extent { frames, grid }, config.hidden_size)
         };
         let values = if frames == 1 {
             self.positions.image.get_or_init(|| table(1))
         } else {
             assert_eq!(frames, config.clip_frames, "frames of a clip");
-            self.positions.clip.get_or_init(|| table(config.checkpoint_frames))
+            self.positions.clip.get_or_init(|| table(self.pretrained.frames))
         };
         let shape = [1, frames * grid * grid, config.hidden_size];
         Tensor::from_data(TensorData::new(values.clone(), shape), device)
@@ -155,15 +159,10 @@ impl PatchProjection {
     /// - `pixels`: `[clips, frames, 3, size, size]`
     /// - output: `[clips, frames * (size / patch)^2, hidden_size]`
     fn forward(&self, pixels: Tensor<5>) -> Tensor<3> {
-        let [clips, frames, channels, size, _] = pixels.dims();
         let weight = self.weight.val().cast(pixels.dtype());
         let bias = self.bias.val().cast(pixels.dtype());
-        let [width, .., patch] = weight.dims();
-        let grid = size / patch;
-        let patches = pixels
-            .reshape([clips * frames, channels, grid, patch, grid, patch])
-            .permute([0, 2, 4, 1, 3, 5]) // [n, row, column, channel, y, x]
-            .reshape([clips, frames * grid * grid, channels * patch * patch]);
+        let [width, channels, _, _, patch] = weight.dims();
+        let patches = patches(pixels, patch);
         let weight = weight.reshape([width, channels * patch * patch]);
         linear(patches, weight, Some(bias))
     }

@@ -82,11 +82,10 @@ impl WeightDtype {
 
     /// f32 rounded to this dtype.
     fn narrow(self, numbers: &[f32]) -> Vec<u8> {
-        let each = numbers.iter();
         match self {
-            Self::F32 => each.flat_map(|number| number.to_le_bytes()).collect(),
-            Self::Bf16 => each.flat_map(|number| bf16::from_f32(*number).to_le_bytes()).collect(),
-            Self::F16 => each.flat_map(|number| f16::from_f32(*number).to_le_bytes()).collect(),
+            Self::F32 => le_bytes(numbers, f32::to_le_bytes),
+            Self::Bf16 => le_bytes(numbers, |number| bf16::from_f32(number).to_le_bytes()),
+            Self::F16 => le_bytes(numbers, |number| f16::from_f32(number).to_le_bytes()),
         }
     }
 
@@ -105,6 +104,15 @@ impl WeightDtype {
             Self::F16 => halves().all(|word| f16::from_le_bytes(word).is_finite()),
         }
     }
+}
+
+/// Numbers as little-endian words of `N` bytes.
+fn le_bytes<const N: usize>(numbers: &[f32], word: impl Fn(f32) -> [u8; N]) -> Vec<u8> {
+    let mut bytes = vec![0; numbers.len() * N];
+    for (to, number) in bytes.as_chunks_mut::<N>().0.iter_mut().zip(numbers) {
+        *to = word(*number);
+    }
+    bytes
 }
 
 /// How weights are written.

@@ -89,7 +89,8 @@ impl Tower<'_> {
         let (vision, connector) = (&self.config.vision, &self.config.connector);
         let stages = &connector.stages[..connector.fixed_stages()];
         let settings = format!(
-            "{vision:?} {stages:?} {:?} {:?} {:?} {}",
+            "{} {stages:?} {:?} {:?} {:?} {}",
+            vision.key(),
             self.config.family.pixels,
             self.encoding,
             self.stored,

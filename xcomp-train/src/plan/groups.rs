@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::Serialize;
-use xcomp_model::base::family::{Place, Region};
+use xcomp_model::base::family::Place;
 
 use crate::plan::Plan;
 use crate::plan::cost::parameters::tensors;
@@ -70,10 +70,10 @@ impl Group {
 
 /// Peak learning rate, and decay, of the tensor called `name` at `place`.
 pub fn peak_rate(optimizer: &OptimizerTable, place: Place, name: &str) -> Rate {
-    let own = match place.region() {
-        Region::Connector => optimizer.mm_projector_lr,
-        Region::Vision => optimizer.mm_vision_tower_lr,
-        Region::Llm => None,
+    let own = match place {
+        Place::Connector => optimizer.mm_projector_lr,
+        Place::Vision => optimizer.mm_vision_tower_lr,
+        _ => None,
     };
     let decays = match optimizer.decay_on {
         DecayRule::All => true,

@@ -8,8 +8,10 @@ use xcomp_model::base::family::{Place, Region};
 /// A part of the model that a recipe can tune.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
-    /// The whole language model.
+    /// The whole language model, and with it the newline token.
     Llm,
+    /// The newline token alone (`image_newline`).
+    Newline,
     /// The MLP between tower and language model.
     Projector,
     /// The vision tower.
@@ -29,7 +31,7 @@ pub enum Part {
 /// A word in `tune.parts` that names no part.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{given}` names no part; there are llm, projector, vision, embed, head, norm, layers and layers.A-B"
+    "`{given}` names no part; there are llm, newline, projector, vision, embed, head, norm, layers and layers.A-B"
 )]
 pub struct NoSuchPart {
     given: String,
@@ -42,6 +44,7 @@ impl FromStr for Part {
         let none = || NoSuchPart { given: word.into() };
         Ok(match word {
             "llm" => Part::Llm,
+            "newline" => Part::Newline,
             "projector" => Part::Projector,
             "vision" => Part::Vision,
             "embed" => Part::Embed,
@@ -66,7 +69,8 @@ impl Part {
     /// Whether a tensor at this place belongs to the part.
     pub fn contains(&self, place: Place) -> bool {
         match self {
-            Self::Llm => place.region() == Region::Llm,
+            Self::Llm => place.region() == Region::Llm || place == Place::Newline,
+            Self::Newline => place == Place::Newline,
             Self::Projector => place == Place::Connector,
             Self::Vision => place == Place::Vision,
             Self::Embed => place == Place::Embed,
@@ -95,6 +99,7 @@ mod tests {
         Place::Head,
         Place::Connector,
         Place::Vision,
+        Place::Newline,
     ];
 
     fn check(part: &str, holds: &[usize]) {
@@ -105,7 +110,8 @@ mod tests {
 
     #[test]
     fn parts_are_found_by_place() {
-        check("llm", &[0, 1, 2, 3, 4]);
+        check("llm", &[0, 1, 2, 3, 4, 7]);
+        check("newline", &[7]);
         check("embed", &[0]);
         check("layers", &[1, 2]);
         check("layers.0-12", &[1]);

@@ -1,0 +1,48 @@
+//! LLaVA-Video: `SigLIP`, a two-layer MLP, pooling, `image_newline`, Qwen2 (lmms-lab's layout of `LLaVA-Video-7B-Qwen2`).
+
+use serde_json::{Value, json};
+
+use crate::base::connector::Stage;
+use crate::base::family::{Absent, Family, ModelConfig, Names, Visuals};
+use crate::base::llava::{
+    SIGLIP_PIXELS, check_width, connector, has_projector, newline, only, pool_mode, siglip, spare,
+    tower_name,
+};
+use crate::base::llm::LlmConfig;
+use crate::error::ModelError;
+
+/// Tokens of a side that become one: the code calls `get_2dPool` with its default, whatever `config.json` says.
+const POOL_STRIDE: usize = 2;
+
+/// The layout of `lmms-lab/LLaVA-Video-7B-Qwen2`.
+pub const LLAVA_VIDEO: Family = Family {
+    name: "LLaVA-Video",
+    llm: Names::prefixed(""),
+    connector: Names {
+        prefix: "model.mm_projector.",
+        rename: &[("mlp.", "model.mm_projector."), ("image_newline", "model.image_newline")],
+    },
+    vision: Names::prefixed("model.vision_tower.vision_tower.vision_model."),
+    absent: |name| if name.contains(".post_layernorm.") { Absent::Fresh } else { Absent::Refuse },
+    spare,
+    visuals: Visuals::Any,
+    template: "chatml",
+    pixels: SIGLIP_PIXELS,
+    recognises: |config| {
+        has_projector(config) && tower_name(config).is_some_and(|name| name.contains("siglip"))
+    },
+    read,
+};
+
+fn read(config: &Value) -> Result<ModelConfig, ModelError> {
+    only(config, "architectures", &json!(["LlavaQwenForCausalLM"]))?;
+    let (llm, vision) = (LlmConfig::from_hf(config)?, siglip(config)?);
+    check_width(config, &vision)?;
+    let pool =
+        Stage::Pool { stride: POOL_STRIDE, mode: pool_mode(config, "mm_spatial_pool_mode")? };
+    let (newline, has_newline) = newline(config)?;
+    let mut stages = vec![Stage::Project, pool];
+    stages.extend(newline.map(Stage::Newline));
+    let connector = connector(&vision, llm.hidden_size, stages, has_newline)?;
+    Ok(ModelConfig { family: &LLAVA_VIDEO, llm, vision, connector })
+}
