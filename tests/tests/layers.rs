@@ -55,3 +55,32 @@ fn files_of_xcomp_model_make_no_circle() {
 fn files_of_xcomp_train_make_no_circle() {
     files_make_no_circle("xcomp-train");
 }
+
+/// What crosses between host and device goes through `transfer`, where it is counted.
+#[test]
+fn nothing_crosses_to_a_device_uncounted() {
+    // The one answer that a CPU has without a wait.
+    let known = ["xcomp-model/src/transfer.rs", "xcomp-train/src/train/optimizer/adamw.rs"];
+    let words = [".into_data()", ".to_data()", "from_data(", "into_scalar", "::from_floats("];
+    let mut found = vec![];
+    for name in ["xcomp-model", "xcomp-train"] {
+        for path in rust_files(&root().join(name).join("src")) {
+            let shown = path.strip_prefix(root()).unwrap().display().to_string();
+            let text = fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
+            let is_test = shown.ends_with("tests.rs") || known.contains(&shown.as_str());
+            let lines = code.lines().enumerate().filter(|_| !is_test);
+            let crossing = |(_, line): &(usize, &str)| words.iter().any(|word| line.contains(word));
+            found.extend(
+                lines.filter(crossing).map(|(at, line)| format!("{shown}:{}: {line}", at + 1)),
+            );
+        }
+    }
+    assert!(found.is_empty(), "use xcomp_model::transfer:\n{}", found.join("\n"));
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let of = |path: PathBuf| if path.is_dir() { rust_files(&path) } else { vec![path] };
+    entries.flat_map(of).collect()
+}

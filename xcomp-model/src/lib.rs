@@ -14,6 +14,7 @@ pub mod loss;
 pub mod ops;
 pub mod question;
 pub mod splice;
+pub mod transfer;
 pub mod vision;
 pub mod vlm;
 pub mod weights;

@@ -1,10 +1,11 @@
 //! Next-token loss on supervised rows only: no logits are made for visual rows.
 
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Float, Int, Tensor, TensorData};
 
 use crate::compress::layout::{Layout, VisualSpan};
 use crate::decoder::qwen2::Qwen2ForCausalLm;
+use crate::transfer::{indices, kept, upload};
 
 /// The label of a token that carries no loss (PyTorch's `ignore_index`).
 pub const IGNORE: i32 = -100;
@@ -25,7 +26,7 @@ pub enum LossNorm {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SupervisedRows {
     /// Row in the flattened `[batch * seq]`.
-    rows: Vec<i32>,
+    rows: Vec<usize>,
     /// The token that the row must predict.
     targets: Vec<i32>,
     /// Supervised rows of each sequence.
@@ -56,7 +57,7 @@ impl SupervisedRows {
                     spans.filter_map(shift).fold((0, 0), |(spans, all), n| (spans + 1, all + n));
                 let position = index + tokens - spans;
                 if label != IGNORE && position > 0 {
-                    found.rows.push((b * seq + position - 1) as i32);
+                    found.rows.push(b * seq + position - 1);
                     found.targets.push(label);
                 }
             }
@@ -116,18 +117,21 @@ pub fn weighted_loss(
 
     let chunks = (0..rows.len()).step_by(ROWS_PER_CHUNK).map(|start| {
         let chunk = start..(start + ROWS_PER_CHUNK).min(rows.len());
-        let at = ids(&rows.rows[chunk.clone()], &device);
+        let at = indices(&rows.rows[chunk.clone()], &device);
         let targets = ids(&rows.targets[chunk.clone()], &device);
         let logits = llm.logits(hidden.clone().select(0, at)).cast(DType::F32); // [rows, vocab]
         let nll = log_softmax(logits, 1).gather(1, targets.unsqueeze_dim(1)).neg(); // [rows, 1]
-        let weights = TensorData::new(weights[chunk.clone()].to_vec(), [chunk.len(), 1]);
-        (nll * Tensor::<2>::from_data(weights, &device)).sum()
+        let weights = &weights[chunk];
+        let key = weights.iter().map(|weight| u64::from(weight.to_bits())).collect();
+        let make =
+            |device: &Device| upload(TensorData::new(weights.to_vec(), [weights.len(), 1]), device);
+        (nll * kept::<2, Float>(("weights of losses", key), &device, make)).sum()
     });
     chunks.reduce(|a, b| a + b).unwrap_or_else(|| Tensor::zeros([1], &device))
 }
 
 fn ids(values: &[i32], device: &Device) -> Tensor<1, Int> {
-    Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), device)
+    upload(TensorData::new(values.to_vec(), [values.len()]), device)
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use xcomp_model::error::ModelError;
 use xcomp_model::generate::sample::Sampling;
 use xcomp_model::generate::{Decoding, Prefix};
 use xcomp_model::splice::Prompt;
+use xcomp_model::transfer::read;
 use xcomp_model::vision::frames::{Clips, Encoding};
 use xcomp_model::vlm::Vlm;
 
@@ -369,7 +370,7 @@ impl Answerer {
 
 /// Scores on the host; one that is not finite would pass for an answer.
 fn finite(scores: Tensor<1>, question: &str) -> Result<Vec<f32>, Error> {
-    let row: Vec<f32> = scores.into_data().iter().collect();
+    let row: Vec<f32> = read(scores).iter().collect();
     if row.iter().all(|score| score.is_finite()) {
         return Ok(row);
     }

@@ -25,6 +25,7 @@ use crate::train::step::{MicroBatch, MicroStep};
 use input::Sample;
 pub use parts::Parts;
 pub use report::{BenchReport, Row, Spread};
+use xcomp_model::transfer::read_number;
 
 /// What is timed.
 #[derive(Debug, Clone)]
@@ -137,7 +138,7 @@ impl Bench<'_> {
             weight += own;
         }
         state = self.update(state, grads, weight);
-        let sum: f32 = Tensor::cat(losses, 0).sum().into_scalar();
+        let sum = read_number(Tensor::cat(losses, 0).sum());
         (f64::from(sum) / weight.max(1) as f64, state)
     }
 

@@ -36,6 +36,7 @@ use drops::{DropRow, Drops};
 use layers::{LayerRow, layer_rows};
 use losses::{GroupRow, Mean, SampleLoss, by_frames, by_source, mean_of};
 use samples::{Sample, evenly, load};
+use xcomp_model::transfer::read_number;
 
 /// Everything that a report says.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -152,7 +153,7 @@ impl Subject {
             step,
             last_rate: step.map(|step| plan.lr.factor(step - 1)),
             loss,
-            grad_norm: grads.norm().map_or(0.0, |norm| norm.into_scalar::<f32>().into()),
+            grad_norm: grads.norm().map_or(0.0, |norm| read_number(norm).into()),
             layers: layer_rows(plan, state, grads),
             drops: drops.rows(&losses),
             sources: by_source(&losses),

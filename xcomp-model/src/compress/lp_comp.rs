@@ -5,10 +5,11 @@
 //! Text is never touched. Positions are re-packed: after a drop each layer sees a dense sequence `0..len`
 //! (`modeling_qwen2.py:1258`); as RoPE is applied per layer, nothing is rotated anew.
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 
 use crate::compress::layout::Layout;
 use crate::compress::reduce::{FrameDrop, Reduce};
+use crate::transfer::indices;
 
 /// The tokens of a batch that go on into a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,11 +48,10 @@ impl Survivors {
             rows
         };
         let sequences = self.rows.iter().map(padded).enumerate();
-        let rows: Vec<i32> = sequences
-            .flat_map(|(b, rows)| rows.into_iter().map(move |row| (b * seq + row) as i32))
+        let rows: Vec<usize> = sequences
+            .flat_map(|(b, rows)| rows.into_iter().map(move |row| b * seq + row))
             .collect();
-        let rows = TensorData::new(rows, [batch * len * run]);
-        let rows = Tensor::<1, Int>::from_data(rows, &x.device());
+        let rows = indices(&rows, &x.device());
 
         let kept = x.reshape([batch * seq, dim]).select(0, rows); // [b * len * run, d]
         match run {
@@ -63,7 +63,7 @@ impl Survivors {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
+    use burn::tensor::{Device, TensorData};
 
     use super::*;
     use crate::compress::layout::{SequenceLayout, VisualSpan};

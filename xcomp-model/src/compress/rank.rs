@@ -14,6 +14,7 @@ use crate::compress::reduce::{Ranking, Reduce};
 use crate::decoder::attention_map::{MapRule, attention_map};
 use crate::decoder::qwen2::DecoderLayer;
 use crate::decoder::rope::Rope;
+use crate::transfer::read;
 
 /// The visual tokens that go on, ranked by the queries and keys of `layer`; each sequence has its own.
 ///
@@ -37,7 +38,7 @@ pub fn ranked(
             let (map, left) = (map.clone(), left.next());
             let (map, left) = map.zip(left).expect("a span was looked at and has one behind it");
             let frames = span.start..span.start + span.of_frames();
-            let scores: Vec<f64> = map.slice_dim(1, frames).into_data().iter().collect();
+            let scores: Vec<f64> = read(map.slice_dim(1, frames)).iter().collect();
             let kept = best(&scores, left.of_frames()).into_iter().map(|token| span.start + token);
             kept.chain(span.tail_rows(1)).collect()
         };

@@ -1,8 +1,9 @@
 //! Stages that know where a token stands in its frame: pooling, and a token behind every row.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Float, Tensor, TensorData};
 
 use crate::base::connector::{FrameTokens, PoolMode, Stage};
+use crate::transfer::{kept, upload};
 
 /// Every `stride` by `stride` tokens of a frame become one (`get_2dPool` of LLaVA's `llava_arch.py`).
 ///
@@ -40,8 +41,9 @@ fn cells(
 fn stretched(x: Tensor<4>, after: FrameTokens) -> Tensor<3> {
     let [frames, rows, columns, width] = x.dims();
     let weights = |from, to| {
-        let values = TensorData::new(taps(from, to), [1, to, from]);
-        Tensor::<3>::from_data(values, &x.device().inner()).cast(x.dtype())
+        let make = |device: &Device| upload(TensorData::new(taps(from, to), [1, to, from]), device);
+        let key = ("taps", vec![from as u64, to as u64]);
+        kept::<3, Float>(key, &x.device().inner(), make).cast(x.dtype())
     };
     let (along_rows, along_columns) = (weights(rows, after.rows), weights(columns, after.columns));
     let x = along_rows.matmul(x.reshape([frames, rows, columns * width]));

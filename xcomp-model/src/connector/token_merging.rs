@@ -4,7 +4,7 @@
 //! differentiable. Everything is computed in f32, also for bf16 activations: the reference keeps
 //! the activation dtype, in which counts above 256 are not exact.
 
-use burn::tensor::{DType, Int, Tensor, TensorData, s};
+use burn::tensor::{Bool, DType, Int, Tensor, s};
 
 use crate::base::connector::GroupOrder;
 use crate::cost::matmul;
@@ -25,8 +25,8 @@ impl Merged {
     pub fn raw(tokens: Tensor<3>) -> Self {
         let ([batch, count, _], device) = (tokens.dims(), tokens.device().inner());
         let sizes = Tensor::ones([batch, count, 1], &device);
-        let places: Vec<f32> = (0..count).map(|place| place as f32).collect();
-        let anchors = Tensor::<3>::from_data(TensorData::new(places, [1, count, 1]), &device);
+        let places = Tensor::<1, Int>::arange(0..count as i64, &device);
+        let anchors: Tensor<3> = places.float().cast(DType::F32).reshape([1, count, 1]);
         Self { tokens: tokens.cast(DType::F32), sizes, anchors: anchors.expand([batch, count, 1]) }
     }
 
@@ -121,27 +121,34 @@ pub fn flops(tokens: usize, target: usize, width: usize, heads: usize) -> f64 {
 /// - `x`: `[batch, tokens, width]`
 pub fn match_tokens(x: &Tensor<3>, heads: usize, merges: usize) -> Matching {
     let (best, destination) = best_partners(x.clone().inner(), heads);
-    let [batch, even] = best.dims();
+    let even = best.dims()[1];
     if merges == even {
         return Matching { destination, staying: None };
     }
-    let device = best.device();
-    let best: Vec<f32> = best.into_data().iter::<f32>().collect();
-    let mut destination: Vec<i32> = destination.into_data().iter::<i32>().collect();
-    let mut staying = Vec::with_capacity(batch * (even - merges));
-    for (best, destination) in best.chunks(even).zip(destination.chunks_mut(even)) {
-        for index in by_descending(best).split_off(merges) {
-            destination[index] = -1;
-            staying.push(index as i32);
-        }
-    }
-    let tensor = |data: Vec<i32>, columns| {
-        Tensor::<2, Int>::from_data(TensorData::new(data, [batch, columns]), &device)
-    };
+    let rank = ranks(best);
+    // The token of each rank from `merges` on: found by comparison, so that nothing is read back.
+    let columns = Tensor::<1, Int>::arange(0..even as i64, &rank.device());
+    let columns = columns.cast(rank.dtype()).unsqueeze::<3>();
+    let wanted = columns.clone().slice_dim(2, merges..even).swap_dims(1, 2); // [1, even - merges, 1]
+    let holds = rank.clone().unsqueeze_dim::<3>(1).equal(wanted); // [b, even - merges, even]
+    let staying = (holds.int().cast(rank.dtype()) * columns).sum_dim(2).squeeze_dim::<2>(2);
     Matching {
-        destination: tensor(destination, even),
-        staying: Some(tensor(staying, even - merges)),
+        destination: destination.mask_fill(rank.greater_equal_elem(merges as i64), -1),
+        // Features that are not numbers have no ranks: any token will do, but it must be one.
+        staying: Some(staying.clamp_max(even as i64 - 1)),
     }
+}
+
+/// The place of each value among its row, largest first; equal values keep their order: `[batch, count]`.
+fn ranks(values: Tensor<2>) -> Tensor<2, Int> {
+    let [batch, count] = values.dims();
+    let (own, other) = (values.clone().unsqueeze_dim::<3>(2), values.unsqueeze_dim::<3>(1));
+    let [own, other] = [own, other].map(|side| side.expand([batch, count, count]));
+    let larger = other.clone().greater(own.clone());
+    let before = Tensor::<2, Bool>::tril_mask([count, count], -1, &own.device()).bool_not();
+    let equal_before =
+        other.equal(own).bool_and(before.unsqueeze::<3>().expand([batch, count, count]));
+    larger.bool_or(equal_before).int().sum_dim(2).squeeze_dim(2)
 }
 
 /// The best similarity of each even token and the odd token that has it: `[batch, even]` each.
@@ -154,13 +161,6 @@ fn best_partners(x: Tensor<3>, heads: usize) -> (Tensor<2>, Tensor<2, Int>) {
     let scores = even(metric.clone()).matmul(odd(metric).swap_dims(1, 2)); // [b, even, odd]
     let (best, index) = scores.max_dim_with_indices(2);
     (best.squeeze_dim(2), index.squeeze_dim(2))
-}
-
-/// Indices by descending value; equal values keep their order.
-fn by_descending(values: &[f32]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|a, b| values[*b].total_cmp(&values[*a]));
-    order
 }
 
 /// Averages matched tokens, weighted by their sizes.
@@ -212,7 +212,7 @@ fn odd(x: Tensor<3>) -> Tensor<3> {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
+    use burn::tensor::{Device, TensorData};
     use proptest::prelude::*;
 
     use super::*;
@@ -234,7 +234,9 @@ mod tests {
 
     #[test]
     fn equal_similarities_keep_their_order() {
-        assert_eq!(by_descending(&[0.5, 0.9, 0.5, 0.9, f32::NAN]), [4, 1, 3, 0, 2]);
+        let values = Tensor::<2>::from_floats([[0.5, 0.9, 0.5, 0.9, 1.0]], &Device::flex());
+        let got: Vec<i32> = ranks(values).into_data().iter().collect();
+        assert_eq!(got, [3, 1, 4, 2, 0]);
     }
 
     /// Four tokens become three: the first joins the second, which is like it, and the third stays.

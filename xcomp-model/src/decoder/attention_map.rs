@@ -1,10 +1,11 @@
 //! What a few tokens of a dense sequence look at in a decoder layer: probabilities, where attention itself never forms them.
 
 use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, DType, Int, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Tensor};
 
 use crate::decoder::qwen2::DecoderLayer;
 use crate::decoder::rope::Rope;
+use crate::transfer::indices;
 
 /// How probabilities are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub fn attention_map(
     let attention = &layer.self_attn;
     let x = layer.input_layernorm.forward(x);
     let k = rope.rotate(attention.keys(x.clone())); // [1, kv_heads, len, d]
-    let at = indices(rows, &x);
+    let at = indices(rows, &x.device());
     let q = rope.at(rows).rotate(attention.queries(x.select(1, at))); // [1, heads, rows, d]
     let ([_, heads, asked, dim], [_, kv_heads, len, _]) = (q.dims(), k.dims());
     let q = q.reshape([kv_heads, heads / kv_heads * asked, dim]);
@@ -51,14 +52,8 @@ pub fn attention_map(
 /// Where column `j` stands behind `rows[i]`: `[rows, len]`.
 fn behind(rows: &[usize], logits: &Tensor<3>) -> Tensor<2, Bool> {
     let [_, asked, len] = logits.dims();
-    let row = indices(rows, logits).reshape([asked, 1]).expand([asked, len]);
+    let row = indices(rows, &logits.device()).reshape([asked, 1]).expand([asked, len]);
     let columns: Vec<usize> = (0..len).collect();
-    let column = indices(&columns, logits).reshape([1, len]).expand([asked, len]);
+    let column = indices(&columns, &logits.device()).reshape([1, len]).expand([asked, len]);
     column.greater(row)
-}
-
-fn indices(values: &[usize], like: &Tensor<3>) -> Tensor<1, Int> {
-    let values: Vec<i32> = values.iter().map(|value| *value as i32).collect();
-    let count = values.len();
-    Tensor::from_data(TensorData::new(values, [count]), &like.device())
 }

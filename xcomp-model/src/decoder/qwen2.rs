@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::base::llm::LlmConfig;
 use crate::decoder::cache::LayerCache;
@@ -10,6 +10,7 @@ use crate::decoder::rope::Rope;
 use crate::layers::linear::Linear;
 use crate::layers::rms_norm::RmsNorm;
 use crate::ops::{causal_attention, linear, swiglu};
+use crate::transfer::upload;
 
 /// The table of token embeddings.
 #[derive(Module, Debug)]
@@ -31,7 +32,7 @@ impl Embedding {
     pub fn forward(&self, ids: &[i32]) -> Tensor<2> {
         let weight = self.weight.val();
         let ids = TensorData::new(ids.to_vec(), [ids.len()]);
-        let ids = Tensor::<1, Int>::from_data(ids, &weight.device());
+        let ids = upload(ids, &weight.device());
         weight.select(0, ids)
     }
 }

@@ -1,8 +1,12 @@
 //! Rotary position embedding in the half-split form of Qwen2 (`rotate_half`).
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::ops;
+use crate::transfer::{indices, kept, upload};
+
+/// Positions of the shortest table that is made.
+const SHORTEST: usize = 1024;
 
 /// Cosine and sine of every position, computed once and narrowed by each layer to its own length.
 #[derive(Debug, Clone)]
@@ -29,17 +33,18 @@ impl Rope {
         factor: f64,
         device: &Device,
     ) -> Self {
-        let half = head_dim / 2;
-        let inverse: Vec<f32> = (0..half)
-            .map(|i| 1.0 / (theta as f32).powf((2 * i) as f32 / head_dim as f32) / factor as f32)
-            .collect();
-        let angles: Vec<f32> =
-            (0..positions).flat_map(|p| inverse.iter().map(move |f| p as f32 * f)).collect();
-        let table = |f: fn(f32) -> f32| {
-            let values: Vec<f32> = angles.iter().map(|a| f(*a)).collect();
-            Tensor::from_data(TensorData::new(values, [positions, half]), device)
+        // A longer table holds every shorter one: few lengths are ever made.
+        let rows = positions.next_power_of_two().max(SHORTEST);
+        let key = [rows as u64, head_dim as u64, theta.to_bits(), factor.to_bits()];
+        let table = |what, f: fn(f32) -> f32| {
+            let whole = kept((what, key.to_vec()), device, |device| {
+                let angles = angles(rows, head_dim, theta, factor);
+                let values: Vec<f32> = angles.iter().map(|a| f(*a)).collect();
+                upload(TensorData::new(values, [rows, head_dim / 2]), device)
+            });
+            whole.slice_dim(0, 0..positions)
         };
-        Self { cos: table(f32::cos), sin: table(f32::sin) }
+        Self { cos: table("rope cos", f32::cos), sin: table("rope sin", f32::sin) }
     }
 
     /// Rotates queries or keys that stand at positions `0..seq`.
@@ -69,9 +74,7 @@ impl Rope {
     /// The tables of these positions alone: what stands at `rows[i]` is rotated as row `i`.
     #[must_use]
     pub fn at(&self, rows: &[usize]) -> Self {
-        let rows: Vec<i32> = rows.iter().map(|row| *row as i32).collect();
-        let data = TensorData::new(rows.clone(), [rows.len()]);
-        let rows = Tensor::<1, Int>::from_data(data, &self.cos.device());
+        let rows = indices(rows, &self.cos.device());
         let [cos, sin] = [&self.cos, &self.sin].map(|t| t.clone().select(0, rows.clone()));
         Self { cos, sin }
     }
@@ -95,4 +98,12 @@ impl Rope {
     pub fn tables(&self) -> (&Tensor<2>, &Tensor<2>) {
         (&self.cos, &self.sin)
     }
+}
+
+/// Angle of every position and pair of features.
+fn angles(positions: usize, head_dim: usize, theta: f64, factor: f64) -> Vec<f32> {
+    let inverse: Vec<f32> = (0..head_dim / 2)
+        .map(|i| 1.0 / (theta as f32).powf((2 * i) as f32 / head_dim as f32) / factor as f32)
+        .collect();
+    (0..positions).flat_map(|p| inverse.iter().map(move |f| p as f32 * f)).collect()
 }

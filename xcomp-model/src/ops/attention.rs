@@ -41,7 +41,43 @@ fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, causal: bool) -> Tensor<4
     if q.is_autodiff() && super::on_cpu(&q.device()) {
         return chunked(q, &k, &v, causal);
     }
-    fused(q, k, v, None, None, AttentionModuleOptions { is_causal: causal, ..Default::default() })
+    let options = AttentionModuleOptions { is_causal: causal, ..Default::default() };
+    let fused = |q, k, v| fused(q, k, v, None, None, options);
+    if q.is_autodiff() { fused(q, k, v) } else { in_whole_stages(q, k, v, causal, fused) }
+}
+
+/// Query rows that a fused kernel without a tape works on at a time. It refuses a rest, and Burn then makes every score at
+/// once without a word (`cubek-attention`, `blackbox_accelerated.rs`; `burn-cubecl`, `kernel/attention/base.rs`).
+const STAGE: usize = 128;
+/// So few rows have few scores, however they are made.
+const FEW: usize = 32;
+
+/// Runs `attend` with a whole number of stages of query rows; what was added is cut off again.
+pub(super) fn in_whole_stages(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    causal: bool,
+    attend: impl FnOnce(Tensor<4>, Tensor<4>, Tensor<4>) -> Tensor<4>,
+) -> Tensor<4> {
+    let (seq, keys) = (q.dims()[2], k.dims()[2]);
+    let more = seq.next_multiple_of(STAGE) - seq;
+    if more == 0 || seq <= FEW {
+        return attend(q, k, v);
+    }
+    let zeros = |like: &Tensor<4>| {
+        let [batch, heads, _, dim] = like.dims();
+        Tensor::zeros([batch, heads, more, dim], (&like.device(), like.dtype()))
+    };
+    let behind = |x: Tensor<4>| Tensor::cat(vec![x.clone(), zeros(&x)], 2);
+    if causal && keys - seq >= more {
+        // The last row sees all keys: rows that are put before the others move none of them.
+        let q = Tensor::cat(vec![zeros(&q), q], 2);
+        return attend(q, k, v).slice_dim(2, more..more + seq);
+    }
+    // No row sees a key behind it, so keys may stand behind them all; without a mask they may not.
+    let (k, v) = if causal { (behind(k), behind(v)) } else { (k, v) };
+    attend(behind(q), k, v).slice_dim(2, 0..seq)
 }
 
 /// Attention in tensor operations, some query rows at a time.

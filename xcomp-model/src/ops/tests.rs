@@ -127,6 +127,32 @@ fn attention_is_that_of_tensor_operations() {
     }
 }
 
+/// Sequences of any length, whole and behind others: what is added to fill a stage changes no row.
+#[test]
+fn whole_stages_change_no_row() {
+    for (seq, keys, causal) in [
+        (33, 33, true),
+        (128, 128, true),
+        (300, 300, true),
+        (200, 210, true),
+        (200, 900, true),
+        (31, 500, true),
+        (300, 300, false),
+        (196, 196, false),
+    ] {
+        let [q, k, v] = [(1, 6, seq), (2, 2, keys), (3, 2, keys)]
+            .map(|(seed, heads, rows)| leaf(seed, [2, heads, rows, 16]).inner());
+        let mut rows = 0;
+        let got = attention::in_whole_stages(q.clone(), k.clone(), v.clone(), causal, |q, k, v| {
+            rows = q.dims()[2];
+            attention::chunked(q, &k, &v, causal)
+        });
+        assert!(rows.is_multiple_of(128) || seq <= 32, "{seq} rows became {rows}");
+        let off = difference(got, attention::chunked(q, &k, &v, causal));
+        assert!(off < 2e-6, "{seq} of {keys}, causal {causal}: {off}");
+    }
+}
+
 #[test]
 fn heads_are_read_where_a_wider_row_holds_them() {
     let apart = |row: &Tensor<3>, i: usize| {

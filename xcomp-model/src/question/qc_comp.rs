@@ -8,6 +8,7 @@ use crate::compress::schedule::CompressionPlan;
 use crate::decoder::attention_map::{MapRule, attention_map};
 use crate::decoder::qwen2::{DecoderLayer, Qwen2};
 use crate::decoder::rope::Rope;
+use crate::transfer::read;
 
 /// Which part of the video the question looks at in one softmax.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,7 +142,7 @@ impl Scored<'_> {
         let attention = attention_map(self.layer, part, self.rope, &rows, form); // [rows, len]
         let seen = attention.mean_dim(0).slice_dim(1, span.start..video_end);
         let means = seen.reshape([clips, per_clip]).mean_dim(1);
-        means.into_data().iter::<f32>().map(|mean| self.rounded(mean)).collect()
+        read(means).iter::<f32>().map(|mean| self.rounded(mean)).collect()
     }
 
     fn rounded(&self, x: f32) -> f32 {

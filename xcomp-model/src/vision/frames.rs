@@ -1,8 +1,9 @@
 //! From raw frames to the tokens that enter the connector's perceptron, in bounded chunks.
 
-use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Float, FloatDType, Int, Tensor, TensorData};
 
 use crate::base::family::Pixels;
+use crate::transfer::{kept, upload};
 
 /// Version of the numbers that frames become on their way to merged tokens.
 ///
@@ -90,9 +91,11 @@ pub fn normalise(
 ) -> Tensor<4> {
     let device = device.clone().inner();
     let data = TensorData::new(bytes.to_vec(), [frames, size, size, 3]);
-    let raw = Tensor::<4, Int>::from_data(data, (&device, DType::U8));
+    let raw: Tensor<4, Int> = upload(data, (&device, DType::U8));
     let channel = |values: [f32; 3]| {
-        Tensor::<1>::from_data(TensorData::new(values.to_vec(), [3]), &device).reshape([1, 3, 1, 1])
+        let key = values.iter().map(|value| u64::from(value.to_bits())).collect();
+        let make = |device: &Device| upload(TensorData::new(values.to_vec(), [1, 3, 1, 1]), device);
+        kept::<4, Float>(("channels", key), &device, make)
     };
     let unit = raw.permute([0, 3, 1, 2]).float().cast(FloatDType::F32) / 255.0;
     (unit - channel(pixels.mean)) / channel(pixels.std)

@@ -1,7 +1,5 @@
 //! The vision tower: UMT-L, a pre-norm vision transformer with joint space-time attention over a clip.
 
-use std::sync::{Arc, OnceLock};
-
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -11,6 +9,7 @@ use crate::cost::{Flops, matmul};
 use crate::layers::layer_norm::LayerNorm;
 use crate::layers::linear::Linear;
 use crate::ops::{full_attention, gelu, linear};
+use crate::transfer::{kept, upload};
 use crate::vision::patches::patches;
 use crate::vision::positions::{Extent, position_table};
 
@@ -36,15 +35,6 @@ pub struct Vit {
     config: VisionConfig,
     #[module(skip)]
     pretrained: Pretrained,
-    #[module(skip)]
-    positions: Arc<Positions>,
-}
-
-/// Position tables on the host, computed when first needed.
-#[derive(Debug, Default)]
-struct Positions {
-    clip: OnceLock<Vec<f32>>,
-    image: OnceLock<Vec<f32>>,
 }
 
 impl Vit {
@@ -56,7 +46,6 @@ impl Vit {
             vision_layernorm: LayerNorm::new(config.hidden_size, FINAL_EPSILON, device),
             config: config.clone(),
             pretrained,
-            positions: Arc::default(),
         }
     }
 
@@ -112,20 +101,16 @@ impl Vit {
     ///
     /// If `frames` is neither one nor the clip length.
     pub fn position(&self, frames: usize, device: &Device) -> Tensor<3> {
-        let config = &self.config;
-        let grid = config.grid();
-        let table = |from: usize| {
-            let from = Extent { frames: from, grid: self.pretrained.grid };
-            position_table(from, Extent { frames, grid }, config.hidden_size)
+        let (grid, width) = (self.config.grid(), self.config.hidden_size);
+        let from = if frames == 1 { 1 } else { self.pretrained.frames };
+        assert!(frames == 1 || frames == self.config.clip_frames, "frames of a clip");
+        let from = Extent { frames: from, grid: self.pretrained.grid };
+        let key = [from.frames, from.grid, frames, grid, width].map(|size| size as u64);
+        let make = |device: &Device| {
+            let table = position_table(from, Extent { frames, grid }, width);
+            upload(TensorData::new(table, [1, frames * grid * grid, width]), device)
         };
-        let values = if frames == 1 {
-            self.positions.image.get_or_init(|| table(1))
-        } else {
-            assert_eq!(frames, config.clip_frames, "frames of a clip");
-            self.positions.clip.get_or_init(|| table(self.pretrained.frames))
-        };
-        let shape = [1, frames * grid * grid, config.hidden_size];
-        Tensor::from_data(TensorData::new(values.clone(), shape), device)
+        kept(("positions of a clip", key.to_vec()), device, make)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Made-up samples: noise for frames or features, any tokens for text.
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, TensorData};
 use xcomp_data::Features;
 use xcomp_model::loss::IGNORE;
 use xcomp_model::splice::Prompt;
+use xcomp_model::transfer::upload;
 use xcomp_model::vision::frames::Clips;
 
 use crate::data::collate::VisualInput;
@@ -66,7 +67,7 @@ fn features(plan: &Plan, size: SampleSize, device: &Device) -> Features {
     let unit = |word: u32| word as f32 / u32::MAX as f32 - 0.5;
     let values: Vec<f32> = noise().take(clips * tokens * width).map(unit).collect();
     let data = TensorData::new(values, [clips, tokens, width]);
-    to_host(&Tensor::from_data(data, (device, DType::F32)), Stored::of(plan))
+    to_host(&upload(data, (device, DType::F32)), Stored::of(plan))
 }
 
 /// xorshift32 (Marsaglia 2003): cheap, and the same on every machine.

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use xcomp_data::features::store::StoreOptions;
 use xcomp_data::{Encoder, FeatureCache};
 use xcomp_model::base::config::ModelConfig;
+use xcomp_model::transfer::read;
 use xcomp_model::vision::frames::{ENCODER, Encoding};
 use xcomp_model::vlm::Vlm;
 
@@ -114,7 +115,7 @@ fn vision_hash(model: &Vlm) -> Vec<u8> {
     impl Look for Hasher {
         fn look<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
             if self.0.place(name) == Some(Place::Vision) {
-                let data = param.val().inner().into_data();
+                let data = read(param.val().inner());
                 self.1.update(format!("{name} {:?} {:?} ", data.shape(), data.dtype()));
                 self.1.update(data.as_bytes());
             }

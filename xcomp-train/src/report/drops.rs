@@ -10,6 +10,7 @@ use xcomp_model::compress::schedule::CompressionPlan;
 use xcomp_model::decoder::qwen2::DecoderLayer;
 use xcomp_model::loss::{LossNorm, weighted_loss};
 use xcomp_model::splice::Prompt;
+use xcomp_model::transfer::{read, read_number, upload};
 use xcomp_model::vlm::{Vlm, supervised};
 
 use super::losses::{Mean, SampleLoss, mean_of};
@@ -137,7 +138,7 @@ impl Variant {
 fn loss(model: &Vlm, prompts: &[Prompt], last: &Pass) -> f64 {
     let rows = supervised(prompts, &last.layout);
     let hidden = model.llm.model.norm.forward(last.x.clone());
-    weighted_loss(&model.llm, hidden, &rows, LossNorm::Sample).into_scalar::<f32>().into()
+    read_number(weighted_loss(&model.llm, hidden, &rows, LossNorm::Sample)).into()
 }
 
 /// Up to `most` frames of the only sequence, on the host, as a drop finds them; none where a ranking leaves no frame whole.
@@ -149,14 +150,14 @@ fn frames(input: &Pass, reduce: &Reduce, most: usize) -> Vec<Frame> {
     let width = span.tokens_per_frame * dim;
     let chosen: Vec<i32> = evenly(most, span.frames).into_iter().map(|at| at as i32).collect();
     let count = chosen.len();
-    let chosen = Tensor::<1, Int>::from_data(TensorData::new(chosen, [count]), &input.x.device());
+    let chosen: Tensor<1, Int> = upload(TensorData::new(chosen, [count]), &input.x.device());
     let rows = input
         .x
         .clone()
         .slice_dim(1, span.start..span.end()) // [1, frames * tokens, d]
         .reshape([span.frames, width])
         .select(0, chosen); // [count, tokens * d]
-    let values: Vec<f32> = rows.cast(DType::F32).into_data().iter().collect();
+    let values: Vec<f32> = read(rows.cast(DType::F32)).iter().collect();
     values.chunks(width).map(|tokens| split(tokens, dim, drop)).collect()
 }
 

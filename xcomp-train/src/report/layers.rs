@@ -4,6 +4,7 @@ use burn::module::Param;
 use burn::tensor::Tensor;
 use serde::Serialize;
 use xcomp_model::base::family::Place;
+use xcomp_model::transfer::read_number;
 
 use crate::plan::Plan;
 use crate::plan::groups::peak_rate;
@@ -117,5 +118,5 @@ impl Look for Measure<'_> {
 }
 
 fn sum_of_squares(tensor: Tensor<1>) -> f64 {
-    tensor.square().sum().into_scalar::<f32>().into()
+    read_number(tensor.square().sum()).into()
 }

@@ -19,6 +19,7 @@ use crate::show::numbers::GIB;
 use crate::show::progress::{Progress, during};
 use crate::train::checkpoint::identity::Identity;
 use crate::train::state::TrainState;
+use xcomp_model::transfer::read_number;
 
 /// Samples whose loss is compared with that of exact features.
 const COMPARED: usize = 8;
@@ -150,7 +151,7 @@ impl Compared {
             let (prompts, merged) = (std::slice::from_ref(&prompt), vec![merged]);
             let (loss, weight) =
                 state.model.loss(prompts, merged, &plan.compression, plan.loss_norm());
-            f64::from(loss.into_scalar::<f32>()) / weight.max(1) as f64
+            f64::from(read_number(loss)) / weight.max(1) as f64
         };
         self.exact += loss(exact);
         self.kept += loss(kept);

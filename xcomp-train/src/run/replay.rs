@@ -6,6 +6,7 @@ use burn::module::Param;
 use burn::tensor::{Device, Tensor};
 use serde::Serialize;
 use xcomp_data::Stream;
+use xcomp_model::transfer::read_number;
 use xcomp_model::vlm::Vlm;
 
 use crate::data::Data;
@@ -125,11 +126,11 @@ fn step_again(
 impl MicroReport {
     fn of(source: String, samples: Vec<String>, done: &MicroStep) -> Self {
         let mean = done.loss.clone() / done.weight.max(1) as f64;
-        let norm = done.grads.norm().map(|norm| norm.into_scalar::<f32>().to_string());
+        let norm = done.grads.norm().map(|norm| read_number(norm).to_string());
         Self {
             source,
             samples,
-            loss: mean.into_scalar::<f32>().to_string(),
+            loss: read_number(mean).to_string(),
             grad_norm: norm.unwrap_or_else(|| "none".into()),
             bad_gradient: first_bad(&done.grads),
         }
@@ -147,7 +148,7 @@ fn nearest(run: &Path, step: usize) -> Result<Option<Saved>, Error> {
 }
 
 fn finite(tensor: Tensor<1>) -> bool {
-    tensor.abs().sum().into_scalar::<f32>().is_finite()
+    read_number(tensor.abs().sum()).is_finite()
 }
 
 fn first_bad(grads: &NamedTensors) -> Option<String> {

@@ -11,6 +11,7 @@ use crate::machine::memory::{MemoryMeter, rss_bytes};
 use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
 use crate::show::numbers::GIB;
+use xcomp_model::transfer::read;
 
 /// One line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -297,7 +298,7 @@ impl Meter {
         if all.is_empty() {
             return (vec![], vec![0.0; self.steps]);
         }
-        let read = Tensor::cat(all, 0).into_data();
+        let read = read(Tensor::cat(all, 0));
         let mut read = read.iter::<f32>().map(f64::from);
         let losses = read.by_ref().take(self.parts.len()).collect();
         let mut norm = |norm: &Option<_>| norm.as_ref().and_then(|_| read.next()).unwrap_or(0.0);

@@ -1,10 +1,11 @@
 //! Features as bytes of a format, and back.
 
-use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
+use burn::tensor::{DType, Device, Float, FloatDType, Tensor, TensorData};
 use xcomp_data::{FeatureValues, Features};
 
 use crate::plan::Plan;
 use crate::recipe::tables::{FeatureWord, FloatWord};
+use xcomp_model::transfer::{read, upload};
 
 /// The format that features are kept in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +41,12 @@ impl Stored {
 /// Reads features from the device.
 pub(crate) fn to_host(merged: &Tensor<3>, stored: Stored) -> Features {
     let [clips, tokens, width] = merged.dims();
-    let bytes = |dtype: DType| merged.clone().cast(dtype).into_data().as_bytes().to_vec();
+    let bytes = |dtype: DType| read(merged.clone().cast(dtype)).as_bytes().to_vec();
     let values = match stored {
         Stored::F32 => FeatureValues::F32(bytes(DType::F32)),
         Stored::Bf16 => FeatureValues::Bf16(bytes(DType::BF16)),
         Stored::Int8 => {
-            let data = merged.clone().cast(DType::F32).into_data();
+            let data = read(merged.clone().cast(DType::F32));
             let numbers: Vec<f32> = data.iter().collect();
             FeatureValues::Int8(numbers.chunks(width).flat_map(scaled).collect())
         }
@@ -88,7 +89,7 @@ pub(crate) fn to_device(features: Features, dtype: FloatDType, device: &Device) 
             (TensorData::new(numbers, shape), DType::F32)
         }
     };
-    Tensor::<3>::from_data(data, (&device.clone().inner(), kept)).cast(dtype)
+    upload::<3, Float>(data, (&device.clone().inner(), kept)).cast(dtype)
 }
 
 #[cfg(test)]

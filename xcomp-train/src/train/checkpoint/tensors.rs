@@ -12,6 +12,7 @@ use safetensors::tensor::{Dtype, View};
 use crate::error::Error;
 use crate::machine::files::at;
 use crate::train::optimizer::grads::NamedTensors;
+use xcomp_model::transfer::{read, upload};
 use xcomp_model::weights::{Look, Named, StoredWeights};
 
 /// A tensor that stays on its device until it is written.
@@ -41,7 +42,7 @@ impl View for &Held {
     }
     /// Little-endian f32; waits for the device.
     fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Owned(self.numbers.clone().cast(DType::F32).into_data().as_bytes().to_vec())
+        Cow::Owned(read(self.numbers.clone().cast(DType::F32)).as_bytes().to_vec())
     }
     fn data_len(&self) -> usize {
         self.shape.iter().product::<usize>() * size_of::<f32>()
@@ -82,7 +83,7 @@ pub fn upload_named(
     let mut named = NamedTensors::default();
     for full in stored.names() {
         if let (Some(name), Some(numbers)) = (full.strip_prefix(prefix), stored.numbers(full)?) {
-            named.insert(name.into(), Tensor::from_data(numbers, device));
+            named.insert(name.into(), upload(numbers, device));
         }
     }
     Ok(named)

@@ -4,6 +4,7 @@ use burn::module::Param;
 use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
+use xcomp_model::transfer::upload;
 use xcomp_model::vlm::Vlm;
 
 use crate::machine::random::Random;
@@ -25,7 +26,7 @@ pub fn random(model: Vlm, seed: u64) -> Vlm {
         ) -> Param<Tensor<D>> {
             let shape = param.lazy_shape().dims::<D>();
             let values = values(self.0, name, shape.iter().product());
-            param.map(|old| Tensor::from_data(TensorData::new(values, shape), &old.device()))
+            param.map(|old| upload(TensorData::new(values, shape), &old.device()))
         }
     }
     model.change_each(&mut Drawer(seed))
