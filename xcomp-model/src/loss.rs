@@ -1,5 +1,7 @@
 //! Next-token loss on supervised rows only: no logits are made for visual rows.
 
+use std::ops::Range;
+
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Float, Int, Tensor, TensorData};
 
@@ -64,6 +66,15 @@ impl SupervisedRows {
             found.counts.push(found.rows.len() - before);
         }
         found
+    }
+
+    /// Of one sequence, those whose row stands in `range`, where `place` finds them.
+    #[must_use]
+    pub fn within(&self, range: &Range<usize>, place: impl Fn(usize) -> usize) -> Self {
+        let found = self.rows.iter().zip(&self.targets).filter(|(row, _)| range.contains(row));
+        let (rows, targets): (Vec<_>, Vec<_>) =
+            found.map(|(row, target)| (place(*row), *target)).unzip();
+        Self { counts: vec![rows.len()], rows, targets }
     }
 
     /// Supervised tokens of each sequence.
