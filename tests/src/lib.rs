@@ -17,6 +17,7 @@ mod prompted;
 mod rounding;
 #[cfg(feature = "video")]
 mod task;
+mod video_xl;
 
 pub use compare::{
     Tolerance, assert_close, assert_exact, assert_grad_close, assert_grad_within, assert_scalar,
@@ -35,3 +36,7 @@ pub use prompted::Prompted;
 pub use rounding::Start;
 #[cfg(feature = "video")]
 pub use task::{Ended, Task};
+pub use video_xl::{
+    WholeSequence, assert_video_xl_gradients, video_xl, video_xl_config, video_xl_plan,
+    video_xl_prompt,
+};

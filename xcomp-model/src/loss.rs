@@ -101,6 +101,14 @@ impl SupervisedRows {
         self.counts.iter().flat_map(|count| per_sequence(*count)).collect()
     }
 
+    /// What the plain sum of the losses of one sequence, which has some, is multiplied by.
+    pub fn share(&self, norm: LossNorm) -> f64 {
+        match norm {
+            LossNorm::Sample => 1.0 / self.len() as f64,
+            LossNorm::Token => 1.0,
+        }
+    }
+
     /// What a sum of [`weighted_loss`] over batches is divided by to become a mean: sequences with a supervised token, or supervised tokens.
     pub fn weight(&self, norm: LossNorm) -> usize {
         match norm {

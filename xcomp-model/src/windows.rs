@@ -84,8 +84,7 @@ pub fn backward(
     let rope = llm.model.rope(plan.positions(), &device);
     // No segment looks at what stays of the last one.
     let before = plan.segments.len().saturating_sub(1);
-    let memory =
-        read(&plain.model, &plan.segments[..before], &rope, |rows| sequence.embed(rows));
+    let memory = read(&plain.model, &plan.segments[..before], &rope, |rows| sequence.embed(rows));
     drop(plain);
 
     let mut asked: Vec<Asked> = vec![];

@@ -17,10 +17,7 @@ const POOL_STRIDE: usize = 2;
 pub const VIDEO_XL: Family = Family {
     name: "Video-XL",
     llm: Names::prefixed(""),
-    connector: Names {
-        prefix: "model.mm_projector.",
-        rename: &[("mlp.", "model.mm_projector.")],
-    },
+    connector: Names { prefix: "model.mm_projector.", rename: &[("mlp.", "model.mm_projector.")] },
     vision: Names::prefixed("model.vision_tower.vision_tower.vision_model."),
     absent: |name| match name {
         _ if name.contains("beacon_") => Absent::Copy,

@@ -57,7 +57,12 @@ impl VstConfig {
                 None => {}
             }
         }
-        Ok(Self { maps: maps(config)?, window, ratios: ratios(config)?, first_row: row(config, vocab_size)? })
+        Ok(Self {
+            maps: maps(config)?,
+            window,
+            ratios: ratios(config)?,
+            first_row: row(config, vocab_size)?,
+        })
     }
 }
 

@@ -4,12 +4,15 @@
 //! A sequence is run in segments: all text before the visual tokens, window by window, then the text behind them in pieces
 //! (reference `modeling_beacon.py`, `Memory.step`).
 
+pub mod dynamic;
 mod error;
 pub mod pass;
 
 use std::ops::Range;
 
 pub use error::VstError;
+
+use crate::compress::layout::SequenceLayout;
 
 /// How the ratio of a window is found where there are several (`beacon_ratio_mix`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +67,26 @@ pub struct Parts {
 }
 
 impl Parts {
+    /// The parts of a sequence whose images and videos stand side by side; text alone is all prefix.
+    ///
+    /// # Errors
+    /// If text stands between them.
+    pub fn of(sequence: &SequenceLayout) -> Result<Self, VstError> {
+        let spans = &sequence.spans;
+        let (Some(first), Some(last)) = (spans.first(), spans.last()) else {
+            return Ok(Self { prefix: sequence.len, visual: 0, tail: 0 });
+        };
+        let apart = spans.iter().zip(&spans[1..]).find(|(one, next)| one.end() != next.start);
+        match apart {
+            Some((one, _)) => Err(VstError::Apart { at: one.end() }),
+            None => Ok(Self {
+                prefix: first.start,
+                visual: last.end() - first.start,
+                tail: sequence.len - last.end(),
+            }),
+        }
+    }
+
     fn all(self) -> usize {
         self.prefix + self.visual + self.tail
     }

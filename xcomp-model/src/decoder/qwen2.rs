@@ -228,6 +228,9 @@ pub struct Qwen2 {
     pub layers: Vec<DecoderLayer>,
     /// Final norm.
     pub norm: RmsNorm,
+    /// The row of the embedding table that the learned token begins as.
+    #[module(skip)]
+    pub first_vst_row: Option<usize>,
     head_dim: usize,
     rope_theta: f64,
     rope_factor: f64,
@@ -243,6 +246,7 @@ impl Qwen2 {
                 .map(|_| DecoderLayer::new(config, device))
                 .collect(),
             norm: RmsNorm::new(config.hidden_size, config.rms_norm_eps, device),
+            first_vst_row: config.vst.as_ref().map(|vst| vst.first_row),
             head_dim: config.head_dim(),
             rope_theta: config.rope_theta,
             rope_factor: config.rope_factor,
