@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use burn::store::StoreTensor;
 use burn::store::burn_pack::{Bytes, Error as PackError, Tensor as PackTensor};
 
+use super::dtype::{WeightDtype, dtype};
 use super::files::StoredTensor;
 use super::parameters::{Parameter, Weights};
-use super::save::WeightDtype;
-use super::stored::{StoredWeights, dtype};
+use super::stored::StoredWeights;
 use crate::base::family::{Absent, Family, Names, Place};
 use crate::error::ModelError;
 
