@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use xcomp_data::{
-    Choice, FeatureCache, FeatureSlot, Frames, Media, ReadType, TimeMessage, Visual, VisualData,
-    is_confined, load_kept_media, load_media,
+    Choice, FeatureCache, FeatureSlot, Frames, Media, ReadType, Visual, VisualData, is_confined,
+    load_kept_media, load_media,
 };
 
 use super::question::{Question, Unasked};
@@ -115,7 +115,7 @@ impl ModelResponder {
     fn look(&self, video: &mut Video, question: &str) -> Result<(EncodedMedia, Selection), Error> {
         let message = match video.media {
             Media::Image => String::new(),
-            Media::Video => video.choice.message(TimeMessage::Short),
+            Media::Video => video.choice.message(self.answerer.time_message()),
         };
         let all = Selection { frames: (0..video.frames.count).collect(), scores: vec![] };
         if video.media == Media::Image {
