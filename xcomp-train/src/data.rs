@@ -41,7 +41,8 @@ impl Data {
             let message = "[data] mixture: a run needs the mixture YAML".to_owned();
             return Err(Error::Mismatch { path: recipe.path.clone(), message });
         }
-        let tokenizer = Arc::new(Tokenizer::from_file(Path::new(&recipe.model.tokenizer))?);
+        let tokenizer = Path::new(&recipe.model.tokenizer);
+        let tokenizer = Arc::new(Tokenizer::open(tokenizer, &template(config.family))?);
         let mixture = load_mixture(recipe)?;
         let mut options = stream_options(recipe, config, Arc::clone(&tokenizer), quarantine);
         options.load.visuals = mixture.visuals();

@@ -1,4 +1,6 @@
 //! From a conversation to token ids and labels.
 
+pub mod template;
 pub mod templates;
 pub(crate) mod tokenize;
+mod whole;

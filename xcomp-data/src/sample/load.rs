@@ -15,7 +15,7 @@ use crate::mixture::visual_rule::VisualRule;
 use crate::prompt::templates::{
     IMAGE_TOKEN, Prompt, count_image_tags, is_answer, render_chat, rendered,
 };
-use crate::resize::Resizer;
+use crate::resize::Fitter;
 use crate::sample::example::{Example, Frames, Visual, VisualData};
 use crate::sample::options::{LintOptions, LoadOptions};
 
@@ -227,10 +227,10 @@ fn read_frames(
     let mut numbers: Vec<usize> = choice.indices.iter().map(|index| index + choice.first).collect();
     numbers.dedup();
     let mut pixels = Vec::with_capacity(frames.count * frames.frame_bytes());
-    let mut resizer = Resizer::new(size, size, options.resize);
+    let mut fitter = Fitter::new(size, options.fit, options.resize);
     reader.read(&numbers, &mut |picture| {
-        resizer.resize_into(picture, &mut pixels);
-        Ok(())
+        let wrong = |message| DataError::Unsupported { path: source.path.clone(), message };
+        fitter.fit_into(picture, &mut pixels).map_err(wrong)
     })?;
     let got = pixels.len() / frames.frame_bytes();
     if got != numbers.len() {

@@ -7,7 +7,8 @@ use crate::features::FeatureCache;
 use crate::frames::FrameOptions;
 use crate::media::limits::Limits;
 use crate::mixture::visual_rule::VisualRule;
-use crate::prompt::templates::{CHATML, LabelRule, Template};
+use crate::prompt::template::{CHATML, Template};
+use crate::prompt::templates::LabelRule;
 
 /// How records become samples.
 #[derive(Debug, Clone)]

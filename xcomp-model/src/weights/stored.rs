@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, TensorData};
 
-use super::files::{StoredTensor, io, read_headers, stored_tensors};
 use super::dtype::{WeightDtype, dtype};
+use super::files::{StoredTensor, io, read_headers, stored_tensors};
 use crate::error::ModelError;
 
 /// Tensors by name, each where it lies on disk: only headers have been read.
