@@ -94,6 +94,7 @@ const OTHER: &[(&str, &[&str])] = &[
     ("checkpoint.save_steps", &["checkpoint.save_steps=1"]),
     ("checkpoint.save_total_limit", &["checkpoint.save_total_limit=3"]),
     ("checkpoint.keep_best", &["checkpoint.keep_best=true"]),
+    ("checkpoint.moments", &["checkpoint.moments=false"]),
     ("checkpoint.export_dtype", &["checkpoint.export_dtype=\"f16\""]),
     ("log.logging_steps", &["log.logging_steps=2"]),
     ("log.tensorboard", &["log.tensorboard=true"]),

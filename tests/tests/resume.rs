@@ -128,6 +128,40 @@ fn a_named_checkpoint_is_gone_on_from_and_nothing_is_overtaken() {
     refused(from(&fresh, &[], &tiny.path("nowhere")), &["nowhere", "MANIFEST"]);
 }
 
+/// Saves without moments are for exports; a run that a signal stops is saved whole all the same.
+#[test]
+fn a_run_without_moments_goes_on_only_from_a_stop() {
+    let tiny = Task::folders();
+    let set = ["checkpoint.moments=false", "checkpoint.save_steps=2"];
+    let out = tiny.path("run");
+    train(&tiny, &out, &set).unwrap();
+    assert!(!out.join("last/optimizer.safetensors").exists());
+    assert!(out.join("export/model.safetensors").is_file());
+    std::fs::remove_dir_all(out.join("checkpoint-6")).unwrap();
+    let refused = train(&tiny, &out, &set).unwrap_err().to_string();
+    assert!(["checkpoint-4", "without moments", "export it"].iter().all(|w| refused.contains(w)));
+
+    let (stopped, whole) = (tiny.path("stopped"), tiny.path("whole"));
+    let long = [&set[..], &["train.max_steps=60", "checkpoint.save_total_limit=0"]].concat();
+    let (stop, saved) = (Stop::never(), stopped.join("checkpoint-2"));
+    let asking = std::thread::spawn({
+        let stop = stop.clone();
+        move || {
+            while !saved.exists() {
+                std::thread::yield_now();
+            }
+            stop.ask();
+        }
+    });
+    let ended = train_recipe(tiny.recipe(&long), &stopped, Choice::Cpu, stop);
+    assert!(matches!(ended, Err(Error::Stopped { .. })), "{ended:?}");
+    asking.join().unwrap();
+    train(&tiny, &stopped, &long).unwrap();
+    train(&tiny, &whole, &long).unwrap();
+    let weights = |run: &Path| size_and_sha256(&run.join("last/model.safetensors")).unwrap().1;
+    assert_eq!(weights(&stopped), weights(&whole));
+}
+
 /// First moments after one step are the clipped gradient, scaled alike in both runs.
 fn gradients(run: &Path) -> Vec<f32> {
     let moments = read_tensors(&run.join("last/optimizer.safetensors"));

@@ -89,7 +89,7 @@ pub fn take(
             .collect();
         tensors += taken.len();
         parameters += taken.iter().map(Parameter::count).sum::<usize>();
-        fill(part, taken, stored, held)?;
+        fill(part, &taken, stored, held)?;
     }
     Ok(Loaded { files, tensors, parameters })
 }
@@ -167,7 +167,7 @@ fn check_shape(name: &str, tensor: &StoredTensor, parameter: &Parameter) -> Resu
 
 fn fill(
     part: &mut Part<'_>,
-    parameters: Vec<Parameter>,
+    parameters: &[Parameter],
     stored: &StoredWeights,
     held: WeightDtype,
 ) -> Result<(), ModelError> {

@@ -232,6 +232,8 @@ table! {
         save_total_limit: usize = 1,
         /// Also keeps the checkpoint with the lowest mean loss since the save before it.
         keep_best: bool = false,
+        /// Whether saves hold the optimizer's moments, two thirds of their size. Without, a run goes on only from where a signal stopped it.
+        moments: bool = true,
         /// The format of exported weights.
         export_dtype: FloatWord = FloatWord::Bf16,
     }
