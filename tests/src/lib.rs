@@ -17,6 +17,8 @@ mod prompted;
 mod rounding;
 #[cfg(feature = "video")]
 mod task;
+#[cfg(feature = "video")]
+mod varied;
 
 pub use compare::{
     Tolerance, assert_close, assert_exact, assert_grad_close, assert_grad_within, assert_scalar,
@@ -35,3 +37,5 @@ pub use prompted::Prompted;
 pub use rounding::Start;
 #[cfg(feature = "video")]
 pub use task::{Ended, Task};
+#[cfg(feature = "video")]
+pub use varied::varied;

@@ -239,6 +239,43 @@ fn a_tuned_tower_learns_the_same_with_recompute() {
     }
 }
 
+/// What may change the last bits of later steps is never refused, but told and written down.
+#[test]
+fn a_resume_on_another_device_version_or_recompute_is_noted() {
+    let tiny = Task::pictures();
+    let start = |set: &[&str]| {
+        let set = set.iter().flat_map(|key| ["--set", key]);
+        let ended = tiny.run(
+            &["train", "recipe.toml", "--out", "run"].into_iter().chain(set).collect::<Vec<_>>(),
+        );
+        assert_eq!(ended.code, 0, "{ended:?}");
+        std::fs::remove_dir_all(tiny.path("run/checkpoint-4")).unwrap();
+        let text = std::fs::read_to_string(tiny.path("run/env.json")).unwrap();
+        let environment: serde_json::Value = serde_json::from_str(&text).unwrap();
+        (ended.stderr, environment)
+    };
+    let told = "steps after 2 may differ from those of the run as it was in their last bits";
+    let (said, mut environment) = start(&[]);
+    let own = environment["footings"].clone();
+    assert!(!said.contains(told) && own[0]["after_step"] == 0, "{said} {own}");
+    assert!(!start(&[]).0.contains(told), "nothing has changed");
+    let (said, changed) = start(&["train.recompute=layer"]);
+    assert!(said.contains(&format!("recompute was false, is true: {told}")), "{said}");
+    assert_eq!(changed["footings"].as_array().unwrap().len(), 2);
+
+    // As if the steps before had been taken on a card, by an older version of the program.
+    environment["footings"][0]["device"] = "Cuda".into();
+    environment["footings"][0]["numerics"] = 0.into();
+    tiny.write("run/env.json", &environment.to_string());
+    let (said, changed) = start(&[]);
+    let now = own[0]["device"].as_str().unwrap();
+    let both =
+        format!("the kind of device was Cuda, is {now}; the version of the numbers was 0, is 1");
+    assert!(said.contains(&both) && said.contains(told), "{said}");
+    assert_eq!(changed["footings"][0]["device"], "Cuda");
+    assert_eq!(changed["footings"][1]["after_step"], 2);
+}
+
 #[test]
 fn the_export_reloads_to_the_same_weights() {
     let tiny = Task::folders();
