@@ -17,6 +17,8 @@ mod prompted;
 mod rounding;
 #[cfg(feature = "video")]
 mod task;
+#[cfg(feature = "video")]
+mod varied;
 mod video_xl;
 
 pub use compare::{
@@ -36,6 +38,8 @@ pub use prompted::Prompted;
 pub use rounding::Start;
 #[cfg(feature = "video")]
 pub use task::{Ended, Task};
+#[cfg(feature = "video")]
+pub use varied::varied;
 pub use video_xl::{
     WholeSequence, assert_video_xl_gradients, video_xl, video_xl_config, video_xl_plan,
     video_xl_prompt,

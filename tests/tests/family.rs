@@ -27,6 +27,7 @@ const MADE_UP: Family = Family {
     spare: |name| name.starts_with("tower.post_layernorm."),
     visuals: Visuals::Any,
     template: "chatml",
+    frames: "clips",
     pixels: Pixels { mean: [0.5; 3], std: [0.5; 3] },
     recognises: |config| config["model_type"] == "made_up",
     read: |config| {

@@ -197,7 +197,7 @@ fn check_batch(case: &Case, tokenizer: &Tokenizer, rows: &[PromptRow]) {
     };
     let used = case.count("/expect/collated_first_two/rows_used");
     let longest = rows[..used].iter().map(|row| row.input_ids.len()).max().unwrap();
-    let pad = tokenizer.special().endoftext;
+    let pad = tokenizer.ends()[1];
     assert_eq!(pad as usize, case.count("/expect/collated_first_two/pad_token_id"));
     for (row, (ids, labels)) in rows.iter().zip(list("input_ids").iter().zip(list("labels"))) {
         let prompt = row.render(tokenizer, LabelRule::Reference);
@@ -221,7 +221,7 @@ fn answers_only_is_a_part_of_the_reference_labels() {
         let said: Vec<i32> =
             prompt.labels.iter().copied().filter(|&label| label != IGNORE).collect();
         let answers = row.conversations.iter().filter(|turn| turn.from == "gpt").count();
-        let ends = said.iter().filter(|&&id| id == tokenizer.special().im_end).count();
+        let ends = said.iter().filter(|&&id| id == tokenizer.ends()[0]).count();
         assert!(
             ends >= answers - usize::from(row.conversations[0].from == "gpt"),
             "{:?}",

@@ -128,6 +128,40 @@ fn a_named_checkpoint_is_gone_on_from_and_nothing_is_overtaken() {
     refused(from(&fresh, &[], &tiny.path("nowhere")), &["nowhere", "MANIFEST"]);
 }
 
+/// Saves without moments are for exports; a run that a signal stops is saved whole all the same.
+#[test]
+fn a_run_without_moments_goes_on_only_from_a_stop() {
+    let tiny = Task::folders();
+    let set = ["checkpoint.moments=false", "checkpoint.save_steps=2"];
+    let out = tiny.path("run");
+    train(&tiny, &out, &set).unwrap();
+    assert!(!out.join("last/optimizer.safetensors").exists());
+    assert!(out.join("export/model.safetensors").is_file());
+    std::fs::remove_dir_all(out.join("checkpoint-6")).unwrap();
+    let refused = train(&tiny, &out, &set).unwrap_err().to_string();
+    assert!(["checkpoint-4", "without moments", "export it"].iter().all(|w| refused.contains(w)));
+
+    let (stopped, whole) = (tiny.path("stopped"), tiny.path("whole"));
+    let long = [&set[..], &["train.max_steps=60", "checkpoint.save_total_limit=0"]].concat();
+    let (stop, saved) = (Stop::never(), stopped.join("checkpoint-2"));
+    let asking = std::thread::spawn({
+        let stop = stop.clone();
+        move || {
+            while !saved.exists() {
+                std::thread::yield_now();
+            }
+            stop.ask();
+        }
+    });
+    let ended = train_recipe(tiny.recipe(&long), &stopped, Choice::Cpu, stop);
+    assert!(matches!(ended, Err(Error::Stopped { .. })), "{ended:?}");
+    asking.join().unwrap();
+    train(&tiny, &stopped, &long).unwrap();
+    train(&tiny, &whole, &long).unwrap();
+    let weights = |run: &Path| size_and_sha256(&run.join("last/model.safetensors")).unwrap().1;
+    assert_eq!(weights(&stopped), weights(&whole));
+}
+
 /// First moments after one step are the clipped gradient, scaled alike in both runs.
 fn gradients(run: &Path) -> Vec<f32> {
     let moments = read_tensors(&run.join("last/optimizer.safetensors"));
@@ -203,6 +237,43 @@ fn a_tuned_tower_learns_the_same_with_recompute() {
         let towers = kept_weights.keys().filter(|name| name.contains("vision_tower")).count();
         assert!(towers > 10, "{towers} tensors of the tower are tuned");
     }
+}
+
+/// What may change the last bits of later steps is never refused, but told and written down.
+#[test]
+fn a_resume_on_another_device_version_or_recompute_is_noted() {
+    let tiny = Task::pictures();
+    let start = |set: &[&str]| {
+        let set = set.iter().flat_map(|key| ["--set", key]);
+        let ended = tiny.run(
+            &["train", "recipe.toml", "--out", "run"].into_iter().chain(set).collect::<Vec<_>>(),
+        );
+        assert_eq!(ended.code, 0, "{ended:?}");
+        std::fs::remove_dir_all(tiny.path("run/checkpoint-4")).unwrap();
+        let text = std::fs::read_to_string(tiny.path("run/env.json")).unwrap();
+        let environment: serde_json::Value = serde_json::from_str(&text).unwrap();
+        (ended.stderr, environment)
+    };
+    let told = "steps after 2 may differ from those of the run as it was in their last bits";
+    let (said, mut environment) = start(&[]);
+    let own = environment["footings"].clone();
+    assert!(!said.contains(told) && own[0]["after_step"] == 0, "{said} {own}");
+    assert!(!start(&[]).0.contains(told), "nothing has changed");
+    let (said, changed) = start(&["train.recompute=layer"]);
+    assert!(said.contains(&format!("recompute was false, is true: {told}")), "{said}");
+    assert_eq!(changed["footings"].as_array().unwrap().len(), 2);
+
+    // As if the steps before had been taken on a card, by an older version of the program.
+    environment["footings"][0]["device"] = "Cuda".into();
+    environment["footings"][0]["numerics"] = 0.into();
+    tiny.write("run/env.json", &environment.to_string());
+    let (said, changed) = start(&[]);
+    let now = own[0]["device"].as_str().unwrap();
+    let both =
+        format!("the kind of device was Cuda, is {now}; the version of the numbers was 0, is 1");
+    assert!(said.contains(&both) && said.contains(told), "{said}");
+    assert_eq!(changed["footings"][0]["device"], "Cuda");
+    assert_eq!(changed["footings"][1]["after_step"], 2);
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub enum DataError {
     #[error("cannot load tokenizer {path}: {message}; give a Hugging Face tokenizer.json")]
     Tokenizer { path: PathBuf, message: String },
     /// The tokenizer lacks a token that the chat template needs.
-    #[error("tokenizer {path} has no token `{token}`, which the Qwen chat template needs")]
+    #[error("tokenizer {path} has no token `{token}`, which the chat template of the model needs")]
     MissingToken { path: PathBuf, token: String },
     /// A conversation cannot be rendered.
     #[error("record `{id}`: {message}")]

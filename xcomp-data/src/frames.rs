@@ -2,9 +2,14 @@
 //!
 //! Formulas: `llava/video_utils.py:103-181` (`dynamic_fps1`) and `train.py:1421-1471` of the reference.
 
+pub mod one_fps;
+pub mod style;
+
 use serde::{Deserialize, Serialize};
 
+use crate::DataError;
 use crate::python::{floor_div, round_half_even};
+use crate::resize::Fit;
 
 /// How many frames are taken, how large, and what is said about them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -16,6 +21,12 @@ pub struct FrameOptions {
     pub min_frames: usize,
     /// Most frames of a video; 0 means no limit.
     pub max_frames: usize,
+    /// By which rule they are taken.
+    #[serde(skip_serializing_if = "Sampling::is_clips")]
+    pub sampling: Sampling,
+    /// How pictures are brought to a square.
+    #[serde(skip_serializing_if = "Fit::is_squeeze")]
+    pub fit: Fit,
     /// Frames of one clip; frame counts are multiples of it.
     pub clip_frames: usize,
     /// Side of the square frames, in pixels.
@@ -41,6 +52,8 @@ impl Default for FrameOptions {
             fps: 8.0,
             min_frames: 128,
             max_frames: 1024,
+            sampling: Sampling::Clips,
+            fit: Fit::Squeeze,
             clip_frames: 8,
             image_size: 448,
             time_message: TimeMessage::Short,
@@ -70,6 +83,27 @@ impl Truncated {
     }
 }
 
+/// By which rule frames are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sampling {
+    /// Whole clips at so many frames a second, between the fewest and the most (VideoChat-Flash).
+    #[default]
+    Clips,
+    /// One frame of every so many, and `max_frames` evenly spread ones where these are more (LLaVA-Video).
+    Fps,
+    /// `max_frames` evenly spread frames of every video, repeated where it has fewer (LLaVA-Video, `force_sample`).
+    Uniform,
+    /// The frame at every whole second, `max_frames` evenly spread ones where these are more (Video-XL's `eval_vnbench.py`, which has no limit).
+    Seconds,
+}
+
+impl Sampling {
+    fn is_clips(&self) -> bool {
+        *self == Self::Clips
+    }
+}
+
 /// What the prompt says about the length of a video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -80,6 +114,8 @@ pub enum TimeMessage {
     Short,
     /// Its duration, the number of frames and the time of each.
     Long,
+    /// The same in the words of LLaVA-Video, in a line of its own (`add_time_instruction`).
+    Instruction,
 }
 
 /// How videos shorter than asked are treated.
@@ -99,7 +135,7 @@ pub struct Choice {
     pub indices: Vec<usize>,
     /// Frame of the file where counting starts; not 0 only for parts of videos.
     pub first: usize,
-    /// Frames per second of the file.
+    /// Frames per second by which times are told: those of the file, or how many of its frames one is taken of.
     pub fps: f64,
     /// Duration that the prompt reports, in seconds.
     pub duration_s: f64,
@@ -124,8 +160,27 @@ impl Choice {
                 let times: Vec<String> = self.times_s().map(|t| format!("{t:.1}")).collect();
                 format!("{start} at {} seconds. ", times.join(", "))
             }
+            TimeMessage::Instruction => {
+                let times: Vec<String> = self.times_s().map(|t| format!("{t:.2}s")).collect();
+                format!(
+                    "{start} from it. These frames are located at {}.Please answer the following questions related to this video.\n",
+                    times.join(",")
+                )
+            }
         }
     }
+}
+
+/// The choice of a whole video of `vlen` frames at `fps`, by the rule of `options`.
+///
+/// # Errors
+/// If the rule has no answer for this rate.
+pub fn whole(vlen: usize, fps: f64, options: &FrameOptions) -> Result<Choice, DataError> {
+    if options.sampling != Sampling::Clips {
+        return one_fps::whole(vlen, fps, options);
+    }
+    let indices = dynamic_fps(vlen, fps, options);
+    Ok(Choice { indices, first: 0, fps, duration_s: vlen as f64 / fps })
 }
 
 /// Frame numbers of a whole video of `vlen` frames at `input_fps`, by the rule of `options`.

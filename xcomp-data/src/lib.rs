@@ -22,23 +22,23 @@ pub mod stream;
 pub use error::DataError;
 pub use features::{Encoder, FeatureCache, FeatureSlot, FeatureValues, Features};
 pub use ffi::give_back_freed_memory;
-pub use frames::{Choice, FrameOptions, FrameRule, TimeMessage, Truncated};
+pub use frames::style::FrameStyle;
+pub use frames::{Choice, FrameOptions, FrameRule, Sampling, TimeMessage, Truncated};
 pub use media::limits::{Limits, Watch};
 pub use mixture::annotation::{LeftOut, Media, MediaFile, Record, is_confined};
 pub use mixture::strategy::Strategy;
 pub use mixture::turns::{SystemTurn, Turn};
 pub use mixture::visual_rule::VisualRule;
 pub use mixture::{Dataset, Mixture, MixtureOptions, ReadType};
-pub use prompt::templates::{
-    CHATML, IGNORE, IMAGE_TOKEN, LabelRule, Prompt, Template, render_chat, render_question,
-};
-pub use prompt::tokenize::{SpecialIds, Tokenizer};
+pub use prompt::template::{CHATML, PLAIN, Template, VICUNA, VIDEO_XL};
+pub use prompt::templates::{IGNORE, IMAGE_TOKEN, LabelRule, Prompt, render_chat, render_question};
+pub use prompt::tokenize::Tokenizer;
 pub use python::mt19937::PythonRandom;
 pub use report::{StatsOptions, lint, show, stats};
-pub use resize::Resize;
+pub use resize::{Fit, Resize};
 pub use sample::example::{Example, Frames, Visual, VisualData};
-pub use sample::load::{load_example, load_kept_media, load_media, outside};
-pub use sample::options::{LintOptions, LoadOptions};
+pub use sample::load::{frames_of, load_example, load_kept_media, load_media, outside};
+pub use sample::options::{LintOptions, LoadOptions, TooLong};
 pub use stream::{
     BadSample, BadSamplePolicy, Order, Position, QuarantineEvent, Stream, StreamMeter,
     StreamOptions, stream,

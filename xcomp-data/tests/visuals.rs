@@ -188,7 +188,7 @@ fn features_are_kept_and_found_one_by_one() {
     let cache = FeatureCache::open(&folder.join("features"), store, &Encoder::default()).unwrap();
     let cache = Arc::new(cache);
     let options = LoadOptions { features: Some(Arc::clone(&cache)), ..any(&folder) };
-    let covered = || coverage(&cache, mixture.records(), &options.frames);
+    let covered = || coverage(&cache, mixture.records(), &|_| options.frames.clone());
     let kept = |id: &str| keep(&load(&mixture, id, &options).unwrap());
     assert_eq!(covered(), (1, 4), "nothing is missing of a sample that shows nothing");
     assert_eq!(kept("one"), (0, 1));

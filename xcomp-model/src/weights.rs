@@ -3,6 +3,7 @@
 //! A model is read and written in [`Part`]s, modules with the names that their family gives them. Tensors have
 //! `PyTorch`'s shapes, so nothing is transposed. The only folder of this crate that touches files, next to `base/config`.
 
+mod dtype;
 mod files;
 mod load;
 mod model;
@@ -12,9 +13,10 @@ mod stored;
 #[cfg(test)]
 mod tests;
 
+pub use dtype::WeightDtype;
 pub use load::{Loaded, Part, load, take};
 pub use parameters::{Change, Look, Named, Parameter, Weights, parameters};
-pub use save::{SaveOptions, Saved, SavedPart, WeightDtype, save};
+pub use save::{SaveOptions, Saved, SavedPart, copy, save};
 pub use stored::StoredWeights;
 
 /// The file of an unsharded model.

@@ -35,7 +35,7 @@ use self::text_stream::GrowingText;
 use crate::data::features::{Stored, Tower, to_device};
 use crate::error::Error;
 use crate::machine::random::Random;
-use crate::plan::survey::template;
+use crate::plan::survey::{frame_style, styled, template};
 use crate::plan::{compression_plan, model_config};
 use crate::recipe::tables::{CompressionTable, DataTable, ScheduleKind};
 use crate::recipe::{COMPRESSION_BLOCK, checked_compression};
@@ -126,7 +126,8 @@ impl Answerer {
             config.vision.clip_frames = frames;
         }
         let compression = compression_plan(&table, &config, &path)?;
-        let tokenizer = Arc::new(Tokenizer::from_file(&folder.join("tokenizer.json"))?);
+        let tokenizer = Tokenizer::open(&folder.join("tokenizer.json"), &template(config.family));
+        let tokenizer = Arc::new(tokenizer?);
         let generation = Generation::of(folder, &tokenizer)?;
         let device = device.clone().inner();
         let mut model = Vlm::new(&config, &device);
@@ -179,8 +180,13 @@ impl Answerer {
             clip_frames: self.config.vision.clip_frames,
             image_size: self.config.vision.image_size,
             rule: FrameRule::Inference,
-            ..FrameOptions::default()
+            ..styled(self.config.family)
         }
+    }
+
+    /// What its prompts say of a video.
+    pub fn time_message(&self) -> TimeMessage {
+        frame_style(self.config.family).time_message
     }
 
     /// The cache that the table names for this model's tower, if it names one; features are kept as they are.
@@ -224,9 +230,10 @@ impl Answerer {
         let (count, size, clip) = (frames.count, frames.size, self.config.vision.clip_frames);
         let (clips, message) = match media {
             Media::Image => (Clips::image(frames.pixels, size), String::new()),
-            Media::Video => {
-                (Clips::video(frames.pixels, count, size, clip), choice.message(TimeMessage::Short))
-            }
+            Media::Video => (
+                Clips::video(frames.pixels, count, size, clip),
+                choice.message(self.time_message()),
+            ),
         };
         let wrong = || {
             Error::Argument(format!(
@@ -308,7 +315,7 @@ impl Answerer {
         let mut ids = self.tokenizer.encode(&opening)?;
         let image_at = ids.len();
         ids.push(xcomp_data::IMAGE_TOKEN);
-        let text = [question, &template.footer(), &template.header("assistant")].concat();
+        let text = [question, template.footer("user"), template.answer].concat();
         ids.extend(self.tokenizer.encode(&text)?);
         let (_, scores) = self.prefill_ids(&ids, image_at, seen, 0);
         let row = finite(scores, question)?;

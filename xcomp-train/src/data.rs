@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use xcomp_data::{
     BadSample, BadSamplePolicy, DataError, FeatureCache, LoadOptions, Mixture, MixtureOptions,
-    Order as DataOrder, Position, Stream, StreamOptions, Tokenizer, stream,
+    Order as DataOrder, Position, Stream, StreamOptions, Tokenizer, TooLong, stream,
 };
 use xcomp_model::base::config::ModelConfig;
 
 use crate::error::Error;
 use crate::plan::survey::{frame_options, label_rule, mixture_options, read_mixture, template};
 use crate::recipe::Recipe;
-use crate::recipe::tables::{BrokenSample, Order};
+use crate::recipe::tables::{BrokenSample, Order, TooLongWord};
 
 /// What a run reads.
 #[derive(Debug, Clone)]
@@ -41,7 +41,8 @@ impl Data {
             let message = "[data] mixture: a run needs the mixture YAML".to_owned();
             return Err(Error::Mismatch { path: recipe.path.clone(), message });
         }
-        let tokenizer = Arc::new(Tokenizer::from_file(Path::new(&recipe.model.tokenizer))?);
+        let tokenizer = Path::new(&recipe.model.tokenizer);
+        let tokenizer = Arc::new(Tokenizer::open(tokenizer, &template(config.family))?);
         let mixture = load_mixture(recipe)?;
         let mut options = stream_options(recipe, config, Arc::clone(&tokenizer), quarantine);
         options.load.visuals = mixture.visuals();
@@ -77,8 +78,12 @@ impl Data {
     /// # Errors
     /// If no thread can be started.
     pub fn pass(&self, features: Option<Arc<FeatureCache>>) -> Result<Stream, Error> {
+        let too_long = match self.options.load.too_long {
+            TooLong::Stop => TooLong::Skip,
+            other => other,
+        };
         let options = StreamOptions {
-            load: LoadOptions { features, ..self.options.load.clone() },
+            load: LoadOptions { features, too_long, ..self.options.load.clone() },
             order: DataOrder::Sequential,
             epochs: Some(1),
             bad: BadSample {
@@ -118,6 +123,11 @@ fn stream_options(
         labels: label_rule(recipe),
         tokens_per_frame: config.tokens_per_frame(),
         max_tokens: recipe.model.model_max_length,
+        too_long: match data.too_long {
+            TooLongWord::Skip => TooLong::Skip,
+            TooLongWord::DropFrames => TooLong::DropFrames,
+            TooLongWord::Stop => TooLong::Stop,
+        },
         vocabulary: config.llm.vocab_size,
         ..LoadOptions::new(tokenizer)
     };

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::machine::files::{at, create_folder, read_text, write_atomically};
 use crate::plan::Plan;
 use crate::plan::disk::EXPORT_FILE_BYTES;
+use crate::plan::survey::template;
 use crate::recipe::COMPRESSION_BLOCK;
 use crate::recipe::tables::FloatWord;
 use crate::show::progress::Progress;
@@ -88,20 +89,20 @@ pub fn export(plan: &Plan, saved: &Saved, folder: &Path, device: &Device) -> Res
     model.save_weights(folder, &stored, options)?;
     write_config(plan, folder, dtype)?;
     copy_tokenizer(Path::new(&plan.recipe.model.tokenizer), folder)?;
-    write_generation_config(folder)
+    write_generation_config(plan, folder)
 }
 
 /// States what ends an answer, where the base model's own file does not.
-fn write_generation_config(folder: &Path) -> Result<(), Error> {
+fn write_generation_config(plan: &Plan, folder: &Path) -> Result<(), Error> {
     let (path, tokenizer) = (folder.join("generation_config.json"), folder.join("tokenizer.json"));
     if path.is_file() || !tokenizer.is_file() {
         return Ok(());
     }
-    let special = Tokenizer::from_file(&tokenizer)?.special();
+    let tokenizer = Tokenizer::open(&tokenizer, &template(plan.config.family))?;
     let config = serde_json::json!({
         "do_sample": false,
-        "eos_token_id": [special.im_end, special.endoftext],
-        "pad_token_id": special.endoftext,
+        "eos_token_id": tokenizer.ends(),
+        "pad_token_id": tokenizer.ends().last(),
     });
     let text = serde_json::to_vec_pretty(&config).expect("JSON stays JSON");
     write_atomically(&path, &text)

@@ -95,7 +95,8 @@ impl Plan {
             .iter()
             .map(|part| part.parse().expect("the recipe checked its parts"))
             .collect();
-        if let Some(message) = group_without_tensors(&recipe, &config, &parts) {
+        let wrong = group_without_tensors(&recipe, &config, &parts);
+        if let Some(message) = wrong.or_else(|| other_clips(&recipe, &config)) {
             return Err(mismatch(message));
         }
 
@@ -328,6 +329,17 @@ fn group_without_tensors(recipe: &Recipe, config: &ModelConfig, parts: &[Part]) 
     Some(format!(
         "[optimizer] {key}: no tensor of {word} is tuned; add \"{word}\" to [tune] parts, or leave the key out"
     ))
+}
+
+/// Clips that the tower has no positions for: it sees those of its own length, or single frames.
+fn other_clips(recipe: &Recipe, config: &ModelConfig) -> Option<String> {
+    let (asked, own) = (recipe.data.clip_frames, config.vision.clip_frames);
+    (own > 1 && asked != own && asked != 1).then(|| {
+        format!(
+            "[data] clip_frames = {asked}: the tower sees clips of {own} frames, or single ones; set it to {own} or 1, or state other clips in {}",
+            recipe.model.config
+        )
+    })
 }
 
 fn samples(recipe: &Recipe, config: &ModelConfig, counted: Option<usize>) -> Samples {

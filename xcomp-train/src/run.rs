@@ -3,6 +3,7 @@
 pub mod cache_fill;
 mod events;
 pub mod folder;
+pub mod footing;
 pub mod launch;
 pub mod list;
 pub mod metrics;

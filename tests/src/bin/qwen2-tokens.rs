@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         (Err(_), Some(tokenizer)) => tokenizer.encode(&chat(prompt))?,
         (Err(_), None) => return Err("a question needs a tokenizer.json in the folder".into()),
     };
-    let stop = tokenizer.as_ref().map(|tokenizer| tokenizer.special().im_end);
+    let stop = tokenizer.as_ref().map(|tokenizer| tokenizer.ends()[0]);
     let ran = generate(&llm, &config, &ids, count, stop)?;
     let text = tokenizer.map(|tokenizer| tokenizer.decode(&ran.tokens)).transpose()?;
     let report = json!({

@@ -110,14 +110,16 @@ impl FeatureSlot {
     }
 }
 
-/// How many records of a mixture have the features of all that they show, and how many not.
+/// How many records of a mixture have the features of all that they show, and how many not; `options` are those of each record.
 pub fn coverage(
     cache: &FeatureCache,
     records: &[crate::Record],
-    options: &FrameOptions,
+    options: &(dyn Fn(&crate::Record) -> FrameOptions + Sync),
 ) -> (usize, usize) {
-    let has =
-        |record: &&crate::Record| Source::all(record).all(|source| cache.has(&source, options));
+    let has = |record: &&crate::Record| {
+        let options = options(record);
+        Source::all(record).all(|source| cache.has(&source, &options))
+    };
     let have = records.par_iter().filter(has).count();
     (have, records.len() - have)
 }

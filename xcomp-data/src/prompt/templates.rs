@@ -1,63 +1,13 @@
-//! Chat templates as data, their tokens and their labels, as the reference renders them (`train.py:399-440`, `597-681`).
+//! Conversations as tokens and labels, as the reference renders them (`train.py:399-440`, `597-681`).
 
 use serde::{Deserialize, Serialize};
 
-use crate::mixture::turns::{ASSISTANT, SYSTEM, Turn, USER, role};
+use crate::mixture::turns::{SYSTEM, Turn, USER, role};
+pub use crate::prompt::template::{IGNORE, IMAGE_TAG, IMAGE_TOKEN, Prompt, Template};
+use crate::prompt::template::{Pieces, is_target};
+use crate::prompt::{parts, whole};
 use crate::python::is_space;
 use crate::{DataError, Tokenizer};
-
-/// Stands in `input_ids` for the visual tokens, which replace it.
-pub const IMAGE_TOKEN: i32 = -200;
-/// Label of a position that carries no loss.
-pub const IGNORE: i32 = -100;
-/// How annotations write the place of the picture.
-pub const IMAGE_TAG: &str = "<image>";
-/// How the turns of a conversation are written: `open`, role, line break, text, `close`, line break.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Template {
-    /// Its name in a family of models.
-    pub name: &'static str,
-    /// What the system turn says.
-    pub system: &'static str,
-    /// Opens a turn.
-    pub open: &'static str,
-    /// Closes a turn.
-    pub close: &'static str,
-}
-
-/// The template of Qwen (`ChatML`).
-pub const CHATML: Template = Template {
-    name: "chatml",
-    system: "You are a helpful assistant.",
-    open: "<|im_start|>",
-    close: "<|im_end|>",
-};
-
-impl Template {
-    /// The template of this name, if it is known.
-    pub fn named(name: &str) -> Option<Self> {
-        [CHATML].into_iter().find(|template| template.name == name)
-    }
-
-    /// The system turn.
-    pub fn system_turn(&self) -> String {
-        self.turn(SYSTEM, self.system)
-    }
-
-    /// What stands before the text of a turn.
-    pub fn header(&self, role: &str) -> String {
-        format!("{}{role}\n", self.open)
-    }
-
-    /// What stands behind the text of a turn.
-    pub fn footer(&self) -> String {
-        format!("{}\n", self.close)
-    }
-
-    fn turn(&self, role: &str, value: &str) -> String {
-        format!("{}{value}{}", self.header(role), self.footer())
-    }
-}
 
 /// A mark of noisy annotations that the reference deletes (`train.py:436`).
 const NOISE_MARK: &str = "QA_GT_caption_based_noisy";
@@ -73,17 +23,6 @@ pub enum LabelRule {
     Answers,
 }
 
-/// A rendered conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Prompt {
-    /// Token ids, with [`IMAGE_TOKEN`] at the place of the picture.
-    pub input_ids: Vec<i32>,
-    /// The target of each position (not shifted), or [`IGNORE`].
-    pub labels: Vec<i32>,
-    /// Tokens of the system turn and the first human turn.
-    pub first_turn: usize,
-}
-
 /// Renders a conversation for training.
 ///
 /// The first of `time_messages` is put after the first `<image>`, and so on; an empty one (pictures) changes nothing.
@@ -97,18 +36,31 @@ pub fn render_chat(
     time_messages: &[String],
     rule: LabelRule,
 ) -> Result<Prompt, DataError> {
-    let mut prompt = Prompt { input_ids: Vec::new(), labels: Vec::new(), first_turn: 0 };
     let (system, heard) = rendered(turns);
-    prompt.push(template, tokenizer, (SYSTEM, system.unwrap_or(template.system)), rule)?;
     let mut messages = time_messages.iter();
-    for (index, turn) in heard.iter().enumerate() {
+    let said = heard.iter().map(|turn| {
         let value = match role(&turn.from) {
             USER => place_messages(&turn.value, &mut messages),
             _ => turn.value.clone(),
         };
-        let value = value.replace(NOISE_MARK, "");
-        prompt.push(template, tokenizer, (role(&turn.from), &value), rule)?;
-        if index == 0 {
+        (role(&turn.from), value.replace(NOISE_MARK, ""))
+    });
+    let system = (SYSTEM, system.unwrap_or(&template.system).to_owned());
+    let said: Vec<(&str, String)> = std::iter::once(system).chain(said).collect();
+    match template.pieces {
+        Pieces::Stretches => return whole::render(template, tokenizer, &said),
+        Pieces::Caption => return parts::caption(tokenizer, &said),
+        Pieces::Turns | Pieces::Parts => {}
+    }
+    let mut prompt = Prompt { input_ids: Vec::new(), labels: Vec::new(), first_turn: 0 };
+    for (index, (role, value)) in said.iter().enumerate() {
+        if template.pieces == Pieces::Parts {
+            let marks = rule == LabelRule::Reference;
+            parts::push(&mut prompt, template, tokenizer, (role, value), marks)?;
+        } else {
+            prompt.push(template, tokenizer, (role, value), rule)?;
+        }
+        if index == 1 {
             prompt.first_turn = prompt.input_ids.len();
         }
     }
@@ -118,7 +70,7 @@ pub fn render_chat(
 /// Renders a question about one video or picture, ready for an answer to be generated.
 ///
 /// The picture stands before the question; an `<image>` in the question's words is text.
-/// The evaluation joins the time message and the question with one space, where training has a space and a line break.
+/// The evaluation of `XComp` joins the time message and the question with one space, where training has a space and a line break.
 ///
 /// # Errors
 /// When the tokenizer fails.
@@ -130,13 +82,14 @@ pub fn render_question(
 ) -> Result<Vec<i32>, DataError> {
     let about = match trim(time_message) {
         "" => format!("\n{question}"),
+        // The example in LLaVA-Video's documents has no line break before the sentence, training has one.
+        message if is_line(time_message) => format!("{message}\n{question}"),
         message => format!("\n{message} {question}"),
     };
-    let mut ids = tokenizer.encode(&template.system_turn())?;
-    ids.extend(tokenizer.encode(&template.header(USER))?);
+    let mut ids = tokenizer.encode(&(template.system_turn() + &template.header(USER)))?;
     ids.push(IMAGE_TOKEN);
-    ids.extend(tokenizer.encode(&(about + &template.footer()))?);
-    ids.extend(tokenizer.encode(&template.header(ASSISTANT))?);
+    let footer = template.footer(USER);
+    ids.extend(tokenizer.encode(&format!("{about}{footer}{}", template.answer))?);
     Ok(ids)
 }
 
@@ -157,11 +110,6 @@ pub(crate) fn rendered(turns: &[Turn]) -> (Option<&str>, &[Turn]) {
 /// Whether a turn is the assistant's, and says something.
 pub(crate) fn is_answer(turn: &Turn) -> bool {
     is_target(role(&turn.from)) && !trim(&turn.value).is_empty()
-}
-
-/// Whether the turns of a role are learnt.
-fn is_target(role: &str) -> bool {
-    !matches!(role, USER | SYSTEM)
 }
 
 /// Number of places for images and videos in a conversation: the `<image>` tags of its human turns.
@@ -201,8 +149,7 @@ impl Prompt {
 
 /// Everything of a target turn; line breaks and turn marks of every turn; never the picture.
 fn reference_labels(tokenizer: &Tokenizer, ids: &[i32], target: bool) -> impl Iterator<Item = i32> {
-    let special = tokenizer.special();
-    let marks = [special.newline, special.im_start, special.im_end];
+    let marks = tokenizer.marks();
     ids.iter().map(move |&id| {
         let supervised = id != IMAGE_TOKEN && (target || marks.contains(&id));
         if supervised { id } else { IGNORE }
@@ -238,8 +185,15 @@ fn encode_tagged(tokenizer: &Tokenizer, text: &str) -> Result<Vec<i32>, DataErro
 }
 
 /// Moves a single tag to the front, puts the next time message after each tag (`train.py:399-440`).
+///
+/// A message that is a line of its own stands for the line break behind the tag: what was said around the tag follows as it is
+/// (LLaVA-Video's `_get_item`).
 fn place_messages(value: &str, messages: &mut std::slice::Iter<'_, String>) -> String {
     let single = value.matches(IMAGE_TAG).count() == 1;
+    if let Some(line) = messages.as_slice().first().filter(|line| single && is_line(line)) {
+        messages.next();
+        return format!("{IMAGE_TAG}{line}{}", value.replace(IMAGE_TAG, ""));
+    }
     let text = if single && !value.starts_with(IMAGE_TAG) {
         let without = value.replace(IMAGE_TAG, "");
         trim(&format!("{IMAGE_TAG}\n{}", trim(&without))).to_owned()
@@ -250,13 +204,19 @@ fn place_messages(value: &str, messages: &mut std::slice::Iter<'_, String>) -> S
     let mut placed = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {
         placed.push_str(IMAGE_TAG);
-        let message = messages.next().map_or("", |message| message.trim_end_matches(is_space));
+        let whole = messages.next().map_or("", String::as_str);
+        let message = whole.trim_end_matches(is_space);
         if !message.is_empty() {
-            placed.extend([message, " "]);
+            placed.extend([message, if is_line(whole) { "\n" } else { " " }]);
         }
         placed.push_str(piece);
     }
     placed
+}
+
+/// Whether a time message is a line of its own.
+fn is_line(message: &str) -> bool {
+    message.ends_with('\n')
 }
 
 fn trim(text: &str) -> &str {
@@ -279,6 +239,8 @@ mod tests {
         check("What is it?\n<image>", "", "<image>\nWhat is it?");
         check("Look at <image> and <image>.", "", "Look at <image> and <image>.");
         check("no picture", "\nIt lasts. ", "no picture");
+        check("<image>\nWhat?", "\nIt lasts.\n", "<image>\nIt lasts.\n\nWhat?");
+        check("What?\n<image>", "\nIt lasts.\n", "<image>\nIt lasts.\nWhat?\n");
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! The tokenizer of the language model, with the ids that the Qwen chat template needs.
+//! The tokenizer of the language model, with the ids that its chat template needs.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use crate::DataError;
+use crate::prompt::template::{CHATML, Template};
 
 /// Largest tokenizer file, in bytes; that of Qwen2.5 has 7 MB.
 const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
@@ -14,35 +16,45 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     path: PathBuf,
     sha256: String,
-    special: SpecialIds,
-}
-
-/// Ids of the tokens that the chat template is made of, looked up by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SpecialIds {
-    /// `<|im_start|>`, which opens a turn.
-    pub im_start: i32,
-    /// `<|im_end|>`, which closes a turn and an answer.
-    pub im_end: i32,
-    /// `<|endoftext|>`, which pads.
-    pub endoftext: i32,
-    /// The line break.
-    pub newline: i32,
+    marks: Vec<i32>,
+    ends: Vec<i32>,
 }
 
 impl Tokenizer {
+    /// Loads a `tokenizer.json` for Qwen's template.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::open`].
+    pub fn from_file(path: &Path) -> Result<Self, DataError> {
+        Self::open(path, &CHATML)
+    }
+
     /// Loads a `tokenizer.json`.
     ///
     /// # Errors
-    /// When the file cannot be read as a tokenizer, or lacks a token of the Qwen chat template.
-    pub fn from_file(path: &Path) -> Result<Self, DataError> {
+    /// When the file cannot be read as a tokenizer, or lacks a token of the chat template.
+    pub fn open(path: &Path, template: &Template) -> Result<Self, DataError> {
         let bytes = crate::open::read_regular(path, MAX_TOKENIZER_BYTES)?;
         let inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|error| {
             DataError::Tokenizer { path: path.to_owned(), message: error.to_string() }
         })?;
-        let special = SpecialIds::look_up(&inner, path)?;
+        let id = |token: &&str| {
+            let alone = inner.encode_fast(*token, false).ok().map(|ids| ids.get_ids().to_vec());
+            match alone.as_deref() {
+                Some(&[id]) => Ok(id as i32),
+                _ => Err(DataError::MissingToken {
+                    path: path.to_owned(),
+                    token: token.escape_debug().to_string(),
+                }),
+            }
+        };
+        let ids = |tokens: &[&str]| tokens.iter().map(id).collect::<Result<Vec<i32>, _>>();
+        let (marks, ends) = (ids(template.marks)?, ids(template.ends)?);
+        if !template.start.is_empty() {
+            id(&template.start)?;
+        }
         let sha256 = crate::hash::hex(&Sha256::digest(&bytes));
-        Ok(Self { inner, path: path.to_owned(), sha256, special })
+        Ok(Self { inner, path: path.to_owned(), sha256, marks, ends })
     }
 
     /// Ids of a text; special tokens written in it become their ids, none is added.
@@ -52,6 +64,16 @@ impl Tokenizer {
     pub fn encode(&self, text: &str) -> Result<Vec<i32>, DataError> {
         let encoding = self.inner.encode_fast(text, false).map_err(|error| self.failed(&*error))?;
         Ok(encoding.get_ids().iter().map(|&id| id as i32).collect())
+    }
+
+    /// As [`Tokenizer::encode`], each id with the bytes of the text that it stands for.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_with_places(&self, text: &str) -> Result<Vec<(i32, Range<usize>)>, DataError> {
+        let encoding = self.inner.encode(text, false).map_err(|error| self.failed(&*error))?;
+        let places = encoding.get_offsets().iter().map(|(start, end)| *start..*end);
+        Ok(encoding.get_ids().iter().map(|&id| id as i32).zip(places).collect())
     }
 
     /// Text of ids; special tokens are left out, ids that no token has are skipped.
@@ -79,9 +101,14 @@ impl Tokenizer {
         DataError::Tokenizer { path: self.path.clone(), message: error.to_string() }
     }
 
-    /// Ids of the template's tokens.
-    pub fn special(&self) -> SpecialIds {
-        self.special
+    /// Ids of the template's tokens that are learnt wherever they stand.
+    pub fn marks(&self) -> &[i32] {
+        &self.marks
+    }
+
+    /// Ids of the template's tokens that end an answer; the last one pads.
+    pub fn ends(&self) -> &[i32] {
+        &self.ends
     }
 
     /// Number of tokens, added ones included; the embedding may have more rows.
@@ -104,27 +131,7 @@ impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tokenizer")
             .field("path", &self.path)
-            .field("special", &self.special)
+            .field("ends", &self.ends)
             .finish_non_exhaustive()
-    }
-}
-
-impl SpecialIds {
-    fn look_up(inner: &tokenizers::Tokenizer, path: &Path) -> Result<Self, DataError> {
-        let missing = |token: &str| DataError::MissingToken {
-            path: path.to_owned(),
-            token: token.to_owned(),
-        };
-        let id = |token: &str| {
-            inner.token_to_id(token).map(|id| id as i32).ok_or_else(|| missing(token))
-        };
-        let newline = inner.encode_fast("\n", false).map_err(|_| missing("\\n"))?;
-        let &[newline] = newline.get_ids() else { return Err(missing("\\n")) };
-        Ok(Self {
-            im_start: id("<|im_start|>")?,
-            im_end: id("<|im_end|>")?,
-            endoftext: id("<|endoftext|>")?,
-            newline: newline as i32,
-        })
     }
 }

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use crate::frames::Choice;
 use crate::media::read::Source;
-use crate::sample::load::{check_record, probe, render_record};
-use crate::sample::options::LintOptions;
+use crate::sample::load::{check_record, frames_of, probe, render_record};
+use crate::sample::options::{LintOptions, LoadOptions};
 use crate::{DataError, Media, Mixture};
 
 /// Why a sample cannot be used; a sample may have several reasons.
@@ -38,6 +38,8 @@ pub struct LintReport {
     pub media: usize,
     /// Samples that cannot be used.
     pub broken: usize,
+    /// Samples of which a video has the most frames that fit, where longer samples are to lose frames.
+    pub limited: usize,
     /// Why, in the order of the mixture.
     pub findings: Vec<Finding>,
     /// How many of them each dataset has.
@@ -84,19 +86,20 @@ pub fn lint(
         };
         groups.par_iter().flat_map_iter(of_group).collect()
     });
-    let per_sample: Vec<Vec<Finding>> = pool.install(|| {
+    let per_sample: Vec<(Vec<Finding>, bool)> = pool.install(|| {
         let of_sample = |index| findings(mixture, index, &seen, options);
         (0..mixture.len()).into_par_iter().map(of_sample).collect()
     });
     let mut by_source = BTreeMap::new();
-    for first in per_sample.iter().filter_map(|findings| findings.first()) {
+    for first in per_sample.iter().filter_map(|(findings, _)| findings.first()) {
         *by_source.entry(first.source.clone()).or_default() += 1;
     }
     Ok(LintReport {
         samples: mixture.len(),
         media: groups.len(),
         broken: by_source.values().sum(),
-        findings: per_sample.into_iter().flatten().collect(),
+        limited: per_sample.iter().filter(|(_, limited)| *limited).count(),
+        findings: per_sample.into_iter().flat_map(|(findings, _)| findings).collect(),
         by_source,
         notes: mixture.notes().to_vec(),
     })
@@ -137,27 +140,39 @@ fn look(source: &Source, options: &LintOptions) -> Seen {
     }
 }
 
-/// All that is wrong with a sample: its record, each of its media, and its prompt where these are whole.
+/// All that is wrong with a sample: its record, each of its media, and its prompt where these are whole; and whether it loses frames.
 fn findings(
     mixture: &Mixture,
     index: usize,
     seen: &BTreeMap<Shown, Seen>,
     options: &LintOptions,
-) -> Vec<Finding> {
+) -> (Vec<Finding>, bool) {
     let record = &mixture.records()[index];
     let mut reasons = vec![];
     if let Err(error) = check_record(record, mixture.visuals()) {
         reasons.push((record.path(), error.to_string()));
     }
+    let own = frames_of(record, &options.load);
+    let most = Some(own.max_frames).filter(|most| *most != options.load.frames.max_frames);
+    let mut limited = false;
     let (mut frames, mut messages) = (0, vec![]);
     for ((_, place), seen) in seen.range((index, 0)..(index + 1, 0)) {
-        match seen {
+        let with_own = |(count, message): &(usize, String)| match most {
+            Some(most) if *count > most => {
+                let load = LoadOptions { frames: own.clone(), ..options.load.clone() };
+                let source = Source::all(record).nth(*place).expect("it was seen");
+                look(&source, &LintOptions { load, decode: false, ..*options })
+            }
+            _ => Ok((*count, message.clone())),
+        };
+        match seen.as_ref().map_err(String::clone).and_then(with_own) {
             Ok((count, message)) => {
+                limited |= most.is_some_and(|most| count >= most);
                 frames += count;
-                messages.push(message.clone());
+                messages.push(message);
             }
             Err(reason) => {
-                reasons.push((record.paths().nth(*place).unwrap_or_default(), reason.clone()));
+                reasons.push((record.paths().nth(*place).unwrap_or_default(), reason));
             }
         }
     }
@@ -174,5 +189,6 @@ fn findings(
         path,
         reason,
     };
-    reasons.into_iter().map(finding).collect()
+    let limited = limited && reasons.is_empty();
+    (reasons.into_iter().map(finding).collect(), limited)
 }

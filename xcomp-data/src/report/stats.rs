@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::Histogram;
 use crate::mixture::annotation::{Media, Record};
-use crate::prompt::templates::{LabelRule, Template, render_chat};
+use crate::prompt::template::Template;
+use crate::prompt::templates::{LabelRule, render_chat};
 use crate::sample::load::check_record;
 use crate::stream::cost::{CostModel, assign, imbalance, predict_frames};
 use crate::stream::{Order, epoch_order};

@@ -56,6 +56,8 @@ pub struct Example {
     pub record: usize,
     /// Words of the conversation.
     pub words: usize,
+    /// Whether a video of it has the most frames that fit into the longest sequence, where longer samples are to lose frames.
+    pub limited: bool,
 }
 
 impl Example {

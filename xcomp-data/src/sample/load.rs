@@ -15,9 +15,9 @@ use crate::mixture::visual_rule::VisualRule;
 use crate::prompt::templates::{
     IMAGE_TOKEN, Prompt, count_image_tags, is_answer, render_chat, rendered,
 };
-use crate::resize::Resizer;
+use crate::resize::Fitter;
 use crate::sample::example::{Example, Frames, Visual, VisualData};
-use crate::sample::options::{LintOptions, LoadOptions};
+use crate::sample::options::{LintOptions, LoadOptions, TooLong};
 
 /// Reads one record of a mixture; `index` is its place there, and only noted.
 ///
@@ -86,15 +86,20 @@ pub(crate) fn load_gated(
 ) -> Result<Example, DataError> {
     check_record(record, options.visuals)?;
     let features = options.features.as_ref();
+    let own = frames_of(record, options);
     let visuals = Source::all(record)
-        .map(|source| read_visual(&source, &options.frames, features, watch.clone(), gate))
+        .map(|source| read_visual(&source, &own, features, watch.clone(), gate))
         .collect::<Result<Vec<Visual>, _>>()?;
     let messages: Vec<String> =
         visuals.iter().map(|visual| visual.message(options.frames.time_message)).collect();
     let frames: usize = visuals.iter().map(|visual| visual.choice.indices.len()).sum();
     let prompt = render_record(record, &messages, frames, options)?;
+    let most = own.max_frames;
+    let limited = most != options.frames.max_frames
+        && visuals.iter().any(|own| own.choice.indices.len() >= most);
     Ok(Example {
         visuals,
+        limited,
         input_ids: prompt.input_ids,
         labels: prompt.labels,
         first_turn: prompt.first_turn,
@@ -103,6 +108,45 @@ pub(crate) fn load_gated(
         record: index,
         words: record.words,
     })
+}
+
+/// How the frames of a record's videos are chosen.
+///
+/// Under [`TooLong::DropFrames`] at most so many whole clips are taken as fit beside its text, whatever the sentence about a video says;
+/// for a video that has no more frames the choice is the same as without. No file is opened.
+pub fn frames_of(record: &Record, options: &LoadOptions) -> FrameOptions {
+    let frames = options.frames.clone();
+    match fitting(record, options) {
+        Some(most) if frames.max_frames == 0 || most < frames.max_frames => {
+            FrameOptions { max_frames: most, min_frames: frames.min_frames.min(most), ..frames }
+        }
+        _ => frames,
+    }
+}
+
+/// Most frames of each video of a record that fit, at least one clip; `None` where that is not asked for.
+fn fitting(record: &Record, options: &LoadOptions) -> Option<usize> {
+    /// Longer videos, and more frames of one, are not there.
+    const LONGEST_S: f64 = 999_999.99;
+    const MOST: usize = 99_999;
+    let kinds = || record.media.iter().map(|file| file.kind);
+    let videos = kinds().filter(|kind| *kind == Media::Video).count();
+    if options.too_long != TooLong::DropFrames || videos == 0 {
+        return None;
+    }
+    let (frames, clip) = (&options.frames, options.frames.clip_frames.max(1));
+    let most = if frames.max_frames > 0 { frames.max_frames } else { MOST };
+    let longest = Choice { indices: vec![most; most], first: 0, fps: 1.0, duration_s: LONGEST_S };
+    let longest = longest.message(frames.time_message);
+    let messages: Vec<String> = kinds()
+        .map(|kind| if kind == Media::Video { longest.clone() } else { String::new() })
+        .collect();
+    let (template, tokenizer) = (&options.template, &options.tokenizer);
+    let prompt = render_chat(template, tokenizer, &record.turns, &messages, options.labels).ok()?;
+    let text = prompt.input_ids.len() - messages.len();
+    let room = options.max_tokens.saturating_sub(text) / options.tokens_per_frame.max(1);
+    let of_video = room.saturating_sub(messages.len() - videos) / videos;
+    Some((of_video / clip).max(1) * clip)
 }
 
 /// The prompt of a record that shows so many frames; `messages` has one for each image or video.
@@ -227,10 +271,10 @@ fn read_frames(
     let mut numbers: Vec<usize> = choice.indices.iter().map(|index| index + choice.first).collect();
     numbers.dedup();
     let mut pixels = Vec::with_capacity(frames.count * frames.frame_bytes());
-    let mut resizer = Resizer::new(size, size, options.resize);
+    let mut fitter = Fitter::new(size, options.fit, options.resize);
     reader.read(&numbers, &mut |picture| {
-        resizer.resize_into(picture, &mut pixels);
-        Ok(())
+        let wrong = |message| DataError::Unsupported { path: source.path.clone(), message };
+        fitter.fit_into(picture, &mut pixels).map_err(wrong)
     })?;
     let got = pixels.len() / frames.frame_bytes();
     if got != numbers.len() {

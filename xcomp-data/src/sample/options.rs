@@ -7,7 +7,8 @@ use crate::features::FeatureCache;
 use crate::frames::FrameOptions;
 use crate::media::limits::Limits;
 use crate::mixture::visual_rule::VisualRule;
-use crate::prompt::templates::{CHATML, LabelRule, Template};
+use crate::prompt::template::{CHATML, Template};
+use crate::prompt::templates::LabelRule;
 
 /// How records become samples.
 #[derive(Debug, Clone)]
@@ -24,8 +25,10 @@ pub struct LoadOptions {
     pub visuals: VisualRule,
     /// Visual tokens of a frame before the first layer.
     pub tokens_per_frame: usize,
-    /// Longest sequence in tokens, before compression: a longer sample is broken.
+    /// Longest sequence in tokens, before compression.
     pub max_tokens: usize,
+    /// What a longer sample does.
+    pub too_long: TooLong,
     /// Rows of the model's embedding: a sample with another token is broken.
     pub vocabulary: usize,
     /// What one media file may cost.
@@ -45,11 +48,24 @@ impl LoadOptions {
             visuals: VisualRule::default(),
             tokens_per_frame: 0,
             max_tokens: usize::MAX,
+            too_long: TooLong::default(),
             vocabulary: usize::MAX,
             limits: Limits::default(),
             features: None,
         }
     }
+}
+
+/// What a sample does that has more tokens than a model takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TooLong {
+    /// It is a broken sample.
+    #[default]
+    Skip,
+    /// Its videos are taken with fewer frames, evenly spread as ever; it is broken where one clip is too much.
+    DropFrames,
+    /// The stream ends with an error, whatever the policy on broken samples.
+    Stop,
 }
 
 /// How records and their media are looked at.

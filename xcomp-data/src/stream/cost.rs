@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::Mixture;
-use crate::frames::{FrameOptions, dynamic_fps};
+use crate::frames::{FrameOptions, whole};
 use crate::media::read::Source;
 use crate::mixture::annotation::{Media, Record};
 
@@ -77,7 +77,8 @@ fn predicted_of(
     }
     let duration_s = source.part.map(|(start, end)| end - start).or(duration_s);
     let vlen = (duration_s.unwrap_or(ASSUMED_DURATION_S).max(0.0) * ASSUMED_FPS) as usize;
-    let count = dynamic_fps(vlen, ASSUMED_FPS, options).len();
+    // A rule without an answer makes a broken sample.
+    let count = whole(vlen, ASSUMED_FPS, options).map_or(0, |choice| choice.indices.len());
     PredictedFrames { count, known: duration_s.is_some() }
 }
 

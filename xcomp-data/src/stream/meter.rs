@@ -13,6 +13,8 @@ pub struct StreamMeter {
     pub samples: u64,
     /// Frames handed out.
     pub frames: u64,
+    /// Samples of which a video has the most frames that fit, where longer samples are to lose frames.
+    pub limited: u64,
     /// Seconds that the trainer waited for samples.
     pub wait_s: f64,
     /// Seconds that all workers together spent on reading.
@@ -29,6 +31,7 @@ impl StreamMeter {
     pub(super) fn count(&mut self, example: &Example) {
         self.samples += 1;
         self.frames += example.frame_count() as u64;
+        self.limited += u64::from(example.limited);
     }
 
     pub(super) fn count_bad(&mut self, event: &QuarantineEvent) {

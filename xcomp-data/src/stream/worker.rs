@@ -10,6 +10,7 @@ use super::queue::{Outcome, Queue};
 use crate::media::limits::Watch;
 use crate::sample::example::Example;
 use crate::sample::load::load_gated;
+use crate::sample::options::TooLong;
 use crate::{DataError, Mixture};
 
 /// Works until the queue has nothing more.
@@ -52,7 +53,10 @@ impl Reader<'_> {
         error: &DataError,
     ) -> (Result<Option<Example>, DataError>, Option<QuarantineEvent>) {
         let mut event = self.event(ticket, error);
-        let example = match self.options.bad.policy {
+        let ends = matches!(error, DataError::TooLong { .. })
+            && self.options.load.too_long == TooLong::Stop;
+        let policy = if ends { BadSamplePolicy::Fail } else { self.options.bad.policy };
+        let example = match policy {
             BadSamplePolicy::Skip => Ok(None),
             BadSamplePolicy::Fail => Err(self.failed(ticket, error.to_string())),
             BadSamplePolicy::Neighbour => match self.neighbour(ticket.index) {

@@ -174,6 +174,8 @@ pub struct Family {
     pub visuals: Visuals,
     /// The chat template, by the name that the prompt renderer knows.
     pub template: &'static str,
+    /// Which frames it sees, what is said of them, how they become squares: by the name that the reader of videos knows.
+    pub frames: &'static str,
     /// How pixels are normalised.
     pub pixels: Pixels,
     /// Whether a `config.json` describes a model of this family.

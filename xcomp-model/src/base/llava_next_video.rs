@@ -29,6 +29,7 @@ pub const LLAVA_NEXT_VIDEO: Family = Family {
     spare,
     visuals: Visuals::Any,
     template: "vicuna",
+    frames: "cropped",
     pixels: CLIP_PIXELS,
     recognises: |config| {
         let kind = config.get("model_type").and_then(Value::as_str);

@@ -27,6 +27,7 @@ pub const LLAVA_VIDEO: Family = Family {
     spare,
     visuals: Visuals::Any,
     template: "chatml",
+    frames: "timed",
     pixels: SIGLIP_PIXELS,
     recognises: |config| {
         has_projector(config) && tower_name(config).is_some_and(|name| name.contains("siglip"))

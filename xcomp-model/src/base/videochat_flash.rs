@@ -19,6 +19,7 @@ pub const VIDEOCHAT_FLASH: Family = Family {
     spare: |_| false,
     visuals: Visuals::ExactlyOne,
     template: "chatml",
+    frames: "clips",
     // `ImageNet` (reference `umt_encoder.py:30-66`).
     pixels: Pixels { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
     recognises: |config| merged_tokens(config).is_some(),

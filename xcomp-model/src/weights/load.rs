@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use burn::store::StoreTensor;
 use burn::store::burn_pack::{Bytes, Error as PackError, Tensor as PackTensor};
 
+use super::dtype::{WeightDtype, dtype};
 use super::files::StoredTensor;
 use super::parameters::{Parameter, Weights};
-use super::save::WeightDtype;
-use super::stored::{StoredWeights, dtype};
+use super::stored::StoredWeights;
 use crate::base::family::{Absent, Family, Names, Place};
 use crate::error::ModelError;
 
@@ -99,7 +99,7 @@ pub fn take(
             .collect();
         tensors += taken.len();
         parameters += taken.iter().map(Parameter::count).sum::<usize>();
-        fill(part, taken, stored, held)?;
+        fill(part, &taken, stored, held)?;
     }
     Ok(Loaded { files, tensors, parameters, copied: stored.copied })
 }
@@ -200,7 +200,7 @@ fn check_shape(name: &str, tensor: &StoredTensor, parameter: &Parameter) -> Resu
 
 fn fill(
     part: &mut Part<'_>,
-    parameters: Vec<Parameter>,
+    parameters: &[Parameter],
     stored: &StoredWeights,
     held: WeightDtype,
 ) -> Result<(), ModelError> {

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, TensorData};
-use safetensors::Dtype;
 
+use super::dtype::{WeightDtype, dtype};
 use super::files::{StoredTensor, io, read_headers, stored_tensors};
-use super::save::{Outgoing, Saved, WeightDtype, write_folder};
 use crate::error::ModelError;
 
 /// Tensors by name, each where it lies on disk: only headers have been read.
@@ -75,35 +74,9 @@ impl StoredWeights {
         Self { tensors: self.tensors.into_iter().filter_map(renamed).collect(), ..self }
     }
 
-    /// Writes them into a folder byte for byte, as [`super::save`] lays files out.
-    ///
-    /// # Errors
-    /// As [`super::save`].
-    pub fn copy(&self, folder: &Path, max_file_bytes: Option<u64>) -> Result<Saved, ModelError> {
-        let outgoing = |(name, tensor): (&String, &StoredTensor)| {
-            let outgoing = Outgoing::stored(tensor.clone(), dtype(name, tensor)?);
-            Ok((name.clone(), outgoing))
-        };
-        let tensors = self.tensors.iter().map(outgoing).collect::<Result<_, ModelError>>()?;
-        write_folder(folder, &tensors, max_file_bytes)
-    }
-
     /// The files they lie in, sorted.
     pub(super) fn files(&self) -> Vec<PathBuf> {
         let files: BTreeSet<&PathBuf> = self.tensors.values().map(|tensor| &tensor.file).collect();
         files.into_iter().cloned().collect()
-    }
-}
-
-/// The dtype of a tensor, if it is a floating-point one.
-pub(super) fn dtype(name: &str, tensor: &StoredTensor) -> Result<WeightDtype, ModelError> {
-    match tensor.dtype {
-        Dtype::F32 => Ok(WeightDtype::F32),
-        Dtype::F16 => Ok(WeightDtype::F16),
-        Dtype::BF16 => Ok(WeightDtype::Bf16),
-        other => {
-            let (name, path) = (name.to_owned(), tensor.file.clone());
-            Err(ModelError::TensorDtype { name, path, found: format!("{other:?}") })
-        }
     }
 }

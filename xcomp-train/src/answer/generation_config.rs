@@ -49,8 +49,7 @@ impl Generation {
         let text = if path.is_file() { read_text(&path)? } else { "{}".into() };
         let stated: Stated =
             serde_json::from_str(&text).map_err(|error| at("cannot read", &path)(error.into()))?;
-        let special = tokenizer.special();
-        let mut stop_tokens = vec![special.im_end, special.endoftext];
+        let mut stop_tokens = tokenizer.ends().to_vec();
         match &stated.eos_token_id {
             Some(OneOrMany::One(id)) => stop_tokens.push(*id),
             Some(OneOrMany::Many(ids)) => stop_tokens.extend(ids),

@@ -145,8 +145,8 @@ impl Answerer {
     fn parts(&self, ids: &[i32], message: &str) -> Result<PromptParts, Error> {
         let image_at = ids.iter().position(|id| *id == IMAGE_TOKEN).expect("it shows a video");
         let tokens = |text: &str| self.tokenizer.encode(text).map(|ids| ids.len());
-        let user_end = ids.len() - tokens(&self.template().header("assistant"))?;
-        let question_end = user_end - tokens(&self.template().footer())?;
+        let user_end = ids.len() - tokens(self.template().answer)?;
+        let question_end = user_end - tokens(self.template().footer("user"))?;
 
         // Behind the marker stand a line break, the message and a space that belongs to the question's first word.
         let wanted = 1 + message.trim().len();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use xcomp_data::{Choice as FrameChoice, Frames, Media, TimeMessage, load_media};
+use xcomp_data::{Choice as FrameChoice, Frames, Media, load_media};
 
 use super::args::{DeviceArg, FormatArg};
 use super::asking::{Asker, AskingArgs};
@@ -105,7 +105,7 @@ impl Looking<'_> {
         if media == Media::Image {
             return Ok((self.answerer.see(frames, choice, media)?, all));
         }
-        let message = choice.message(TimeMessage::Short);
+        let message = choice.message(self.answerer.time_message());
         let clip_frames = self.answerer.config().vision.clip_frames;
         let known = self.asking.select.is_none().then_some(frames.count / clip_frames);
         let progress = Progress::new("clips through the tower", known);

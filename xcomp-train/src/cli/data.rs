@@ -114,6 +114,13 @@ fn lint_text(report: &LintReport) -> String {
         "{} samples over {} media, {} cannot be used\n",
         report.samples, report.media, report.broken
     );
+    if report.limited > 0 {
+        let limited = report.limited;
+        line(
+            &mut text,
+            format_args!("{limited} have the most frames that fit into model_max_length"),
+        );
+    }
     for note in &report.notes {
         line(&mut text, format_args!("note: {note}"));
     }

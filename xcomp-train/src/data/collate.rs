@@ -108,6 +108,7 @@ mod tests {
             labels: vec![IGNORE; input_ids.len()],
             input_ids,
             first_turn: 0,
+            limited: false,
             source: "pictures".into(),
             id: "3".into(),
             record: 0,

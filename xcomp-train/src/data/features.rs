@@ -105,7 +105,7 @@ impl Tower<'_> {
 }
 
 /// The kind of a device: another one rounds in another way.
-fn kind(device: &Device) -> String {
+pub(crate) fn kind(device: &Device) -> String {
     format!("{:?}", device.clone().inner()).replace(|c: char| c.is_ascii_digit(), "")
 }
 

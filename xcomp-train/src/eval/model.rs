@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use xcomp_data::{
-    Choice, FeatureCache, FeatureSlot, Frames, Media, ReadType, TimeMessage, Visual, VisualData,
-    is_confined, load_kept_media, load_media,
+    Choice, FeatureCache, FeatureSlot, Frames, Media, ReadType, Visual, VisualData, is_confined,
+    load_kept_media, load_media,
 };
 
 use super::question::{Question, Unasked};
@@ -139,7 +139,7 @@ impl ModelResponder {
             }
             return Ok(());
         }
-        let message = video.choice.message(TimeMessage::Short);
+        let message = video.choice.message(self.answerer.time_message());
         let held = std::mem::take(&mut video.held);
         let mut clips = self.answerer.clips(&video.frames, held);
         let selection = match &self.asking.select {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use xcomp_model::base::family::{Family, Region};
-use xcomp_model::weights::StoredWeights;
+use xcomp_model::weights::{StoredWeights, copy};
 
 use super::copy_tokenizer;
 use crate::error::Error;
@@ -46,7 +46,7 @@ pub fn export_llm(source: &Path, folder: &Path) -> Result<(), Error> {
     let config = read_json(&source.join("config.json"))?;
     let family = Family::of(&config);
     let weights = StoredWeights::in_folder(source)?.renamed(|name| llm_path(family, name));
-    weights.copy(folder, Some(EXPORT_FILE_BYTES))?;
+    copy(&weights, folder, Some(EXPORT_FILE_BYTES))?;
     write_config(&config, &folder.join("config.json"))?;
     copy_tokenizer(&source.join("tokenizer.json"), folder)
 }

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 
 use burn::tensor::{Device, Tensor};
+use xcomp_model::transfer::read_number;
 
 use crate::error::Error;
 
@@ -100,9 +101,7 @@ fn answering(choice: Choice) -> Result<Device, Error> {
 fn one_and_one(device: &Device) -> Option<f32> {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let sum = catch_unwind(AssertUnwindSafe(|| {
-        (Tensor::<1>::ones([2], device).sum()).into_scalar::<f32>()
-    }));
+    let sum = catch_unwind(AssertUnwindSafe(|| read_number(Tensor::<1>::ones([2], device).sum())));
     std::panic::set_hook(hook);
     sum.ok()
 }

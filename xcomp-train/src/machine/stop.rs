@@ -56,6 +56,11 @@ impl Stop {
         on_end_of_input(move || flag.store(true, Ordering::SeqCst));
     }
 
+    /// Asks as a signal does.
+    pub fn ask(&self) {
+        self.signalled.store(true, Ordering::SeqCst);
+    }
+
     /// Why the loop must stop now, if it must: asked before every micro-step.
     pub fn asked(&self) -> Option<&'static str> {
         if self.signalled.load(Ordering::SeqCst) {

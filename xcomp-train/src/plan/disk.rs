@@ -51,7 +51,7 @@ impl Plan {
     pub fn sizes_on_disk(&self) -> Sizes {
         let value = if self.recipe.checkpoint.export_dtype == FloatWord::F32 { 4 } else { 2 };
         Sizes {
-            checkpoint: checkpoint_bytes(&self.counts),
+            checkpoint: checkpoint_bytes(&self.counts, self.recipe.checkpoint.moments),
             export: export_bytes(&self.counts, value),
         }
     }

@@ -6,8 +6,8 @@ use std::path::Path;
 use xcomp_data::report::Histogram;
 use xcomp_data::stream::cost::predict_frames;
 use xcomp_data::{
-    DataError, FrameOptions, IGNORE, IMAGE_TOKEN, LabelRule as Labels, Mixture, MixtureOptions,
-    Prompt, SystemTurn, Template, Tokenizer, Truncated, VisualRule, render_chat,
+    DataError, FrameOptions, FrameStyle, IGNORE, IMAGE_TOKEN, LabelRule as Labels, Mixture,
+    MixtureOptions, Prompt, SystemTurn, Template, Tokenizer, Truncated, VisualRule, render_chat,
 };
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::base::family::{Family, Visuals};
@@ -99,10 +99,10 @@ pub fn survey(recipe: &Recipe, config: &ModelConfig) -> Result<Option<Survey>, E
     if !tokenizer.exists() || mixture.records().is_empty() {
         return Ok(None);
     }
-    let tokenizer = Tokenizer::from_file(tokenizer)?;
+    let template = template(config.family);
+    let tokenizer = Tokenizer::open(tokenizer, &template)?;
     let frames = predict_frames(&mixture, &frame_options(recipe, config));
     let texts = mixture.records().iter().step_by(mixture.len().div_ceil(SURVEYED_TEXTS));
-    let template = template(config.family);
     let prompts = texts
         .map(|record| render_chat(&template, &tokenizer, &record.turns, &[], label_rule(recipe)))
         .collect::<Result<Vec<_>, _>>()?;
@@ -143,8 +143,19 @@ pub fn frame_options(recipe: &Recipe, config: &ModelConfig) -> FrameOptions {
             TruncatedWord::Refuse => Truncated::Refuse,
             TruncatedWord::Pad => Truncated::Pad,
         },
-        ..FrameOptions::default()
+        ..styled(config.family)
     }
+}
+
+/// How a family's models look at videos.
+pub fn frame_style(family: &Family) -> FrameStyle {
+    FrameStyle::named(family.frames).expect("a family names a style that is known")
+}
+
+/// The options that follow from a family alone.
+pub fn styled(family: &Family) -> FrameOptions {
+    let FrameStyle { sampling, time_message, fit, .. } = frame_style(family);
+    FrameOptions { sampling, time_message, fit, ..FrameOptions::default() }
 }
 
 /// Which tokens carry loss.
@@ -165,6 +176,7 @@ mod tests {
     fn every_family_names_a_template() {
         for family in FAMILIES {
             assert_eq!(template(family).name, family.template);
+            assert_eq!(frame_style(family).name, family.frames);
         }
     }
 }

@@ -105,6 +105,7 @@ fn what_does_not_fit_the_model_or_the_data_is_refused() {
         "compression.step_shares=[0.5,0.75]",
         "above the 0.5 that is left",
     );
+    refused(&["data.clip_frames=4"], "the tower sees clips of 8 frames, or single ones");
     refused(&["data.expected_samples=31"], "do not fill one optimizer step of 32");
     refused(&["model.config=nowhere.json"], "nowhere.json");
 }

@@ -66,7 +66,7 @@ table! {
         tokenizer: String = String::new(),
         /// Where the first weights come from.
         init: Init = Init::Checkpoint,
-        /// Longest sequence in tokens, before compression; a longer sample is a broken sample.
+        /// Longest sequence in tokens, before compression; `data.too_long` says what a longer sample does.
         model_max_length: usize = 32_768,
     }
 }
@@ -108,6 +108,8 @@ table! {
         system: SystemWord = SystemWord::Keep,
         /// What a picture does whose file ends too early.
         truncated: TruncatedWord = TruncatedWord::Refuse,
+        /// What a sample does that is longer than `model.model_max_length`.
+        too_long: TooLongWord = TooLongWord::Skip,
         /// What a broken sample does.
         on_broken: BrokenSample = BrokenSample::Neighbour,
         /// Share of broken samples above which the run stops with exit code 3.
@@ -232,6 +234,8 @@ table! {
         save_total_limit: usize = 1,
         /// Also keeps the checkpoint with the lowest mean loss since the save before it.
         keep_best: bool = false,
+        /// Whether saves hold the optimizer's moments, two thirds of their size. Without, a run goes on only from where a signal stopped it.
+        moments: bool = true,
         /// The format of exported weights.
         export_dtype: FloatWord = FloatWord::Bf16,
     }

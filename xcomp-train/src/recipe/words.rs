@@ -165,6 +165,18 @@ words! {
 }
 
 words! {
+    /// What a sample does that is longer than `model.model_max_length`.
+    TooLongWord {
+        /// It is a broken sample, and `on_broken` says what takes its place.
+        Skip = "skip",
+        /// Its videos are taken with fewer frames, evenly spread as ever: as many whole clips as fit; broken where one clip is too much.
+        DropFrames = "drop_frames",
+        /// The run ends with exit code 3, whatever `on_broken` says.
+        Stop = "stop",
+    }
+}
+
+words! {
     /// What a system turn of a conversation does.
     SystemWord {
         /// At the beginning it stands for the template's own; behind that it is rendered where it stands.

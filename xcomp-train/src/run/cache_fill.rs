@@ -7,14 +7,13 @@ use burn::tensor::{Device, Tensor};
 use serde::Serialize;
 use xcomp_data::features::coverage;
 use xcomp_data::features::store::StoreReport;
-use xcomp_data::{Example, Position};
+use xcomp_data::{Example, Position, Record, frames_of};
 
 use crate::data::Data;
 use crate::data::collate::{VisualInput, collate};
 use crate::data::features::{Stored, merged, open_cache, to_device, to_host};
 use crate::error::Error;
 use crate::plan::Plan;
-use crate::plan::survey::frame_options;
 use crate::show::numbers::GIB;
 use crate::show::progress::{Progress, during};
 use crate::train::checkpoint::identity::Identity;
@@ -71,7 +70,7 @@ pub fn fill(plan: &Plan, data: &Data, device: &Device, task: Task) -> Result<Fil
     })?;
     let read_all = || during("reading every record", || cache.store().check());
     let check = (task == Task::Verify).then(read_all).transpose()?;
-    let frames = frame_options(&plan.recipe, &plan.config);
+    let frames = |record: &Record| frames_of(record, data.load_options());
     let look = || coverage(&cache, data.mixture.records(), &frames);
     let (found, missing) = during("looking for kept features", look);
     let mut report = FillReport {

@@ -9,6 +9,7 @@ use xcomp_data::lock::LockedFile;
 use crate::error::Error;
 use crate::machine::files::{at, create_folder, write_atomically, write_json};
 use crate::plan::Plan;
+use crate::run::footing::{ENVIRONMENT, Footings};
 use crate::train::checkpoint::identity::Identity;
 
 /// What the process that works in a run's folder has locked.
@@ -35,6 +36,8 @@ struct Environment<'a> {
     cores: usize,
     host: String,
     system: String,
+    #[serde(flatten)]
+    footings: &'a Footings,
 }
 
 impl RunDir {
@@ -69,7 +72,13 @@ impl RunDir {
     ///
     /// # Errors
     /// If the disk refuses.
-    pub fn describe(&self, plan: &Plan, identity: &Identity, device: &str) -> Result<(), Error> {
+    pub fn describe(
+        &self,
+        plan: &Plan,
+        identity: &Identity,
+        device: &str,
+        footings: &Footings,
+    ) -> Result<(), Error> {
         let hashes: Vec<(String, String)> = identity
             .iter()
             .filter(|(name, _)| name.starts_with("sha256"))
@@ -82,11 +91,12 @@ impl RunDir {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             host: first_line("/proc/sys/kernel/hostname"),
             system: first_line("/proc/version"),
+            footings,
         };
         write_atomically(&self.file("recipe.toml"), plan.recipe.text.as_bytes())?;
         write_atomically(&self.file(RECIPE), plan.recipe.lock(&hashes).as_bytes())?;
         write_json(&self.file(PLAN), &plan.report())?;
-        write_json(&self.file("env.json"), &environment)
+        write_json(&self.file(ENVIRONMENT), &environment)
     }
 }
 

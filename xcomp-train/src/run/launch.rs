@@ -12,6 +12,7 @@ use crate::plan::groups::Groups;
 use crate::plan::survey::{count, survey};
 use crate::recipe::Recipe;
 use crate::run::folder::RunDir;
+use crate::run::footing::{Footing, Footings};
 use crate::run::metrics::Metrics;
 use crate::run::progress::RunProgress;
 use crate::train::checkpoint::Checkpoints;
@@ -67,10 +68,13 @@ pub fn launch(recipe: Recipe, launch: Launch) -> Result<Summary, Error> {
     let plan = plan.for_device(&device);
     let memory = MemoryGuard::of(&plan, &device);
     let tight = memory.check(&plan)?;
-    let from = resume.map_or_else(|| automatic(run.path()), |path| named(run.path(), path))?;
+    let mut from = resume.map_or_else(|| automatic(run.path()), |path| named(run.path(), path))?;
     require(&plan, run.path(), &from)?;
     from.checkpoint.iter().try_for_each(|saved| Checkpoints::open(run.path()).mend_last(saved))?;
-    run.describe(&plan, &identity, &device_name)?;
+    let now = Footing::of(&plan, &device, from.checkpoint.as_ref());
+    let (footings, note) = Footings::of_run(from.checkpoint.as_ref()).then(now);
+    from.notes.extend(note);
+    run.describe(&plan, &identity, &device_name, &footings)?;
 
     let mut progress = RunProgress::new(plan.steps);
     progress.line(&Groups::of(&plan).to_string());

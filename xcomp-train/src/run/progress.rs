@@ -64,8 +64,12 @@ pub fn step_line(record: &Record, steps: usize) -> String {
         None => format!("host mem {:.1}G", record.rss_gib), // the device does not say
     };
     let mfu = record.mfu_pct.map_or(String::new(), |mfu| format!(" | mfu {mfu:.0}%"));
+    let limited = match record.limited {
+        0 => String::new(),
+        limited => format!(" | {limited} of {} with fewer frames", record.samples),
+    };
     format!(
-        "step {}/{steps} {:.1}% | loss {:.4} | gnorm {:.2} | lr {:.1e} | {:.2} smp/s {:.0} fr/s{mfu} | wait {:.0}% | {memory} | eta {}",
+        "step {}/{steps} {:.1}% | loss {:.4} | gnorm {:.2} | lr {:.1e} | {:.2} smp/s {:.0} fr/s{mfu} | wait {:.0}%{limited} | {memory} | eta {}",
         record.step,
         100.0 * record.step as f64 / steps as f64,
         record.loss,

@@ -49,6 +49,9 @@ pub(crate) fn load_micro_batch(
 
         let (source, id) = (Arc::clone(&example.source), example.id.clone());
         let frames = example.frame_count();
+        if example.limited {
+            meter.limited();
+        }
         let (prompt, visuals) = collate(example, plan.recipe.data.clip_frames)?;
         let size = SampleSize {
             frames,

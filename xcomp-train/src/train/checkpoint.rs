@@ -38,8 +38,8 @@ pub struct Snapshot {
     pub step: usize,
     /// Tuned weights.
     pub weights: HeldTensors,
-    /// Moments.
-    pub moments: HeldTensors,
+    /// Moments; none if nothing is to go on from here.
+    pub moments: Option<HeldTensors>,
     /// `train_state.json`.
     pub state: serde_json::Value,
     /// Files that are copied beside the tensors, and their names there: configuration, tokenizer.
@@ -53,7 +53,7 @@ impl Snapshot {
             tensors.values().map(|tensor| tensor.data_len() as u64).sum()
         };
         let copied: u64 = self.copies.iter().map(|(source, _)| size_of(source)).sum();
-        sum(&self.weights) + sum(&self.moments) + copied
+        sum(&self.weights) + self.moments.as_ref().map_or(0, sum) + copied
     }
 }
 
@@ -255,7 +255,9 @@ fn write_all(snapshot: Snapshot, folder: &Path, read: impl FnOnce()) -> Result<(
     create_folder(folder)?;
     let Snapshot { weights, moments, state, copies, .. } = snapshot;
     write_file(&folder.join(MODEL), &weights)?;
-    write_file(&folder.join(OPTIMIZER), &moments)?;
+    if let Some(moments) = &moments {
+        write_file(&folder.join(OPTIMIZER), moments)?;
+    }
     drop((weights, moments));
     read();
     for (source, name) in copies.iter().filter(|(source, _)| source.is_file()) {

@@ -51,6 +51,9 @@ pub struct Record {
     /// Samples since the last record whose features were in the cache.
     #[serde(default)]
     pub cached: u64,
+    /// Samples since the last record of which a video has the most frames that fit (`data.too_long = "drop_frames"`).
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub limited: u64,
     /// Samples of a second.
     pub samples_per_sec: f64,
     /// Frames of a second.
@@ -67,6 +70,11 @@ pub struct Record {
     /// Mean loss by dataset.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sources: BTreeMap<String, Raw>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A number that may not be finite.
@@ -122,6 +130,7 @@ pub struct Meter {
     parts: Vec<Part>,
     norms: Vec<Option<Tensor<1>>>,
     samples: u64,
+    limited: u64,
     frames: u64,
     tokens_in: u64,
     tokens_mean: f64,
@@ -159,6 +168,7 @@ impl Meter {
             parts: vec![],
             norms: vec![],
             samples: 0,
+            limited: 0,
             frames: 0,
             tokens_in: 0,
             tokens_mean: 0.0,
@@ -190,6 +200,11 @@ impl Meter {
         if needed > self.needed {
             (self.needed, self.largest) = (needed, batch);
         }
+    }
+
+    /// Notes a sample of which a video has the most frames that fit.
+    pub fn limited(&mut self) {
+        self.limited += 1;
     }
 
     /// The micro-batch so far that needs most memory.
@@ -281,6 +296,7 @@ impl Meter {
             data_s: self.wait_s / self.steps.max(1) as f64,
             vision_s: self.vision_s / self.steps.max(1) as f64,
             cached: self.cached,
+            limited: self.limited,
             samples_per_sec: self.samples as f64 / seconds,
             frames_per_sec: self.frames as f64 / seconds,
             tokens_per_sec: self.tokens_in as f64 / seconds,

@@ -49,19 +49,21 @@ impl<'a> Saves<'a> {
         if state.best.is_none_or(|best| loss < best.loss) {
             state.best = Some(Best { step: state.step, loss });
         }
-        self.write(state, stop, report)
+        self.write(state, self.task.plan.recipe.checkpoint.moments, stop, report)
     }
 
     fn write(
         &mut self,
         state: &TrainState,
+        with_moments: bool,
         stop: &mut Stop,
         report: &mut Report,
     ) -> Result<(), Error> {
         let table = &self.task.plan.recipe.checkpoint;
         let best = state.best.filter(|_| table.keep_best).map(|best| best.step);
         let keep = Keep { newest: table.save_total_limit, best };
-        let snapshot = state.snapshot(self.task.plan);
+        let mut snapshot = state.snapshot(self.task.plan);
+        snapshot.moments = snapshot.moments.filter(|_| with_moments);
         let earlier = self.written()?;
         let checkpoints = Checkpoints::open(self.task.run);
         // Here and not in its thread: what cannot be written is told before the next step.
@@ -98,7 +100,7 @@ impl<'a> Saves<'a> {
         report: &mut Report,
     ) -> Result<Error, Error> {
         if state.step > self.newest {
-            self.write(state, stop, report)?;
+            self.write(state, true, stop, report)?; // it is to go on from here
         }
         self.finish(stop, report)?;
         let steps = self.task.plan.steps;

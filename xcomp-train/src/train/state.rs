@@ -155,7 +155,12 @@ impl TrainState {
             return Err(Error::OtherRun { path: saved.folder.clone(), differences });
         }
         let mut state = Self::load(plan, identity, &stored, saved, device)?;
-        let moments = StoredWeights::in_file(&saved.folder.join(OPTIMIZER))?;
+        let moments = saved.folder.join(OPTIMIZER);
+        if !moments.is_file() {
+            let message = "was saved without moments ([checkpoint] moments = false), so its run cannot go on from it; export it, and begin another run with the export as [model] checkpoint";
+            return Err(Error::Checkpoint { path: saved.folder.clone(), message: message.into() });
+        }
+        let moments = StoredWeights::in_file(&moments)?;
         state.optim.exp_avg = upload_named(EXP_AVG, &moments, device)?;
         state.optim.exp_avg_sq = upload_named(EXP_AVG_SQ, &moments, device)?;
         Ok(state)
@@ -207,7 +212,7 @@ impl TrainState {
         Snapshot {
             step: self.step,
             weights: hold_parameters(&self.model, |name| plan.tunes(name)),
-            moments,
+            moments: Some(moments),
             state: serde_json::to_value(stored).expect("the state is plain data"),
             copies: copies(plan),
         }

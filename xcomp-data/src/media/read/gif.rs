@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Reader, Sink};
 use crate::DataError;
-use crate::frames::{Choice, FrameOptions, dynamic_fps};
+use crate::frames::{Choice, FrameOptions, whole};
 use crate::media::gif::GifFrames;
 use crate::media::limits::Watch;
 
@@ -33,8 +33,7 @@ impl Gif {
 
 impl Reader for Gif {
     fn choose(&self, _: Option<(f64, f64)>, options: &FrameOptions) -> Result<Choice, DataError> {
-        let indices = dynamic_fps(self.frames, 1.0, options);
-        Ok(Choice { indices, first: 0, fps: 1.0, duration_s: self.frames as f64 })
+        whole(self.frames, 1.0, options)
     }
 
     fn read(&mut self, numbers: &[usize], sink: &mut Sink<'_>) -> Result<(), DataError> {

@@ -1,7 +1,7 @@
 //! Noise instead of a video, for measuring a pipeline without files (`video_utils.py`, `fake`).
 
 use super::{Reader, Sink};
-use crate::frames::{Choice, FrameOptions, dynamic_fps};
+use crate::frames::{Choice, FrameOptions, whole};
 use crate::resize::Picture;
 use crate::{DataError, PythonRandom};
 
@@ -14,8 +14,7 @@ pub(super) struct Noise;
 
 impl Reader for Noise {
     fn choose(&self, _: Option<(f64, f64)>, options: &FrameOptions) -> Result<Choice, DataError> {
-        let indices = dynamic_fps(FRAMES, 1.0, options);
-        Ok(Choice { indices, first: 0, fps: 1.0, duration_s: FRAMES as f64 })
+        whole(FRAMES, 1.0, options)
     }
 
     fn read(&mut self, numbers: &[usize], sink: &mut Sink<'_>) -> Result<(), DataError> {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{Reader, Sink};
 use crate::DataError;
-use crate::frames::{Choice, FrameOptions, Truncated, folder};
+use crate::frames::{Choice, FrameOptions, Sampling, Truncated, folder, one_fps, whole};
 use crate::media::limits::Watch;
 use crate::media::picture::{read_frame, read_picture};
 use crate::open::read_regular;
@@ -138,7 +138,15 @@ impl Reader for Pictures {
         part: Option<(f64, f64)>,
         options: &FrameOptions,
     ) -> Result<Choice, DataError> {
-        Ok(folder(self.files.len(), self.fps, self.duration_s, part, options))
+        let (files, known) = (self.files.len(), self.duration_s);
+        if options.sampling == Sampling::Clips {
+            return Ok(folder(files, self.fps, known, part, options));
+        }
+        let fps = known.map_or(self.fps, |seconds| files as f64 / seconds);
+        match part {
+            Some(part) => one_fps::part(files, fps, part, options),
+            None => whole(files, fps, options),
+        }
     }
 
     fn read(&mut self, numbers: &[usize], sink: &mut Sink<'_>) -> Result<(), DataError> {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Reader, Sink};
 use crate::DataError;
-use crate::frames::{Choice, FrameOptions, clip_at_one_fps, dynamic_fps};
+use crate::frames::{Choice, FrameOptions, Sampling, clip_at_one_fps, one_fps, whole};
 use crate::media::decode::Video;
 use crate::media::limits::Watch;
 use crate::mixture::ReadType;
@@ -50,11 +50,14 @@ impl Reader for VideoReader {
     ) -> Result<Choice, DataError> {
         let frames = self.video.index().frames;
         let Some((start, end)) = part else {
-            let indices = dynamic_fps(frames, self.fps, options);
-            let duration_s = frames as f64 / self.fps;
-            return Ok(Choice { indices, first: 0, fps: self.fps, duration_s });
+            return whole(frames, self.fps, options);
         };
-        let choice = clip_at_one_fps(self.fps, start, end, options);
+        let choice = match options.sampling {
+            Sampling::Clips => clip_at_one_fps(self.fps, start, end, options),
+            Sampling::Fps | Sampling::Uniform | Sampling::Seconds => {
+                one_fps::part(frames, self.fps, (start, end), options)?
+            }
+        };
         let last = choice.indices.last().map_or(0, |last| choice.first + last);
         if start >= end || last >= frames {
             let message =

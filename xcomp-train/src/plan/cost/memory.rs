@@ -340,9 +340,10 @@ fn before_layers(place: Place) -> bool {
     matches!(place, Place::Head | Place::Norm | Place::Embed)
 }
 
-/// Bytes on disk of one checkpoint: tuned weights and both moments in f32, behind small files.
-pub fn checkpoint_bytes(counts: &[PartCount]) -> u64 {
-    counts.iter().map(|count| 12 * count.tuned).sum()
+/// Bytes on disk of one checkpoint: tuned weights and, if they are kept, both moments in f32, behind small files.
+pub fn checkpoint_bytes(counts: &[PartCount], moments: bool) -> u64 {
+    let per_value = if moments { 12 } else { 4 };
+    counts.iter().map(|count| per_value * count.tuned).sum()
 }
 
 /// Bytes on disk of an export: every weight.

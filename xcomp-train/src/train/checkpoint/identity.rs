@@ -36,7 +36,7 @@ const FREE: &[(&str, &[&str])] = &[
         ],
     ),
     ("train", &["recompute", "memory_limit_gib", "spike_factor"]),
-    ("checkpoint", &["save_steps", "save_total_limit", "keep_best", "export_dtype"]),
+    ("checkpoint", &["save_steps", "save_total_limit", "keep_best", "moments", "export_dtype"]),
     ("log", &["logging_steps", "tensorboard", "peak_tflops"]),
 ];
 

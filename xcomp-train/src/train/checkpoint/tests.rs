@@ -10,7 +10,7 @@ fn snapshot(step: usize) -> Snapshot {
     Snapshot {
         step,
         weights: tensors.clone(),
-        moments: tensors,
+        moments: Some(tensors),
         state: serde_json::json!({ "step": step }),
         copies: vec![],
     }

@@ -1,0 +1,46 @@
+//! How a family of models looks at videos, as data.
+
+use super::{Sampling, TimeMessage};
+use crate::resize::Fit;
+
+/// Which frames, what is said of them, and how they become squares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameStyle {
+    /// Its name in a family of models.
+    pub name: &'static str,
+    /// By which rule frames are taken.
+    pub sampling: Sampling,
+    /// What the prompt says of them.
+    pub time_message: TimeMessage,
+    /// How pictures are brought to a square.
+    pub fit: Fit,
+}
+
+/// All that are known.
+const STYLES: [FrameStyle; 3] = [
+    FrameStyle {
+        name: "clips",
+        sampling: Sampling::Clips,
+        time_message: TimeMessage::Short,
+        fit: Fit::Squeeze,
+    },
+    FrameStyle {
+        name: "timed",
+        sampling: Sampling::Uniform,
+        time_message: TimeMessage::Instruction,
+        fit: Fit::Squeeze,
+    },
+    FrameStyle {
+        name: "cropped",
+        sampling: Sampling::Uniform,
+        time_message: TimeMessage::None,
+        fit: Fit::Crop,
+    },
+];
+
+impl FrameStyle {
+    /// The style of this name, if it is known.
+    pub fn named(name: &str) -> Option<Self> {
+        STYLES.into_iter().find(|style| style.name == name)
+    }
+}
