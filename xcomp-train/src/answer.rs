@@ -2,10 +2,12 @@
 
 pub mod asking;
 pub mod clips;
+mod compression;
 mod generation_config;
 pub mod precision;
 pub mod select;
 pub mod text_stream;
+mod windows;
 
 use std::cell::OnceCell;
 use std::path::Path;
@@ -13,14 +15,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use burn::tensor::{Device, Tensor};
-use serde_json::Value;
 use xcomp_data::{
     Choice, DataError, FeatureCache, Features, FrameOptions, FrameRule, Frames, Limits, Media,
     Template, TimeMessage, Tokenizer, render_question,
 };
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::compress::schedule::CompressionPlan;
-use xcomp_model::error::ModelError;
 use xcomp_model::generate::sample::Sampling;
 use xcomp_model::generate::{Decoding, Prefix};
 use xcomp_model::splice::Prompt;
@@ -29,6 +29,7 @@ use xcomp_model::vision::frames::{Clips, Encoding};
 use xcomp_model::vlm::Vlm;
 
 use self::clips::{EncodedClips, HeldClips};
+use self::compression::compression_of;
 use self::generation_config::Generation;
 use self::precision::Precision;
 use self::text_stream::GrowingText;
@@ -37,8 +38,7 @@ use crate::error::Error;
 use crate::machine::random::Random;
 use crate::plan::survey::{frame_style, styled, template};
 use crate::plan::{compression_plan, model_config};
-use crate::recipe::tables::{CompressionTable, DataTable, ScheduleKind};
-use crate::recipe::{COMPRESSION_BLOCK, checked_compression};
+use crate::recipe::tables::DataTable;
 use crate::show::progress::during;
 
 /// Seconds that reading one video may take where a person waits for it; videos of many hours are welcome.
@@ -54,6 +54,8 @@ pub struct Answerer {
     model: Vlm,
     config: ModelConfig,
     compression: CompressionPlan,
+    /// Visual tokens for each learned one, if videos are read in windows.
+    ratio: Option<usize>,
     tokenizer: Arc<Tokenizer>,
     generation: Generation,
     device: Device,
@@ -120,7 +122,7 @@ impl Answerer {
         device: &Device,
     ) -> Result<Self, Error> {
         let path = folder.join("config.json");
-        let table = read_compression(&path)?;
+        let table = compression_of(&path)?;
         let mut config = model_config(&path, &table)?;
         if let Some(frames) = clip_frames {
             config.vision.clip_frames = frames;
@@ -133,8 +135,18 @@ impl Answerer {
         let mut model = Vlm::new(&config, &device);
         let stored = model.stored_weights(folder)?;
         during("loading the weights", || model.take_weights(&stored, precision.held()))?;
-        let prefills = AtomicUsize::new(0);
-        Ok(Self { model, config, compression, tokenizer, generation, device, precision, prefills })
+        let (prefills, ratio) = (AtomicUsize::new(0), windows::usual_ratio(&config));
+        Ok(Self {
+            model,
+            config,
+            compression,
+            ratio,
+            tokenizer,
+            generation,
+            device,
+            precision,
+            prefills,
+        })
     }
 
     /// The same model, answering under another compression: an untuned model under LP-Comp, say.
@@ -229,7 +241,7 @@ impl Answerer {
     ) -> Result<EncodedMedia, Error> {
         let (count, size, clip) = (frames.count, frames.size, self.config.vision.clip_frames);
         let (clips, message) = match media {
-            Media::Image => (Clips::image(frames.pixels, size), String::new()),
+            Media::Image => (Clips::video(frames.pixels, count, size, 1), String::new()),
             Media::Video => (
                 Clips::video(frames.pixels, count, size, clip),
                 choice.message(self.time_message()),
@@ -363,7 +375,10 @@ impl Answerer {
         let prefix = seen.prefix.get_or_init(|| {
             self.prefills.fetch_add(1, Relaxed);
             let (x, layout) = embed(before);
-            Prefix::run(llm, x, layout, plan)
+            match self.ratio {
+                Some(ratio) => self.read_in_windows(&x, &layout, ratio),
+                None => Prefix::run(llm, x, layout, plan),
+            }
         });
         let question = llm.model.embed_tokens.forward(question).unsqueeze::<3>();
         Decoding::after(llm, prefix, question, max_new_tokens)
@@ -382,18 +397,4 @@ fn finite(scores: Tensor<1>, question: &str) -> Result<Vec<f32>, Error> {
         return Ok(row);
     }
     Err(Error::Scores { what: format!("the question `{question}`") })
-}
-
-/// The compression that a folder's `config.json` states.
-fn read_compression(path: &Path) -> Result<CompressionTable, Error> {
-    let wrong = |source| ModelError::ConfigFile { path: path.into(), source };
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.into()))?;
-    let whole: Value = serde_json::from_str(&text).map_err(|error| wrong(error.into()))?;
-    let table = match whole.get(COMPRESSION_BLOCK) {
-        Some(block) => {
-            serde_json::from_value(block.clone()).map_err(|error| wrong(error.into()))?
-        }
-        None => CompressionTable { schedule: ScheduleKind::None, ..CompressionTable::default() },
-    };
-    Ok(checked_compression(table, path, vec![])?)
 }

@@ -11,6 +11,7 @@ mod saves;
 pub mod state;
 pub mod step;
 pub(crate) mod unsound;
+mod windows;
 
 use std::time::Instant;
 

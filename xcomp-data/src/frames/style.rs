@@ -17,7 +17,7 @@ pub struct FrameStyle {
 }
 
 /// All that are known.
-const STYLES: [FrameStyle; 3] = [
+const STYLES: [FrameStyle; 4] = [
     FrameStyle {
         name: "clips",
         sampling: Sampling::Clips,
@@ -35,6 +35,12 @@ const STYLES: [FrameStyle; 3] = [
         sampling: Sampling::Uniform,
         time_message: TimeMessage::None,
         fit: Fit::Crop,
+    },
+    FrameStyle {
+        name: "tiled",
+        sampling: Sampling::Spread,
+        time_message: TimeMessage::None,
+        fit: Fit::Tiles,
     },
 ];
 
