@@ -236,6 +236,10 @@ fn full_sizes_are_those_of_the_paper() {
     }
     let recipe = Recipe::load(&recipes.join("video-xl-7b.toml"), &[]).unwrap();
     let plan = Plan::new(recipe, None).unwrap();
+    // 28 layers with keys and values of 4 heads of 128 numbers, two bytes each, of a token for 16.
+    let windows = plan.report().windows.unwrap();
+    assert_eq!(windows.longest_learned, 2048 * 144 / 16);
+    assert_eq!(windows.longest_bytes, 18_432 * 28 * 2 * 4 * 128 * 2);
     // On one tape all windows are held, window by window no more than one.
     let on_tape = Plan { vst: None, ..plan.clone() };
     let (one, all) = (plan.memory(plan.samples.mean), on_tape.memory(plan.samples.mean));

@@ -26,7 +26,7 @@ fn model() -> Qwen2ForCausalLm {
         vocab_size: 64,
         hidden_size: WIDTH,
         intermediate_size: 4 * WIDTH,
-        num_hidden_layers: 4,
+        num_hidden_layers: 2,
         num_attention_heads: 8,
         num_key_value_heads: 1,
         rms_norm_eps: 1e-6,

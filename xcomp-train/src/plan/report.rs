@@ -9,6 +9,7 @@ use crate::plan::cost::layers::LayerCost;
 use crate::plan::cost::memory::Memory;
 use crate::plan::cost::parameters::PartCount;
 use crate::plan::groups::Groups;
+use crate::plan::vst::WindowsReport;
 use crate::recipe::tables::{CompressionTable, ScheduleKind};
 
 /// A plan, every number in base units: values, tokens, FLOPs, bytes, seconds.
@@ -40,6 +41,9 @@ pub struct PlanReport {
     pub sizes_measured: bool,
     /// Samples of one optimizer step.
     pub samples_per_step: usize,
+    /// How samples are read in windows; none where they are read whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub windows: Option<WindowsReport>,
     /// Optimizer steps.
     pub steps: usize,
     /// Of which warm up.
@@ -154,6 +158,7 @@ impl Plan {
                 .map(|seconds| used * mean.frames as f64 / seconds),
             measured: None,
             groups: Groups::of(self),
+            windows: self.vst.as_ref().map(|vst| vst.report(&self.config)),
             mean,
             worst,
             recompute: self.recompute,

@@ -39,7 +39,11 @@ impl PlanReport {
             "compression  {}, {} kept, {:.2} tokens a frame in the mean; in each layer",
             self.schedule, self.keep, self.mean_tokens_per_frame
         )?;
-        writeln!(f, "             {}", tokens.join(" "))
+        writeln!(f, "             {}", tokens.join(" "))?;
+        match &self.windows {
+            None => Ok(()),
+            Some(windows) => writeln!(f, "{windows}"),
+        }
     }
 
     fn run(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

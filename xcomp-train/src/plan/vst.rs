@@ -1,5 +1,8 @@
 //! Windows of Video-XL as a run plans them: the recipe's ratios over the course of training, and what is drawn for a sample.
 
+use std::fmt;
+
+use serde::Serialize;
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::compress::layout::SequenceLayout;
 use xcomp_model::compress::vst::{Parts, Purpose, RatioMix, VstError, VstPlan, VstRule};
@@ -10,6 +13,7 @@ use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
 use crate::plan::cost::flops::Flops;
 use crate::recipe::tables::{BackwardWord, RatioMixWord, RatioPhase, VstTable};
+use crate::show::numbers::{bytes, grouped};
 
 /// The name of the stream that ratios are drawn from.
 const STREAM: &str = "vst ratios";
@@ -23,6 +27,47 @@ pub struct Windows {
     mix: RatioMix,
     phases: Vec<RatioPhase>,
     seed: u64,
+}
+
+/// Frames of the longest video that the paper asks about.
+const LONGEST: usize = 2048;
+
+/// How samples are read in windows, and what the longest video leaves behind.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WindowsReport {
+    /// Visual tokens of a window.
+    pub window_tokens: usize,
+    /// Ratios by share of the run.
+    pub phases: Vec<RatioPhase>,
+    /// How much of a sample is on a tape at a time.
+    pub backward: &'static str,
+    /// Frames of the longest video.
+    pub longest_frames: usize,
+    /// Learned tokens that stay of it under the largest ratio.
+    pub longest_learned: usize,
+    /// Bytes of their keys and values in bf16.
+    pub longest_bytes: u64,
+}
+
+impl fmt::Display for WindowsReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let phase = |RatioPhase { until, ratios }: &RatioPhase| format!("{ratios:?} until {until}");
+        let phases: Vec<String> = self.phases.iter().map(phase).collect();
+        writeln!(
+            f,
+            "windows      {} visual tokens each, ratios {}; backward = {}",
+            grouped(self.window_tokens as u64),
+            phases.join(", "),
+            self.backward
+        )?;
+        write!(
+            f,
+            "             of {} frames {} learned tokens stay, {} of keys and values",
+            grouped(self.longest_frames as u64),
+            grouped(self.longest_learned as u64),
+            bytes(self.longest_bytes)
+        )
+    }
 }
 
 /// That a model reads its samples whole, as `what` does.
@@ -66,6 +111,24 @@ impl Windows {
         let now = self.phases.iter().find(|phase| progress < phase.until).or(self.phases.last());
         let ratios = now.expect("there is a phase").ratios.clone();
         VstRule { window: self.window, ratios, mix: self.mix }
+    }
+
+    /// What a plan says of them.
+    pub fn report(&self, config: &ModelConfig) -> WindowsReport {
+        let llm = &config.llm;
+        let ratio = self.phases.iter().flat_map(|phase| &phase.ratios).max().copied().unwrap_or(0);
+        let visual = LONGEST * config.tokens_per_frame();
+        let learned = visual.checked_div(ratio).unwrap_or(visual);
+        // Keys and values, two bytes each.
+        let token = 4 * llm.num_hidden_layers * llm.num_key_value_heads * llm.head_dim();
+        WindowsReport {
+            window_tokens: self.window,
+            phases: self.phases.clone(),
+            backward: self.backward.word(),
+            longest_frames: LONGEST,
+            longest_learned: learned,
+            longest_bytes: (learned * token) as u64,
+        }
     }
 
     /// Tokens of a sample's windows, learned ones too, and the pairs of them that attention sees (Eq. 8 of the paper), under the mean of its ratios.
