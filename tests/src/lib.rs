@@ -36,6 +36,6 @@ pub use parity::{BF16_FACTOR, Outcome, Precision, assert_parity, chosen_device};
 pub use prompted::Prompted;
 pub use rounding::Start;
 #[cfg(feature = "video")]
-pub use task::{Ended, Task};
+pub use task::{Ended, Task, program};
 #[cfg(feature = "video")]
 pub use varied::varied;

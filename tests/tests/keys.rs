@@ -164,6 +164,7 @@ const OTHER: &[(&str, &str, Beside, Seen)] = &[
     ("train.max_steps", "1", NONE, Numbers),
     ("train.per_device_batch_size", "2", NONE, Numbers),
     ("train.gradient_accumulation_steps", "3", NONE, Numbers),
+    ("train.lanes", "2", NONE, Numbers),
     ("train.loss_norm", "token", LONG, Numbers),
     ("train.recompute", "layer", NONE, Plan),
     ("train.memory_limit_gib", "0.001", NONE, End),

@@ -10,6 +10,7 @@ use xcomp_train::error::{EXIT_RECIPE, Error};
 use xcomp_train::machine::device::Choice;
 use xcomp_train::machine::files::size_and_sha256;
 use xcomp_train::machine::stop::Stop;
+use xcomp_train::peers::Alone;
 use xcomp_train::run::launch::{Launch, launch, train_recipe};
 use xcomp_train::train::Summary;
 use xcomp_train::train::checkpoint::Checkpoints;
@@ -104,7 +105,8 @@ fn a_named_checkpoint_is_gone_on_from_and_nothing_is_overtaken() {
     let four = whole.join("checkpoint-4");
     let from = |out: &Path, set: &[&str], path: &Path| {
         let resume = Some(path);
-        launch(tiny.recipe(set), Launch { out, resume, device: Choice::Cpu, stop: Stop::never() })
+        let (device, stop) = (Choice::Cpu, Stop::never());
+        launch(tiny.recipe(set), Launch { out, resume, device, stop, peers: &Alone })
     };
 
     assert_eq!(from(&other, &[], &four).unwrap().step, 6);

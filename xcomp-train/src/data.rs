@@ -49,6 +49,13 @@ impl Data {
         Ok(Self { mixture: Arc::new(mixture), tokenizer, options })
     }
 
+    /// The samples of one of `world` ranks, which share the lanes of a step.
+    #[must_use]
+    pub fn of_rank(mut self, rank: usize, world: usize) -> Self {
+        (self.options.rank, self.options.world) = (rank, world);
+        self
+    }
+
     /// How records become samples.
     pub fn load_options(&self) -> &LoadOptions {
         &self.options.load
@@ -93,6 +100,9 @@ impl Data {
                 ..self.options.bad.clone()
             },
             step_samples: 1,
+            rank: 0,
+            world: 1,
+            lanes: 1,
             ..self.options.clone()
         };
         Ok(stream(Arc::clone(&self.mixture), options, Position::start())?)
@@ -133,6 +143,7 @@ fn stream_options(
     };
     let step = recipe.train.per_device_batch_size * recipe.train.gradient_accumulation_steps;
     StreamOptions {
+        lanes: recipe.train.lanes,
         order: match data.order {
             Order::Grouped => DataOrder::Blocks(step),
             Order::Shuffled => DataOrder::Shuffled,

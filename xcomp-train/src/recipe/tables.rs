@@ -206,6 +206,8 @@ table! {
         per_device_batch_size: usize = 1,
         /// Forwards of one optimizer step.
         gradient_accumulation_steps: usize = 1,
+        /// Sums that the micro-batches of a step are cut into, a power of two: a run has the same bits on every number of ranks that divides it.
+        lanes: usize = 1,
         /// How the losses of a step are averaged.
         loss_norm: LossNormWord = LossNormWord::Sample,
         /// Which activations are computed again on the way back.
