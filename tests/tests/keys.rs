@@ -254,7 +254,9 @@ fn observe_run(task: &Task, set: &[&str], note: &mut dyn FnMut(Seen, String) -> 
     let records: Vec<Value> =
         records.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let of = |keys: &[&str]| -> String {
-        let of = |record: &Value| keys.iter().map(|key| format!("{} ", record[key])).collect();
+        let of = |record: &Value| {
+            keys.iter().map(|key| record[key].to_string()).collect::<Vec<_>>().join(" ")
+        };
         records.iter().map(of).collect::<Vec<String>>().join("\n")
     };
     let hash =

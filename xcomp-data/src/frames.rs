@@ -78,6 +78,7 @@ pub enum Truncated {
 }
 
 impl Truncated {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
     fn is_refused(&self) -> bool {
         *self == Self::Refuse
     }
