@@ -142,6 +142,18 @@ impl ConnectorConfig {
         self.frame_tokens(self.stages.len()).count()
     }
 
+    /// Whether tokens are merged.
+    pub fn merges(&self) -> bool {
+        self.stages.iter().any(|stage| matches!(stage, Stage::Merge { .. }))
+    }
+
+    /// Tokens of a frame that go through the MLP and are pooled away behind it.
+    pub fn projected_in_vain(&self) -> usize {
+        let behind = |stage: usize| self.frame_tokens(stage).count();
+        let project = self.stages.iter().position(|stage| *stage == Stage::Project);
+        project.map_or(0, |at| behind(at).saturating_sub(self.tokens_per_frame()))
+    }
+
     /// Tokens behind all frames of an image or video.
     pub fn tail(&self) -> usize {
         usize::from(self.stages.contains(&Stage::Newline(Newline::Visual)))
