@@ -26,7 +26,7 @@ fn n_llava_video() {
     }
 }
 
-/// Pins: CLIP's selected layer, pool before projector, LLaMA without biases, scaled positions.
+/// Pins: CLIP's selected layer, pool before projector, `LLaMA` without biases, scaled positions.
 #[test]
 fn n_next_video() {
     for case in cases("n_nextvideo_e2e") {

@@ -85,7 +85,7 @@ impl FrameTokens {
         let Self { rows, columns } = self;
         match stage {
             Stage::Merge { tokens, .. } => Self { rows: 1, columns: tokens },
-            Stage::Project => self,
+            Stage::Project | Stage::Newline(Newline::Visual) => self,
             Stage::Pool { stride, mode } => {
                 let side = |side: usize| match mode {
                     PoolMode::Average | PoolMode::Max => side / stride,
@@ -95,7 +95,6 @@ impl FrameTokens {
             }
             Stage::Newline(Newline::Row) => Self { rows, columns: columns + 1 },
             Stage::Newline(Newline::Frame) => Self { rows: 1, columns: self.count() + 1 },
-            Stage::Newline(Newline::Visual) => self,
         }
     }
 }

@@ -14,7 +14,7 @@ pub(super) const SIGLIP_PIXELS: Pixels = Pixels { mean: [0.5; 3], std: [0.5; 3] 
 /// `CLIPImageProcessor`.
 pub(super) const CLIP_PIXELS: Pixels = Pixels {
     mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
-    std: [0.268_629_54, 0.261_302_58, 0.275_777_11],
+    std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
 };
 
 /// Tensors that files of towers and old decoders have and no forward uses.
