@@ -22,10 +22,10 @@ pub struct FrameOptions {
     /// Most frames of a video; 0 means no limit.
     pub max_frames: usize,
     /// By which rule they are taken.
-    #[serde(skip_serializing_if = "Sampling::is_clips")]
+    #[serde(skip_serializing_if = "is_usual")]
     pub sampling: Sampling,
     /// How pictures are brought to a square.
-    #[serde(skip_serializing_if = "Fit::is_squeeze")]
+    #[serde(skip_serializing_if = "is_usual")]
     pub fit: Fit,
     /// Frames of one clip; frame counts are multiples of it.
     pub clip_frames: usize,
@@ -97,10 +97,9 @@ pub enum Sampling {
     Uniform,
 }
 
-impl Sampling {
-    fn is_clips(&self) -> bool {
-        *self == Self::Clips
-    }
+/// Whether a value is the first of its kind: options from before it was there are written as they were.
+fn is_usual<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// What the prompt says about the length of a video.

@@ -19,6 +19,7 @@ use xcomp_data::{
     Template, TimeMessage, Tokenizer, render_question,
 };
 use xcomp_model::base::config::ModelConfig;
+use xcomp_model::base::family::Family;
 use xcomp_model::compress::schedule::CompressionPlan;
 use xcomp_model::error::ModelError;
 use xcomp_model::generate::sample::Sampling;
@@ -38,7 +39,7 @@ use crate::machine::random::Random;
 use crate::plan::survey::{frame_style, styled, template};
 use crate::plan::{compression_plan, model_config};
 use crate::recipe::tables::{CompressionTable, DataTable, ScheduleKind};
-use crate::recipe::{COMPRESSION_BLOCK, checked_compression};
+use crate::recipe::{COMPRESSION_BLOCK, PROMPT_BLOCK, checked_compression};
 use crate::show::progress::during;
 
 /// Seconds that reading one video may take where a person waits for it; videos of many hours are welcome.
@@ -54,6 +55,7 @@ pub struct Answerer {
     model: Vlm,
     config: ModelConfig,
     compression: CompressionPlan,
+    template: Template,
     tokenizer: Arc<Tokenizer>,
     generation: Generation,
     device: Device,
@@ -126,15 +128,25 @@ impl Answerer {
             config.vision.clip_frames = frames;
         }
         let compression = compression_plan(&table, &config, &path)?;
-        let tokenizer = Tokenizer::open(&folder.join("tokenizer.json"), &template(config.family));
-        let tokenizer = Arc::new(tokenizer?);
+        let template = folder_template(&path, config.family)?;
+        let tokenizer = Arc::new(Tokenizer::open(&folder.join("tokenizer.json"), &template)?);
         let generation = Generation::of(folder, &tokenizer)?;
         let device = device.clone().inner();
         let mut model = Vlm::new(&config, &device);
         let stored = model.stored_weights(folder)?;
         during("loading the weights", || model.take_weights(&stored, precision.held()))?;
         let prefills = AtomicUsize::new(0);
-        Ok(Self { model, config, compression, tokenizer, generation, device, precision, prefills })
+        Ok(Self {
+            model,
+            config,
+            compression,
+            template,
+            tokenizer,
+            generation,
+            device,
+            precision,
+            prefills,
+        })
     }
 
     /// The same model, answering under another compression: an untuned model under LP-Comp, say.
@@ -153,8 +165,8 @@ impl Answerer {
     }
 
     /// How its prompts are written.
-    fn template(&self) -> Template {
-        template(self.config.family)
+    fn template(&self) -> &Template {
+        &self.template
     }
 
     /// Sizes of the model.
@@ -329,7 +341,7 @@ impl Answerer {
         question: &str,
         max_new_tokens: usize,
     ) -> Result<(Decoding<'_>, Tensor<1>), Error> {
-        let ids = render_question(&self.template(), &self.tokenizer, question, &seen.message)?;
+        let ids = render_question(self.template(), &self.tokenizer, question, &seen.message)?;
         let image_at = ids.iter().position(|id| *id == xcomp_data::IMAGE_TOKEN);
         let image_at = image_at.expect("a question shows a video");
         let rows = self.config().llm.vocab_size;
@@ -384,11 +396,31 @@ fn finite(scores: Tensor<1>, question: &str) -> Result<Vec<f32>, Error> {
     Err(Error::Scores { what: format!("the question `{question}`") })
 }
 
+/// A folder's `config.json`.
+fn read_config(path: &Path) -> Result<Value, ModelError> {
+    let wrong = |source| ModelError::ConfigFile { path: path.into(), source };
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.into()))?;
+    serde_json::from_str(&text).map_err(|error| wrong(error.into()))
+}
+
+/// How a folder's prompts are written: as its `config.json` states, else as its family's.
+fn folder_template(path: &Path, family: &Family) -> Result<Template, Error> {
+    let whole = read_config(path)?;
+    let Some(block) = whole.get(PROMPT_BLOCK) else { return Ok(template(family)) };
+    let word = |key: &str| block.get(key).and_then(Value::as_str);
+    let named = word("template").and_then(Template::named);
+    let (Some(named), Some(system)) = (named, word("system")) else {
+        let source =
+            format!("`{PROMPT_BLOCK}` is {block}, expected a known template and a system prompt");
+        return Err(ModelError::ConfigFile { path: path.into(), source: source.into() }.into());
+    };
+    Ok(Template { system: system.to_owned().into(), ..named })
+}
+
 /// The compression that a folder's `config.json` states.
 fn read_compression(path: &Path) -> Result<CompressionTable, Error> {
     let wrong = |source| ModelError::ConfigFile { path: path.into(), source };
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.into()))?;
-    let whole: Value = serde_json::from_str(&text).map_err(|error| wrong(error.into()))?;
+    let whole = read_config(path)?;
     let table = match whole.get(COMPRESSION_BLOCK) {
         Some(block) => {
             serde_json::from_value(block.clone()).map_err(|error| wrong(error.into()))?

@@ -13,7 +13,9 @@ use xcomp_data::{
 use xcomp_model::base::config::ModelConfig;
 
 use crate::error::Error;
-use crate::plan::survey::{frame_options, label_rule, mixture_options, read_mixture, template};
+use crate::plan::survey::{
+    frame_options, label_rule, mixture_options, read_mixture, recipe_template,
+};
 use crate::recipe::Recipe;
 use crate::recipe::tables::{BrokenSample, Order, TooLongWord};
 
@@ -42,7 +44,8 @@ impl Data {
             return Err(Error::Mismatch { path: recipe.path.clone(), message });
         }
         let tokenizer = Path::new(&recipe.model.tokenizer);
-        let tokenizer = Arc::new(Tokenizer::open(tokenizer, &template(config.family))?);
+        let template = recipe_template(&recipe.model, config.family);
+        let tokenizer = Arc::new(Tokenizer::open(tokenizer, &template)?);
         let mixture = load_mixture(recipe)?;
         let mut options = stream_options(recipe, config, Arc::clone(&tokenizer), quarantine);
         options.load.visuals = mixture.visuals();
@@ -128,7 +131,7 @@ fn stream_options(
 ) -> StreamOptions {
     let data = &recipe.data;
     let load = LoadOptions {
-        template: template(config.family),
+        template: recipe_template(&recipe.model, config.family),
         frames: frame_options(recipe, config),
         labels: label_rule(recipe),
         tokens_per_frame: config.tokens_per_frame(),

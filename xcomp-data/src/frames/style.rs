@@ -4,12 +4,14 @@ use super::{Sampling, TimeMessage};
 use crate::resize::Fit;
 
 /// Which frames, what is said of them, and how they become squares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FrameStyle {
     /// Its name in a family of models.
     pub name: &'static str,
     /// By which rule frames are taken.
     pub sampling: Sampling,
+    /// Frames per second that the rule asks for.
+    pub fps: f64,
     /// What the prompt says of them.
     pub time_message: TimeMessage,
     /// How pictures are brought to a square.
@@ -21,18 +23,21 @@ const STYLES: [FrameStyle; 3] = [
     FrameStyle {
         name: "clips",
         sampling: Sampling::Clips,
+        fps: 8.0,
         time_message: TimeMessage::Short,
         fit: Fit::Squeeze,
     },
     FrameStyle {
         name: "timed",
         sampling: Sampling::Uniform,
+        fps: 1.0,
         time_message: TimeMessage::Instruction,
         fit: Fit::Squeeze,
     },
     FrameStyle {
         name: "cropped",
         sampling: Sampling::Uniform,
+        fps: 1.0,
         time_message: TimeMessage::None,
         fit: Fit::Crop,
     },

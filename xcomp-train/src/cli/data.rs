@@ -15,7 +15,7 @@ use crate::data::Data;
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
-use crate::plan::survey::{frame_options, template};
+use crate::plan::survey::{frame_options, recipe_template};
 use crate::run::cache_fill::{Task, fill};
 use crate::show::progress::{Progress, during};
 
@@ -134,7 +134,7 @@ fn lint_text(report: &LintReport) -> String {
 fn run_stats(common: &Common) -> Result<(), Error> {
     let (plan, data) = open(common)?;
     let options = StatsOptions {
-        template: template(plan.config.family),
+        template: recipe_template(&plan.recipe.model, plan.config.family),
         cost: cost_model(&plan),
         tokenizer: Some(data.tokenizer.clone()),
         max_tokenized: MAX_TOKENIZED,

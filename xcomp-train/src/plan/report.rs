@@ -58,6 +58,9 @@ pub struct PlanReport {
     pub memory: Memory,
     /// Their sum.
     pub memory_peak: u64,
+    /// Why `train.memory_limit_gib` does not hold it, and what would; nothing where it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub does_not_fit: Option<String>,
     /// Bytes on the host beside them: frames that wait, and a tensor on its way to the disk.
     pub host_bytes: u64,
     /// Bytes of one checkpoint.
@@ -159,6 +162,7 @@ impl Plan {
             recompute: self.recompute,
             memory,
             memory_peak: memory.peak(),
+            does_not_fit: self.does_not_fit(),
             host_bytes: self.host_bytes(self.samples.worst),
             checkpoint_bytes: on_disk.checkpoint,
             export_bytes: on_disk.export,

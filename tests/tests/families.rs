@@ -1,0 +1,210 @@
+//! The program on tiny models of the LLaVA families: trained, saved, exported, loaded again, asked.
+
+#![cfg(feature = "video")]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use burn::tensor::Device;
+use safetensors::SafeTensors;
+use serde_json::{Value, json};
+use xcomp_model::base::config::ModelConfig;
+use xcomp_model::vlm::Vlm;
+use xcomp_tests::{Task, media_root};
+use xcomp_train::machine::device::Choice;
+use xcomp_train::machine::stop::Stop;
+use xcomp_train::recipe::Recipe;
+use xcomp_train::run::launch::train_recipe;
+
+/// Sizes of a tiny decoder of 9 layers.
+fn decoder() -> Value {
+    json!({
+        "vocab_size": 512, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 9,
+        "num_attention_heads": 2, "num_key_value_heads": 2, "rms_norm_eps": 1e-6, "rope_theta": 1e4,
+        "hidden_act": "silu", "tie_word_embeddings": false,
+    })
+}
+
+/// Sizes of a tiny tower; a SigLIP leaves two pixels over.
+fn tower(side: usize) -> Value {
+    json!({
+        "image_size": side, "patch_size": 6, "hidden_size": 16, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "intermediate_size": 32,
+    })
+}
+
+fn llava_video(newline: &str) -> Value {
+    let mut config = decoder();
+    for (key, value) in [
+        ("architectures", json!(["LlavaQwenForCausalLM"])),
+        ("mm_vision_tower", json!("google/siglip-tiny")),
+        ("mm_projector_type", json!("mlp2x_gelu")),
+        ("mm_patch_merge_type", json!("spatial_unpad")),
+        ("mm_newline_position", json!(newline)),
+        ("mm_spatial_pool_mode", json!("bilinear")),
+        ("vision_config", tower(32)),
+    ] {
+        config[key] = value;
+    }
+    config
+}
+
+fn llava_next_video() -> Value {
+    let mut text = decoder();
+    text["rope_scaling"] = json!({"type": "linear", "factor": 2.0});
+    json!({
+        "architectures": ["LlavaNextVideoForConditionalGeneration"], "model_type": "llava_next_video",
+        "text_config": text, "vision_config": tower(36),
+    })
+}
+
+/// Pictures, folders of frames, two pictures in one sample, and a text alone, for a model of this `config.json`.
+fn task(config: &Value, vicuna: bool) -> Task {
+    let task = Task::folders();
+    task.write("config.json", &config.to_string());
+    let turns = |question: &str| json!([{"from": "human", "value": question}, {"from": "gpt", "value": "It is red."}]);
+    task.write(
+        "more.json",
+        &json!([
+            {"id": "two", "image": ["picture_0.png", "picture_3.png"],
+                "conversations": turns("<image>\n<image>\nWhat colour is it?")},
+            {"id": "none", "conversations": turns("What colour is it?")},
+        ])
+        .to_string(),
+    );
+    let read = |name: &str| std::fs::read_to_string(task.path(name)).unwrap();
+    task.write(
+        "mixture.yaml",
+        &(read("mixture.yaml") + "  - json_path: more.json\n    data_root: media\n"),
+    );
+    if vicuna {
+        // The same tokenizer with the names of LLaMA's special tokens.
+        let text =
+            read("tokenizer.json").replace("<|endoftext|>", "<s>").replace("<|im_end|>", "</s>");
+        task.write("tokenizer.json", &text);
+    }
+    let recipe = read("recipe.toml")
+        .replace("min_frames = 8", "fps = 1.0\nmin_frames = 1\nclip_frames = 1")
+        .replace("max_frames = 16", "max_frames = 3")
+        .replace("[tune]", "[compression]\nschedule = \"cosine_full_first\"\n\n[tune]");
+    task.write("recipe.toml", &recipe);
+    task
+}
+
+fn xcomp(task: &Task, arguments: &[&str]) -> String {
+    let ended = task.run(arguments);
+    assert_eq!(ended.code, 0, "{arguments:?}: {ended:?}");
+    ended.stdout
+}
+
+/// Names of the tensors of an export, which its own `config.json` describes and from which the model is filled.
+fn exported(task: &Task, folder: &str) -> BTreeSet<String> {
+    let bytes = std::fs::read(task.path(folder).join("model.safetensors")).unwrap();
+    let names =
+        SafeTensors::deserialize(&bytes).unwrap().names().into_iter().map(str::to_owned).collect();
+    let config = ModelConfig::from_file(&task.path(folder).join("config.json")).unwrap();
+    let mut model = Vlm::new(&config, &Device::flex());
+    let parameters = model.parameters().into_iter().map(|one| one.name).collect::<BTreeSet<_>>();
+    assert_eq!(names, parameters);
+    model.load_weights(&task.path(folder)).unwrap();
+    names
+}
+
+fn run(config: &Value, vicuna: bool, parts: &str) -> BTreeSet<String> {
+    let task = task(config, vicuna);
+    let (parts, system) = (format!("tune.parts={parts}"), "model.system_prompt=\"Be brief.\"");
+    xcomp(&task, &["plan", "recipe.toml", "--set", &parts]);
+    xcomp(&task, &["train", "recipe.toml", "--out", "run", "--set", &parts, "--set", system]);
+    let losses: Vec<f64> = std::fs::read_to_string(task.path("run/metrics.jsonl"))
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["loss"].as_f64().unwrap())
+        .collect();
+    assert!(losses.len() == 6 && losses[5] < losses[0], "{losses:?}");
+    let broken = std::fs::read_to_string(task.path("run/data/quarantine.jsonl")).unwrap();
+    assert!(broken.is_empty(), "{broken}");
+    for (media, frames) in [("media/folder_1", 3), ("media/picture_2.png", 1)] {
+        let asked = ["ask", "run/export", media, "What colour is it?", "--format", "json"];
+        let more = ["--frames", "3", "--max-new-tokens", "4", "--device", "cpu"];
+        let answer: Value =
+            serde_json::from_str(&xcomp(&task, &[&asked[..], &more].concat())).unwrap();
+        assert_eq!(answer["frames"], frames, "{answer}");
+    }
+    let stated = std::fs::read(task.path("run/export/config.json")).unwrap();
+    let stated: Value = serde_json::from_slice(&stated).unwrap();
+    assert_eq!(stated["xcomp_prompt"]["system"], "Be brief.");
+    exported(&task, "run/export")
+}
+
+#[test]
+fn llava_video_is_trained_exported_and_asked() {
+    for newline in ["grid", "frame", "one_token", "no_token"] {
+        let names = run(&llava_video(newline), false, "[\"llm\", \"projector\"]");
+        assert!(names.contains("model.image_newline"));
+        assert!(names.contains("model.mm_projector.2.bias"));
+    }
+}
+
+#[test]
+fn llava_next_video_is_trained_exported_and_asked() {
+    let names = run(&llava_next_video(), true, "[\"llm\", \"projector\", \"vision\"]");
+    assert!(names.contains("multi_modal_projector.linear_2.bias"));
+    assert!(names.contains("vision_tower.vision_model.encoder.layers.1.mlp.fc1.weight"));
+}
+
+/// Two steps of the tiny recipes on real clips, with the real tokenizer.
+#[test]
+fn tiny_recipes_learn_real_clips() {
+    let Some(media) = media_root("tiny_recipes_learn_real_clips") else { return };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    for file in ["llava-video-tiny.toml", "llava-next-video-tiny.toml"] {
+        let set = [
+            format!("data.mixture={}", media.join("mixture.yaml").display()),
+            format!("model.tokenizer={}", media.join("tokenizer/tokenizer.json").display()),
+            "train.max_steps=2".to_owned(),
+            "data.max_frames=2".to_owned(),
+        ];
+        let (folder, recipe) = (tempfile::tempdir().unwrap(), root.join("recipes").join(file));
+        let recipe = Recipe::load(&recipe, &set).unwrap();
+        train_recipe(recipe, folder.path(), Choice::Cpu, Stop::never()).unwrap();
+        let records =
+            xcomp_train::run::metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
+        assert_eq!(records.records.len(), 2);
+        // A model that knows nothing is as good as chance over its vocabulary.
+        let chance = 151_936_f64.ln();
+        assert!(
+            records.records.values().all(|record| (record.loss - chance).abs() < 1.0),
+            "{file}"
+        );
+    }
+}
+
+/// Pins what is said of folders that look like these families and are not.
+#[test]
+fn folders_of_other_kinds_are_refused_with_what_is_missing() {
+    let refused = |config: &Value, want: &str| {
+        let told = ModelConfig::from_hf(config).unwrap_err().to_string();
+        assert!(told.contains(want), "{told}");
+    };
+    let mut mistral = llava_next_video();
+    mistral["text_config"]["model_type"] = json!("mistral");
+    refused(&mistral, "`text_config.model_type` is \"mistral\", expected \"llama\"");
+    let mut images = llava_next_video();
+    images["model_type"] = json!("llava_next");
+    refused(&images, "`model_type` is \"llava_next\", expected \"llava_next_video\"");
+    let mut anyres = llava_video("grid");
+    anyres["mm_vision_tower"] = json!("openai/clip-vit-large-patch14-336");
+    anyres["architectures"] = json!(["LlavaLlamaForCausalLM"]);
+    refused(&anyres, "`mm_resampler_type` is null, expected \"spatial_pool\"");
+    anyres["architectures"] = json!(["LlavaMistralForCausalLM"]);
+    refused(&anyres, "`architectures` is [\"LlavaMistralForCausalLM\"]");
+    let mut no_token = llava_video("grid");
+    no_token["mm_patch_merge_type"] = json!("spatial");
+    refused(&no_token, "`mm_patch_merge_type` is \"spatial\"");
+    let mut window = llava_next_video();
+    window["text_config"]["sliding_window"] = json!(4096);
+    refused(&window, "`sliding_window` is 4096");
+    let mut conv = llava_next_video();
+    conv["spatial_pool_mode"] = json!("conv");
+    refused(&conv, "`spatial_pool_mode` is \"conv\"");
+}
