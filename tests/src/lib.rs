@@ -19,6 +19,7 @@ mod rounding;
 mod task;
 #[cfg(feature = "video")]
 mod varied;
+mod video_xl;
 
 pub use compare::{
     Tolerance, assert_close, assert_exact, assert_grad_close, assert_grad_within, assert_scalar,
@@ -39,3 +40,7 @@ pub use rounding::Start;
 pub use task::{Ended, Task, program};
 #[cfg(feature = "video")]
 pub use varied::varied;
+pub use video_xl::{
+    WholeSequence, assert_video_xl_gradients, video_xl, video_xl_config, video_xl_plan,
+    video_xl_prompt,
+};

@@ -95,6 +95,8 @@ pub enum Sampling {
     Fps,
     /// `max_frames` evenly spread frames of every video, repeated where it has fewer (LLaVA-Video, `force_sample`).
     Uniform,
+    /// The frame at every whole second, `max_frames` evenly spread ones where these are more (Video-XL's `eval_vnbench.py`, which has no limit).
+    Seconds,
 }
 
 /// Whether a value is the first of its kind: options from before it was there are written as they were.

@@ -30,7 +30,7 @@ pub use mixture::strategy::Strategy;
 pub use mixture::turns::{SystemTurn, Turn};
 pub use mixture::visual_rule::VisualRule;
 pub use mixture::{Dataset, Mixture, MixtureOptions, ReadType};
-pub use prompt::template::{CHATML, Template, VICUNA};
+pub use prompt::template::{CHATML, PLAIN, Template, VICUNA, VIDEO_XL};
 pub use prompt::templates::{IGNORE, IMAGE_TOKEN, LabelRule, Prompt, render_chat, render_question};
 pub use prompt::tokenize::Tokenizer;
 pub use python::mt19937::PythonRandom;

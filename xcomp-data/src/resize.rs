@@ -6,11 +6,13 @@
     reason = "passes must be compiled with the features of their caller"
 )]
 
+mod any_res;
 mod fit;
 mod weights;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::any_res::{Canvas, MOST_TILES, canvases};
 pub use self::fit::{Fit, Fitter, LONGEST_CROPPED};
 use self::weights::{PRECISION_BITS, Weights};
 use crate::ffi::{LANES, Sums, Work, fastest};

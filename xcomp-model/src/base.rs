@@ -8,5 +8,7 @@ mod llava;
 pub mod llava_next_video;
 pub mod llava_video;
 pub mod llm;
+pub mod video_xl;
 pub mod videochat_flash;
 pub mod vision;
+pub mod vst;

@@ -7,3 +7,4 @@ pub mod rank;
 pub mod reduce;
 pub mod schedule;
 pub mod variants;
+pub mod vst;

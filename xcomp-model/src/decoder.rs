@@ -5,3 +5,4 @@ pub mod cache;
 pub mod cost;
 pub mod qwen2;
 pub mod rope;
+pub mod vst;

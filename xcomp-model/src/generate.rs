@@ -4,11 +4,15 @@
 
 pub mod sample;
 
+use std::ops::Range;
+
 use burn::tensor::{DType, Tensor};
 
 use crate::compress::layout::Layout;
 use crate::compress::pass::Pass;
 use crate::compress::schedule::CompressionPlan;
+use crate::compress::vst::VstPlan;
+use crate::compress::vst::pass::read;
 use crate::decoder::cache::LayerCache;
 use crate::decoder::qwen2::Qwen2ForCausalLm;
 use crate::decoder::rope::Rope;
@@ -52,6 +56,31 @@ impl Prefix {
         let (tokens, dtype) = (layout.longest(), x.dtype());
         let Decoding { held, .. } = Decoding::prefill(llm, x, layout, plan, 0).0;
         Self { caches: held.into_iter().map(|(cache, _)| cache).collect(), tokens, dtype }
+    }
+}
+
+impl Prefix {
+    /// Reads what stands before a question in windows, each embedded when its turn comes: no more than one is held, beside what stays.
+    ///
+    /// # Shapes
+    /// - `embed`: of a range of tokens, `[1, tokens, hidden]`
+    ///
+    /// # Panics
+    /// If the model has no learned token and the plan has some.
+    pub fn in_windows(
+        llm: &Qwen2ForCausalLm,
+        plan: &VstPlan,
+        mut embed: impl FnMut(Range<usize>) -> Tensor<3>,
+    ) -> Self {
+        let weight = llm.model.embed_tokens.weight.val();
+        let (device, mut dtype) = (weight.device(), weight.dtype());
+        let rope = llm.model.rope(plan.positions(), &device);
+        let caches = read(&llm.model, plan.shared(), &rope, |rows| {
+            let x = embed(rows);
+            dtype = x.dtype();
+            x
+        });
+        Self { tokens: caches.first().map_or(0, LayerCache::len), caches, dtype }
     }
 }
 
@@ -125,9 +154,14 @@ impl<'a> Decoding<'a> {
         self.scores(x)
     }
 
+    /// What each layer holds.
+    pub fn caches(&self) -> impl Iterator<Item = &LayerCache> {
+        self.held.iter().map(|(cache, _)| cache)
+    }
+
     /// Tokens held by each layer.
     pub fn cache_lengths(&self) -> Vec<usize> {
-        self.held.iter().map(|(cache, _)| cache.len()).collect()
+        self.caches().map(LayerCache::len).collect()
     }
 
     /// Scores of the token behind the last one of `x`.

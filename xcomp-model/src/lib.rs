@@ -18,3 +18,4 @@ pub mod transfer;
 pub mod vision;
 pub mod vlm;
 pub mod weights;
+pub mod windows;

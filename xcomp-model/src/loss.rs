@@ -1,5 +1,7 @@
 //! Next-token loss on supervised rows only: no logits are made for visual rows.
 
+use std::ops::Range;
+
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Float, Int, Tensor, TensorData};
 
@@ -66,6 +68,15 @@ impl SupervisedRows {
         found
     }
 
+    /// Of one sequence, those whose row stands in `range`, where `place` finds them.
+    #[must_use]
+    pub fn within(&self, range: &Range<usize>, place: impl Fn(usize) -> usize) -> Self {
+        let found = self.rows.iter().zip(&self.targets).filter(|(row, _)| range.contains(row));
+        let (rows, targets): (Vec<_>, Vec<_>) =
+            found.map(|(row, target)| (place(*row), *target)).unzip();
+        Self { counts: vec![rows.len()], rows, targets }
+    }
+
     /// Supervised tokens of each sequence.
     pub fn counts(&self) -> &[usize] {
         &self.counts
@@ -88,6 +99,14 @@ impl SupervisedRows {
             LossNorm::Token => std::iter::repeat_n(1.0, count),
         };
         self.counts.iter().flat_map(|count| per_sequence(*count)).collect()
+    }
+
+    /// What the plain sum of the losses of one sequence, which has some, is multiplied by.
+    pub fn share(&self, norm: LossNorm) -> f64 {
+        match norm {
+            LossNorm::Sample => 1.0 / self.len() as f64,
+            LossNorm::Token => 1.0,
+        }
     }
 
     /// What a sum of [`weighted_loss`] over batches is divided by to become a mean: sequences with a supervised token, or supervised tokens.

@@ -8,12 +8,14 @@ use crate::base::family::Family;
 use crate::compress::layout::Layout;
 use crate::compress::pass;
 use crate::compress::schedule::CompressionPlan;
+use crate::compress::vst::VstPlan;
 use crate::connector::Connector;
 use crate::decoder::qwen2::Qwen2ForCausalLm;
 use crate::loss::{LossNorm, SupervisedRows, weighted_loss};
 use crate::splice::{Prompt, splice};
 use crate::vision::Vision;
 use crate::vision::frames::{Clips, Encoding};
+use crate::windows;
 
 /// Vision tower, connector and language model.
 #[derive(Module, Debug)]
@@ -82,6 +84,34 @@ impl Vlm {
         let (hidden, layout) = pass::forward(&self.llm.model, x, layout, plan);
         let rows = supervised(prompts, &layout);
         (weighted_loss(&self.llm, hidden, &rows, norm), rows.weight(norm))
+    }
+}
+
+impl Vlm {
+    /// As [`Vlm::loss`] of sequences that are read in windows, one after the other, each by its own plan.
+    ///
+    /// # Panics
+    /// If a plan is not that of its sequence, or the model has no learned tokens.
+    pub fn loss_in_windows(
+        &self,
+        prompts: &[Prompt],
+        encoded: Vec<Vec<Tensor<3>>>,
+        plans: &[VstPlan],
+        norm: LossNorm,
+    ) -> (Tensor<1>, usize) {
+        assert_eq!(prompts.len(), plans.len(), "a plan for each prompt");
+        let (x, layout) = self.embed(prompts, encoded);
+        let (mut sum, mut weight) = (Tensor::zeros([1], &x.device()), 0);
+        for (b, (sequence, plan)) in layout.sequences.into_iter().zip(plans).enumerate() {
+            let x = x.clone().slice_dim(0, b..=b).slice_dim(1, 0..sequence.len);
+            let one = Layout { sequences: vec![sequence] };
+            let rows = supervised(&prompts[b..=b], &one);
+            if !rows.is_empty() {
+                sum = sum + windows::loss(&self.llm, x, plan, &rows) * rows.share(norm);
+            }
+            weight += rows.weight(norm);
+        }
+        (sum, weight)
     }
 }
 

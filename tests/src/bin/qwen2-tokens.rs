@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let device = Device::flex();
     let mut llm = Qwen2ForCausalLm::new(&config, &device);
     let names = VIDEOCHAT_FLASH.llm;
-    load(folder, &VIDEOCHAT_FLASH, &mut [Part { names, module: &mut llm }])?;
+    load(folder, &VIDEOCHAT_FLASH, None, &mut [Part { names, module: &mut llm }])?;
 
     let tokenizer = Tokenizer::from_file(&folder.join("tokenizer.json")).ok();
     let ids = match (serde_json::from_str::<Vec<i32>>(prompt), &tokenizer) {

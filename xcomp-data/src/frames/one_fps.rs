@@ -19,11 +19,17 @@ pub fn whole(vlen: usize, fps: f64, options: &FrameOptions) -> Result<Choice, Da
         )));
     }
     let (duration_s, most) = (vlen as f64 / fps, options.max_frames);
-    let list: Vec<usize> = (0..vlen).step_by(step as usize).collect();
+    let list: Vec<usize> = match options.sampling {
+        Sampling::Seconds => {
+            (0..duration_s as usize).map(|second| (second as f64 * fps) as usize).collect()
+        }
+        _ => (0..vlen).step_by(step as usize).collect(),
+    };
     if most > 0 && (list.len() > most || options.sampling == Sampling::Uniform) {
         return Ok(Choice { indices: spread(vlen, most), first: 0, fps, duration_s });
     }
-    Ok(Choice { indices: list, first: 0, fps: step, duration_s })
+    let told = if options.sampling == Sampling::Seconds { fps } else { step };
+    Ok(Choice { indices: list, first: 0, fps: told, duration_s })
 }
 
 /// The choice of the part from `start_s` to `end_s` of a video, counted from its start; the reference takes no parts.

@@ -41,6 +41,21 @@ pub struct Template {
     pub marks: &'static [&'static str],
     /// Tokens that end an answer; the last one pads.
     pub ends: &'static [&'static str],
+    /// What is tokenized at a time.
+    pub pieces: Pieces,
+}
+
+/// What of a conversation is tokenized at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pieces {
+    /// A turn.
+    Turns,
+    /// What stands between two pictures.
+    Stretches,
+    /// The parts of a turn; pictures stand before all words (Video-XL).
+    Parts,
+    /// Only what the assistant says, behind the pictures (LLaVA's first stage).
+    Caption,
 }
 
 /// The template of Qwen (`ChatML`).
@@ -53,7 +68,14 @@ pub const CHATML: Template = Template {
     answer: "<|im_start|>assistant\n",
     marks: &["\n", "<|im_start|>", "<|im_end|>"],
     ends: &["<|im_end|>", "<|endoftext|>"],
+    pieces: Pieces::Turns,
 };
+
+/// The same as Video-XL is trained on it: `<|im_start|>` and what ends a turn is learnt, but no line break within.
+pub const VIDEO_XL: Template = Template { name: "video-xl", pieces: Pieces::Parts, ..CHATML };
+
+/// A caption behind a picture (`plain` of Video-XL's `conversation.py`).
+pub const PLAIN: Template = Template { name: "plain", pieces: Pieces::Caption, ..CHATML };
 
 /// The template of Vicuna 1.1 and 1.5 (`vicuna_v1` of LLaVA's `conversation.py`).
 pub const VICUNA: Template = Template {
@@ -71,12 +93,13 @@ pub const VICUNA: Template = Template {
     answer: "ASSISTANT:",
     marks: &[],
     ends: &["</s>"],
+    pieces: Pieces::Stretches,
 };
 
 impl Template {
     /// The template of this name, if it is known.
     pub fn named(name: &str) -> Option<Self> {
-        [CHATML, VICUNA].into_iter().find(|template| template.name == name)
+        [CHATML, VICUNA, VIDEO_XL, PLAIN].into_iter().find(|template| template.name == name)
     }
 
     /// The start, and the system turn.

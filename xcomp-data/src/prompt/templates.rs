@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::mixture::turns::{SYSTEM, Turn, USER, role};
-use crate::prompt::template::is_target;
 pub use crate::prompt::template::{IGNORE, IMAGE_TAG, IMAGE_TOKEN, Prompt, Template};
-use crate::prompt::whole;
+use crate::prompt::template::{Pieces, is_target};
+use crate::prompt::{parts, whole};
 use crate::python::is_space;
 use crate::{DataError, Tokenizer};
 
@@ -47,12 +47,19 @@ pub fn render_chat(
     });
     let system = (SYSTEM, system.unwrap_or(&template.system).to_owned());
     let said: Vec<(&str, String)> = std::iter::once(system).chain(said).collect();
-    if template.marks.is_empty() {
-        return whole::render(template, tokenizer, &said);
+    match template.pieces {
+        Pieces::Stretches => return whole::render(template, tokenizer, &said),
+        Pieces::Caption => return parts::caption(tokenizer, &said),
+        Pieces::Turns | Pieces::Parts => {}
     }
     let mut prompt = Prompt { input_ids: Vec::new(), labels: Vec::new(), first_turn: 0 };
     for (index, (role, value)) in said.iter().enumerate() {
-        prompt.push(template, tokenizer, (role, value), rule)?;
+        if template.pieces == Pieces::Parts {
+            let marks = rule == LabelRule::Reference;
+            parts::push(&mut prompt, template, tokenizer, (role, value), marks)?;
+        } else {
+            prompt.push(template, tokenizer, (role, value), rule)?;
+        }
         if index == 1 {
             prompt.first_turn = prompt.input_ids.len();
         }

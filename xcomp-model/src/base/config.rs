@@ -8,12 +8,13 @@ use crate::base::family::Family;
 pub use crate::base::family::ModelConfig;
 use crate::base::llava_next_video::{LLAVA_NEXT_VIDEO, LLAVA_NEXT_VIDEO_ORIGINAL};
 use crate::base::llava_video::LLAVA_VIDEO;
+use crate::base::video_xl::VIDEO_XL;
 use crate::base::videochat_flash::VIDEOCHAT_FLASH;
 use crate::error::ModelError;
 
 /// The families that are known, by what their `config.json` says.
 pub const FAMILIES: &[&Family] =
-    &[&VIDEOCHAT_FLASH, &LLAVA_VIDEO, &LLAVA_NEXT_VIDEO, &LLAVA_NEXT_VIDEO_ORIGINAL];
+    &[&VIDEOCHAT_FLASH, &VIDEO_XL, &LLAVA_VIDEO, &LLAVA_NEXT_VIDEO, &LLAVA_NEXT_VIDEO_ORIGINAL];
 
 impl Family {
     /// The family of a `config.json`; where none is recognised the first, whose reading says what is missing.

@@ -42,6 +42,8 @@ pub enum Place {
     Embed,
     /// A decoder layer, 0-based.
     Layer(usize),
+    /// The learned token of windows, and the maps that it has of its own.
+    Vst,
     /// The final norm of the language model.
     Norm,
     /// The untied language-model head.
@@ -65,6 +67,9 @@ impl Place {
         }
         if path.starts_with("lm_head.") {
             return Some(Self::Head);
+        }
+        if path.contains("beacon_") {
+            return Some(Self::Vst);
         }
         let (field, rest) = path.strip_prefix("model.")?.split_once('.')?;
         match field {
@@ -133,6 +138,8 @@ pub enum Absent {
     Refuse,
     /// It keeps its fresh values.
     Fresh,
+    /// It is a copy of the tensor whose name lacks `beacon_`; of a table, of the row that `config.json` names.
+    Copy,
 }
 
 /// How many images and videos a prompt may show.
@@ -254,6 +261,8 @@ mod tests {
         check("model.layers.13.mlp.up_proj.weight", Some(Place::Layer(13)));
         check("model.norm.weight", Some(Place::Norm));
         check("lm_head.weight", Some(Place::Head));
+        check("model.layers.13.self_attn.beacon_q_proj.bias", Some(Place::Vst));
+        check("model.beacon_embed_tokens.weight", Some(Place::Vst));
         check("model.mm_projector.mlp.0.weight", Some(Place::Connector));
         let block = "model.vision_tower.vision_tower.encoder.blocks.3.norm1.weight";
         check(block, Some(Place::Vision));

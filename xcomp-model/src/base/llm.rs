@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::base::json::invalid;
+use crate::base::vst::VstConfig;
 use crate::error::ModelError;
 
 /// The part of `config.json` that describes Qwen2 or `LLaMA`; names are Hugging Face's.
@@ -34,6 +35,9 @@ pub struct LlmConfig {
     /// What rotary positions are divided by (`rope_scaling` of type `linear`).
     #[serde(skip, default = "unscaled")]
     pub rope_factor: f64,
+    /// The learned tokens of windows, where it has them (Video-XL).
+    #[serde(skip)]
+    pub vst: Option<VstConfig>,
 }
 
 fn qwen2_has_biases() -> bool {

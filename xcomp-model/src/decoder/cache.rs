@@ -10,6 +10,16 @@ pub struct LayerCache {
 }
 
 impl LayerCache {
+    /// Holds these.
+    pub fn of(keys: Tensor<4>, values: Tensor<4>) -> Self {
+        Self { held: Some((keys, values)) }
+    }
+
+    /// Rotated keys and values; `None` if nothing is held.
+    pub fn held(&self) -> Option<&(Tensor<4>, Tensor<4>)> {
+        self.held.as_ref()
+    }
+
     /// Tokens held; also the position of the next token in this layer.
     pub fn len(&self) -> usize {
         self.held.as_ref().map_or(0, |(keys, _)| keys.dims()[2])

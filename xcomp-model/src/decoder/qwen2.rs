@@ -48,8 +48,16 @@ pub struct SelfAttention {
     pub v_proj: Linear,
     /// `[hidden, heads * head_dim]`.
     pub o_proj: Linear,
-    heads: usize,
-    kv_heads: usize,
+    /// Maps of learned tokens ([`crate::decoder::vst`]), where they have their own, shaped as those above.
+    pub beacon_q_proj: Option<Linear>,
+    /// See `beacon_q_proj`.
+    pub beacon_k_proj: Option<Linear>,
+    /// See `beacon_q_proj`.
+    pub beacon_v_proj: Option<Linear>,
+    /// See `beacon_q_proj`.
+    pub beacon_o_proj: Option<Linear>,
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
 }
 
 impl SelfAttention {
@@ -57,11 +65,19 @@ impl SelfAttention {
         let (hidden, head_dim) = (config.hidden_size, config.head_dim());
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
         let map = if config.qkv_bias { Linear::new } else { Linear::without_bias };
+        let queries = || map(hidden, heads * head_dim, device);
+        let keys = || map(hidden, kv_heads * head_dim, device);
+        let output = || Linear::without_bias(heads * head_dim, hidden, device);
+        let own = config.vst.as_ref().map(|vst| vst.maps).unwrap_or_default();
         Self {
-            q_proj: map(hidden, heads * head_dim, device),
-            k_proj: map(hidden, kv_heads * head_dim, device),
-            v_proj: map(hidden, kv_heads * head_dim, device),
-            o_proj: Linear::without_bias(heads * head_dim, hidden, device),
+            q_proj: queries(),
+            k_proj: keys(),
+            v_proj: keys(),
+            o_proj: output(),
+            beacon_q_proj: own.q.then(queries),
+            beacon_k_proj: own.k.then(keys),
+            beacon_v_proj: own.v.then(keys),
+            beacon_o_proj: own.o.then(output),
             heads,
             kv_heads,
         }
@@ -110,7 +126,7 @@ impl SelfAttention {
 }
 
 /// `[batch, seq, heads * head_dim]` to `[batch, heads, seq, head_dim]`.
-fn split(x: Tensor<3>, heads: usize) -> Tensor<4> {
+pub(super) fn split(x: Tensor<3>, heads: usize) -> Tensor<4> {
     let [batch, seq, width] = x.dims();
     x.reshape([batch, seq, heads, width / heads]).swap_dims(1, 2)
 }
@@ -124,15 +140,24 @@ pub struct Mlp {
     pub up_proj: Linear,
     /// `[hidden, intermediate]`.
     pub down_proj: Linear,
+    /// Maps of learned tokens, where they have their own; the gate is shared.
+    pub beacon_up_proj: Option<Linear>,
+    /// See `beacon_up_proj`.
+    pub beacon_down_proj: Option<Linear>,
 }
 
 impl Mlp {
     fn new(config: &LlmConfig, device: &Device) -> Self {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+        let widen = || Linear::without_bias(hidden, inner, device);
+        let narrow = || Linear::without_bias(inner, hidden, device);
+        let own = config.vst.as_ref().is_some_and(|vst| vst.maps.mlp);
         Self {
-            gate_proj: Linear::without_bias(hidden, inner, device),
-            up_proj: Linear::without_bias(hidden, inner, device),
-            down_proj: Linear::without_bias(inner, hidden, device),
+            gate_proj: widen(),
+            up_proj: widen(),
+            down_proj: narrow(),
+            beacon_up_proj: own.then(widen),
+            beacon_down_proj: own.then(narrow),
         }
     }
 
@@ -197,10 +222,15 @@ impl DecoderLayer {
 pub struct Qwen2 {
     /// Token embeddings.
     pub embed_tokens: Embedding,
+    /// The learned token of windows, `[1, hidden]`, where there is one.
+    pub beacon_embed_tokens: Option<Embedding>,
     /// Decoder layers, first to last.
     pub layers: Vec<DecoderLayer>,
     /// Final norm.
     pub norm: RmsNorm,
+    /// The row of the embedding table that the learned token begins as.
+    #[module(skip)]
+    pub first_vst_row: Option<usize>,
     head_dim: usize,
     rope_theta: f64,
     rope_factor: f64,
@@ -210,10 +240,13 @@ impl Qwen2 {
     fn new(config: &LlmConfig, device: &Device) -> Self {
         Self {
             embed_tokens: Embedding::new(config.vocab_size, config.hidden_size, device),
+            beacon_embed_tokens: (config.vst.as_ref())
+                .map(|_| Embedding::new(1, config.hidden_size, device)),
             layers: (0..config.num_hidden_layers)
                 .map(|_| DecoderLayer::new(config, device))
                 .collect(),
             norm: RmsNorm::new(config.hidden_size, config.rms_norm_eps, device),
+            first_vst_row: config.vst.as_ref().map(|vst| vst.first_row),
             head_dim: config.head_dim(),
             rope_theta: config.rope_theta,
             rope_factor: config.rope_factor,

@@ -58,13 +58,24 @@ impl FrameVit {
     /// # Panics
     /// If `pixels` are of another size.
     pub fn forward(&self, pixels: Tensor<5>) -> Tensor<3> {
+        self.forward_with_class(pixels).0
+    }
+
+    /// As [`FrameVit::forward`], and the class token of every frame, `[clips, frames, hidden_size]`, where the tower has one.
+    ///
+    /// # Panics
+    /// As [`FrameVit::forward`].
+    pub fn forward_with_class(&self, pixels: Tensor<5>) -> (Tensor<3>, Option<Tensor<3>>) {
         let [clips, frames, ..] = pixels.dims();
         let x = self.embed(pixels);
         let x =
             self.encoder.layers[..self.config.depth].iter().fold(x, |x, block| block.forward(x));
         let [_, tokens, width] = x.dims();
         let patches = self.config.patches();
-        x.slice_dim(1, tokens - patches..tokens).reshape([clips, frames * patches, width])
+        let class = (tokens > patches)
+            .then(|| x.clone().slice_dim(1, 0..1).reshape([clips, frames, width]));
+        let x = x.slice_dim(1, tokens - patches..tokens);
+        (x.reshape([clips, frames * patches, width]), class)
     }
 
     /// What enters the first block: `[clips * frames, tokens, hidden_size]`.

@@ -37,6 +37,14 @@ impl StoredTensor {
         (self.range.end - self.range.start) as usize
     }
 
+    /// One row of a table; `None` if it has no such row.
+    pub(super) fn row(&self, row: usize) -> Option<Self> {
+        let [rows, width] = self.shape[..] else { return None };
+        let bytes = (row < rows).then(|| (self.range.end - self.range.start) / rows as u64)?;
+        let start = self.range.start + row as u64 * bytes;
+        Some(Self { shape: vec![1, width], range: start..start + bytes, ..self.clone() })
+    }
+
     /// Some of its bytes, counted from its first.
     pub(super) fn read(&self, part: Range<usize>) -> std::io::Result<Vec<u8>> {
         let mut bytes = vec![0; part.len()];

@@ -33,27 +33,36 @@ pub struct Loaded {
     pub tensors: usize,
     /// Numbers in them.
     pub parameters: usize,
+    /// Those of them that are copies of others, which stand for what the files lack.
+    pub copied: usize,
 }
 
 /// Fills every parameter of `parts` from a folder, as f32, and checks that nothing is left over.
 ///
 /// Parameters keep their ids, and whether they are trained. A tied model takes its head from the
-/// embedding table; a copy of it among the weights is accepted and not used.
+/// embedding table; a copy of it among the weights is accepted and not used. What is absent and is to be copied
+/// ([`Absent::Copy`]) is taken from what it copies, a learned token from row `row` of the embedding table.
 ///
 /// # Errors
 ///
 /// If the folder has no weights or an unusable index, a file is damaged, or a tensor is missing,
 /// unused, duplicated, of another shape, or not of a floating-point dtype. Then no parameter has
 /// changed, unless a file turns unreadable on the way.
-pub fn load(folder: &Path, family: &Family, parts: &mut [Part<'_>]) -> Result<Loaded, ModelError> {
+pub fn load(
+    folder: &Path,
+    family: &Family,
+    row: Option<usize>,
+    parts: &mut [Part<'_>],
+) -> Result<Loaded, ModelError> {
     let parameters = parts.iter().flat_map(|part| part.module.parameters(part.names)).collect();
-    take(&checked(folder, family, parameters)?, parts, WeightDtype::F32)
+    take(&checked(folder, family, row, parameters)?, parts, WeightDtype::F32)
 }
 
 /// The stored tensors of these parameters, once nothing is missing or left over in the folder.
 pub(super) fn checked(
     folder: &Path,
     family: &Family,
+    row: Option<usize>,
     parameters: Vec<Parameter>,
 ) -> Result<StoredWeights, ModelError> {
     let mut stored = StoredWeights::in_folder(folder)?;
@@ -61,8 +70,9 @@ pub(super) fn checked(
     let named = |parameter: Parameter| (parameter.name.clone(), parameter);
     let mut expected: BTreeMap<String, Parameter> = parameters.into_iter().map(named).collect();
     expected.retain(|name, _| {
-        stored.tensors.contains_key(name) || (family.absent)(name) == Absent::Refuse
+        stored.tensors.contains_key(name) || (family.absent)(name) != Absent::Fresh
     });
+    copy_absent(family, row, &expected, &mut stored);
     check_present(folder, &stored.tensors, &expected)?;
     let tied = tied_head(family, &expected);
     check_all_used(&stored.tensors, &expected, tied.as_ref())?;
@@ -91,7 +101,7 @@ pub fn take(
         parameters += taken.iter().map(Parameter::count).sum::<usize>();
         fill(part, &taken, stored, held)?;
     }
-    Ok(Loaded { files, tensors, parameters })
+    Ok(Loaded { files, tensors, parameters, copied: stored.copied })
 }
 
 /// A copy of the embedding table under the name of the head: accepted and not used.
@@ -106,6 +116,29 @@ fn tied_head(family: &Family, expected: &BTreeMap<String, Parameter>) -> Option<
     let table = at(Place::Embed)?.clone();
     let head = family.llm.name(HEAD);
     at(Place::Head).is_none().then_some(TiedHead { head, table })
+}
+
+/// Lets what is absent and is to be copied lie where what it copies lies.
+fn copy_absent(
+    family: &Family,
+    row: Option<usize>,
+    expected: &BTreeMap<String, Parameter>,
+    stored: &mut StoredWeights,
+) {
+    for (name, parameter) in expected {
+        if stored.tensors.contains_key(name) || (family.absent)(name) != Absent::Copy {
+            continue;
+        }
+        let source = stored.tensors.get(&name.replace("beacon_", ""));
+        let copy = source.and_then(|source| match row {
+            _ if source.shape == parameter.shape => Some(source.clone()),
+            row => source.row(row?),
+        });
+        if let Some(copy) = copy {
+            stored.tensors.insert(name.clone(), copy);
+            stored.copied += 1;
+        }
+    }
 }
 
 fn check_present(

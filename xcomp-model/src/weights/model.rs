@@ -21,7 +21,7 @@ impl Vlm {
     /// # Errors
     /// As [`super::load`].
     pub fn stored_weights(&self, folder: &Path) -> Result<StoredWeights, ModelError> {
-        checked(folder, self.family, self.parameters())
+        checked(folder, self.family, self.llm.model.first_vst_row, self.parameters())
     }
 
     /// Fills the parameters that are stored; all others keep their values, drawn or not; see [`take`].

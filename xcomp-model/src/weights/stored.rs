@@ -13,6 +13,7 @@ use crate::error::ModelError;
 #[derive(Debug, Clone, Default)]
 pub struct StoredWeights {
     pub(super) tensors: BTreeMap<String, StoredTensor>,
+    pub(super) copied: usize,
 }
 
 impl StoredWeights {
@@ -21,7 +22,7 @@ impl StoredWeights {
     /// # Errors
     /// If there are no weights, the index is unusable, or a file is damaged.
     pub fn in_folder(folder: &Path) -> Result<Self, ModelError> {
-        Ok(Self { tensors: stored_tensors(folder)? })
+        Ok(Self { tensors: stored_tensors(folder)?, copied: 0 })
     }
 
     /// Those of one file.
@@ -29,7 +30,12 @@ impl StoredWeights {
     /// # Errors
     /// If it cannot be read or is damaged.
     pub fn in_file(path: &Path) -> Result<Self, ModelError> {
-        Ok(Self { tensors: read_headers([path.to_owned()])? })
+        Ok(Self { tensors: read_headers([path.to_owned()])?, copied: 0 })
+    }
+
+    /// How many of them stand for tensors that the files lack ([`crate::base::family::Absent::Copy`]).
+    pub fn copied(&self) -> usize {
+        self.copied
     }
 
     /// Their names, sorted.
@@ -65,7 +71,7 @@ impl StoredWeights {
     #[must_use]
     pub fn renamed(self, rename: impl Fn(&str) -> Option<String>) -> Self {
         let renamed = |(name, tensor): (String, _)| Some((rename(&name)?, tensor));
-        Self { tensors: self.tensors.into_iter().filter_map(renamed).collect() }
+        Self { tensors: self.tensors.into_iter().filter_map(renamed).collect(), ..self }
     }
 
     /// The files they lie in, sorted.

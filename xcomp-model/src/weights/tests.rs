@@ -88,7 +88,7 @@ impl Model {
     fn load(&mut self, folder: &Path) -> Result<Loaded, ModelError> {
         let llm = Part { names: LLM, module: &mut self.llm };
         let projector = Part { names: PROJECTOR, module: &mut self.projector };
-        load(folder, &VIDEOCHAT_FLASH, &mut [llm, projector])
+        load(folder, &VIDEOCHAT_FLASH, None, &mut [llm, projector])
     }
 
     fn values(&self) -> Vec<f32> {
