@@ -167,7 +167,7 @@ const OTHER: &[(&str, &str, Beside, Seen)] = &[
     ("train.max_steps", "1", NONE, Numbers),
     ("train.per_device_batch_size", "2", NONE, Numbers),
     ("train.gradient_accumulation_steps", "3", NONE, Numbers),
-    ("train.lanes", "2", NONE, Numbers),
+    ("train.lanes", "2", &["train.gradient_accumulation_steps=4"], Numbers),
     ("train.loss_norm", "token", LONG, Numbers),
     ("train.recompute", "layer", NONE, Plan),
     ("train.memory_limit_gib", "0.001", NONE, End),
@@ -269,7 +269,8 @@ fn observe_run(task: &Task, set: &[&str], note: &mut dyn FnMut(Seen, String) -> 
     note(Mfu, of(&["mfu_pct"]).contains(|digit: char| digit.is_ascii_digit()).to_string());
     note(Export, hash("export/model.safetensors"));
     let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
-    let names = entries(&run).unwrap_or_default().iter().map(|path| name(path)).collect::<Vec<_>>();
+    let files = [&run, &run.join("last")].map(|folder| entries(folder).unwrap_or_default());
+    let names = files.concat().iter().map(|path| name(path)).collect::<Vec<_>>();
     let kind = |name: &str| name.split("tfevents").next().unwrap().to_owned();
     note(Files, names.iter().map(|name| kind(name) + " ").collect());
     let kept = entries(&task.path("features")).unwrap_or_default();
