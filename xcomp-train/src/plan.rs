@@ -4,6 +4,7 @@ pub mod cost;
 pub mod disk;
 pub mod groups;
 pub mod lr;
+pub mod ranks;
 pub mod report;
 pub mod survey;
 pub mod text;

@@ -9,6 +9,7 @@ use crate::plan::cost::layers::LayerCost;
 use crate::plan::cost::memory::Memory;
 use crate::plan::cost::parameters::PartCount;
 use crate::plan::groups::Groups;
+use crate::plan::ranks::Ranks;
 use crate::recipe::tables::{CompressionTable, ScheduleKind};
 
 /// A plan, every number in base units: values, tokens, FLOPs, bytes, seconds.
@@ -75,6 +76,9 @@ pub struct PlanReport {
     pub frames_per_sec_at_40_percent: Option<f64>,
     /// The run at a rate that was measured; none unless one is named.
     pub measured: Option<Measured>,
+    /// The run on many ranks; none unless their number is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<Ranks>,
     /// Tuned tensors by learning rate and decay.
     pub groups: Groups,
 }
@@ -156,6 +160,7 @@ impl Plan {
             frames_per_sec_at_40_percent: seconds
                 .map(|seconds| used * mean.frames as f64 / seconds),
             measured: None,
+            ranks: None,
             groups: Groups::of(self),
             mean,
             worst,

@@ -17,7 +17,8 @@ impl fmt::Display for PlanReport {
         self.run(f)?;
         self.flops(f)?;
         self.memory(f)?;
-        self.disk_and_time(f)
+        self.disk_and_time(f)?;
+        self.ranks.iter().try_for_each(|ranks| ranks.fmt(f))
     }
 }
 
