@@ -110,7 +110,8 @@ fn exported(task: &Task, folder: &str) -> BTreeSet<String> {
     names
 }
 
-fn run(config: &Value, vicuna: bool, parts: &str) -> BTreeSet<String> {
+/// Trains and asks a model whose frames have so many tokens; the names of its tensors.
+fn run(config: &Value, vicuna: bool, parts: &str, tokens: usize) -> BTreeSet<String> {
     let task = task(config, vicuna);
     let (parts, system) = (format!("tune.parts={parts}"), "model.system_prompt=\"Be brief.\"");
     xcomp(&task, &["plan", "recipe.toml", "--set", &parts]);
@@ -129,7 +130,19 @@ fn run(config: &Value, vicuna: bool, parts: &str) -> BTreeSet<String> {
         let answer: Value =
             serde_json::from_str(&xcomp(&task, &[&asked[..], &more].concat())).unwrap();
         assert_eq!(answer["frames"], frames, "{answer}");
+        assert_eq!(answer["visual_tokens_in"], frames * tokens, "{answer}");
     }
+    let chosen = ["ask", "run/export", "media/folder_1", "What colour is it?", "--format", "json"];
+    let more = ["--frames", "16", "--select", "2", "--max-new-tokens", "2", "--device", "cpu"];
+    let answer: Value =
+        serde_json::from_str(&xcomp(&task, &[&chosen[..], &more].concat())).unwrap();
+    assert_eq!((&answer["frames"], &answer["frames_looked_at"]), (&json!(2), &json!(16)));
+    xcomp(&task, &["export", "run/export", "plain", "--llm-only"]);
+    let plain = std::fs::read_to_string(task.path("plain/config.json")).unwrap();
+    assert!(
+        plain.contains(if vicuna { "LlamaForCausalLM" } else { "Qwen2ForCausalLM" }),
+        "{plain}"
+    );
     let stated = std::fs::read(task.path("run/export/config.json")).unwrap();
     let stated: Value = serde_json::from_slice(&stated).unwrap();
     assert_eq!(stated["xcomp_prompt"]["system"], "Be brief.");
@@ -138,8 +151,9 @@ fn run(config: &Value, vicuna: bool, parts: &str) -> BTreeSet<String> {
 
 #[test]
 fn llava_video_is_trained_exported_and_asked() {
-    for newline in ["grid", "frame", "one_token", "no_token"] {
-        let names = run(&llava_video(newline), false, "[\"llm\", \"projector\"]");
+    // Of 5 x 5 patches 3 x 3 are left, with or without what ends a row or a frame.
+    for (newline, tokens) in [("grid", 12), ("frame", 10), ("one_token", 9), ("no_token", 9)] {
+        let names = run(&llava_video(newline), false, "[\"llm\", \"projector\"]", tokens);
         assert!(names.contains("model.image_newline"));
         assert!(names.contains("model.mm_projector.2.bias"));
     }
@@ -147,7 +161,8 @@ fn llava_video_is_trained_exported_and_asked() {
 
 #[test]
 fn llava_next_video_is_trained_exported_and_asked() {
-    let names = run(&llava_next_video(), true, "[\"llm\", \"projector\", \"vision\"]");
+    let parts = "[\"llm\", \"projector\", \"vision\"]";
+    let names = run(&llava_next_video(), true, parts, 9);
     assert!(names.contains("multi_modal_projector.linear_2.bias"));
     assert!(names.contains("vision_tower.vision_model.encoder.layers.1.mlp.fc1.weight"));
 }
