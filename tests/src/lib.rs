@@ -9,6 +9,8 @@ pub mod ffmpeg;
 mod golden;
 pub mod imports;
 mod llava;
+#[cfg(feature = "video")]
+mod llava_task;
 mod llm;
 mod material;
 mod module;
@@ -23,6 +25,8 @@ pub use compare::{
 };
 pub use golden::{Case, HostData, HostTensor, case, cases, golden_roots};
 pub use llava::{assert_gradients, hf_config};
+#[cfg(feature = "video")]
+pub use llava_task::{llava_next_video, llava_task, llava_video};
 pub use llm::{case_schedule, compare_gradients, compare_hidden, prompts};
 pub use material::{kills, media_root, shared_root, skipped};
 pub use module::{
