@@ -23,7 +23,7 @@ mod task;
 pub use compare::{
     Tolerance, assert_close, assert_exact, assert_grad_close, assert_grad_within, assert_scalar,
 };
-pub use golden::{Case, HostData, HostTensor, case, cases, golden_roots};
+pub use golden::{Case, HostData, HostTensor, case, cases, golden_roots, shared_cases};
 pub use llava::{assert_gradients, hf_config};
 #[cfg(feature = "video")]
 pub use llava_task::{llava_next_video, llava_task, llava_video};
