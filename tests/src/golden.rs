@@ -10,7 +10,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
 use crate::Tolerance;
-use crate::material::{environment, workspace_root};
+use crate::material::{environment, skipped, workspace_root};
 
 /// The numbers of a host tensor, as the file holds them.
 #[derive(Debug, Clone, PartialEq)]
@@ -212,6 +212,20 @@ pub fn cases(prefix: &str) -> Vec<Case> {
         .collect();
     assert!(!found.is_empty(), "no golden case `{prefix}*` in {:?}", golden_roots());
     found
+}
+
+/// As [`cases`]; none, behind a visible `SKIPPED` line, where the kind is not among the project's own and no other folder is there.
+///
+/// # Panics
+///
+/// If another folder is there and has no such case.
+pub fn shared_cases(prefix: &str) -> Vec<Case> {
+    let found = case_folders().keys().any(|name| name.starts_with(prefix));
+    if !found && golden_roots().len() < 2 {
+        skipped(prefix, "no folder of golden cases; set XCOMP_GOLDEN");
+        return vec![];
+    }
+    cases(prefix)
 }
 
 /// The golden case of this name.

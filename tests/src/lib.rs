@@ -9,6 +9,8 @@ pub mod ffmpeg;
 mod golden;
 pub mod imports;
 mod llava;
+#[cfg(feature = "video")]
+mod llava_task;
 mod llm;
 mod material;
 mod module;
@@ -25,9 +27,12 @@ pub use compare::{
     Tolerance, assert_close, assert_exact, assert_grad_close, assert_grad_within, assert_scalar,
 };
 pub use golden::{
-    Case, HostData, HostTensor, case, cases, golden_roots, read_tensors, write_tensors,
+    Case, HostData, HostTensor, case, cases, golden_roots, read_tensors, shared_cases,
+    write_tensors,
 };
 pub use llava::{assert_gradients, hf_config};
+#[cfg(feature = "video")]
+pub use llava_task::{llava_next_video, llava_task, llava_video};
 pub use llm::{case_schedule, compare_gradients, compare_hidden, prompts};
 pub use material::{kills, media_root, shared_root, skipped};
 pub use module::{

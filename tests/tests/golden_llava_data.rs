@@ -1,7 +1,7 @@
 //! Kinds `n_image` and `n_prompt`: pictures as towers of the LLaVA families get them, frames, sentences, templates.
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails like the test itself")]
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use serde_json::{Value, json};
 use xcomp_data::frames::whole;
 use xcomp_data::resize::{Fitter, Picture};
@@ -12,13 +12,13 @@ use xcomp_data::{
 use xcomp_model::base::llava_next_video::LLAVA_NEXT_VIDEO;
 use xcomp_model::base::llava_video::LLAVA_VIDEO;
 use xcomp_model::vision::frames::normalise;
-use xcomp_tests::{Case, Tolerance, assert_close, cases, media_root};
+use xcomp_tests::{Case, HostTensor, Tolerance, assert_close, media_root, shared_cases};
 
 /// Pins: the straight resize and the centre crop, exact to the last bit, and both sets of constants.
 #[test]
 fn n_pictures() {
-    let squeezed = cases("n_image_siglip").into_iter().map(|case| (case, &LLAVA_VIDEO));
-    let cropped = cases("n_image_clip").into_iter().map(|case| (case, &LLAVA_NEXT_VIDEO));
+    let squeezed = shared_cases("n_image_siglip").into_iter().map(|case| (case, &LLAVA_VIDEO));
+    let cropped = shared_cases("n_image_clip").into_iter().map(|case| (case, &LLAVA_NEXT_VIDEO));
     for (case, family) in squeezed.chain(cropped) {
         let style = xcomp_data::FrameStyle::named(family.frames).unwrap();
         let source = case.tensor("source_u8");
@@ -31,16 +31,27 @@ fn n_pictures() {
             let (width, height) = style.fit.resized(width, height, side);
             assert_eq!(json!([height, width]), *size, "case {}", case.name);
         }
-        let square = if case.has("cropped_u8") { "cropped_u8" } else { "resized_u8" };
+        let square = if style.fit == Fit::Crop { "cropped_u8" } else { "resized_u8" };
         if case.has(square) {
             assert_eq!(got, case.tensor(square).u8(), "case {}", case.name);
+        } else {
+            let (stride, want) = strided(&case, &format!("{square}_rows"));
+            let rows = got.chunks(3 * side).step_by(stride).flatten();
+            assert!(rows.eq(want.u8()), "case {}: every {stride}th row", case.name);
         }
         let pixels = normalise(&got, 1, side, &family.pixels, &Device::flex());
         check_pixels(&case, pixels, side);
     }
 }
 
-/// Large cases keep some rows of the pixels only.
+/// Large cases keep every so manyth row, and of pixels column.
+fn strided<'a>(case: &'a Case, name: &str) -> (usize, &'a HostTensor) {
+    let prefix = format!("{name}_stride");
+    let mut found = case.under(&prefix);
+    let (stride, tensor) = found.next().unwrap_or_else(|| panic!("case {}: no {name}", case.name));
+    (stride.parse().unwrap(), tensor)
+}
+
 fn check_pixels(case: &Case, pixels: Tensor<4>, side: usize) {
     let tolerance = case.tolerance("forward", Tolerance::TABLE);
     let all = pixels.clone().reshape([3, side, side]);
@@ -49,6 +60,12 @@ fn check_pixels(case: &Case, pixels: Tensor<4>, side: usize) {
     assert!((sum - want).abs() <= 1e-5 * (3 * side * side) as f64, "case {}: {sum}", case.name);
     if case.has("pixel_values") {
         assert_close(case, "pixel_values", all, case.tensor("pixel_values"), tolerance);
+    } else {
+        let (stride, want) = strided(case, "pixel_values");
+        let kept: Vec<i32> = (0..side as i32).step_by(stride).collect();
+        let kept = Tensor::<1, Int>::from_ints(kept.as_slice(), &Device::flex());
+        let some = all.select(1, kept.clone()).select(2, kept);
+        assert_close(case, "pixel_values", some, want, tolerance);
     }
 }
 
@@ -74,7 +91,7 @@ fn sampled(row: &Value, args: &Value) -> Result<Choice, xcomp_data::DataError> {
 /// Pins: the step that rounds half to even, the limit, repeated frames, and which times are printed.
 #[test]
 fn n_frames() {
-    for case in cases("n_prompt_sampling") {
+    for case in shared_cases("n_prompt_sampling") {
         for row in case.value("/expect/rows").as_array().expect("rows") {
             let choice = match sampled(row, row) {
                 Ok(choice) => choice,
@@ -103,7 +120,7 @@ fn n_prompts() {
     let Some(media) = media_root("n_prompts") else { return };
     let template = Template::named(LLAVA_VIDEO.template).unwrap();
     let tokenizer = Tokenizer::open(&media.join("tokenizer/tokenizer.json"), &template).unwrap();
-    for case in cases("n_prompt_llavavideo") {
+    for case in shared_cases("n_prompt_llavavideo") {
         for row in case.value("/expect/rows").as_array().expect("rows") {
             let turns: Vec<Turn> = serde_json::from_value(row["conversations"].clone()).unwrap();
             let kind = match row["args"]["add_time_instruction"] == true {

@@ -169,6 +169,11 @@ impl Answerer {
         &self.template
     }
 
+    /// The model.
+    pub fn model(&self) -> &Vlm {
+        &self.model
+    }
+
     /// Sizes of the model.
     pub fn config(&self) -> &ModelConfig {
         &self.config
