@@ -47,5 +47,5 @@ pub use task::{Ended, Task, program};
 pub use varied::varied;
 pub use video_xl::{
     WholeSequence, assert_video_xl_gradients, video_xl, video_xl_config, video_xl_plan,
-    video_xl_prompt,
+    video_xl_prompt, windows_config,
 };

@@ -99,6 +99,10 @@ const WIDE: Beside = &[
     "eval.min_frames=8",
     "eval.max_frames=32",
 ];
+const WINDOWS: Beside =
+    &["model.config=windows.json", "compression.schedule=none", "data.clip_frames=1", FILMS[0]];
+const MIXED: Beside =
+    &[WINDOWS[0], WINDOWS[1], WINDOWS[2], FILMS[0], "vst.ratios=[2,4,8]", LONG[0]];
 const NONE: Beside = &[];
 
 /// A key, another value than that of the tiny recipe and of what stands beside it, and what is seen to change.
@@ -148,6 +152,11 @@ const OTHER: &[(&str, &str, Beside, Seen)] = &[
         &["data.mixture=noise.yaml", "model.config=three.json"],
         Numbers,
     ),
+    ("vst.window_tokens", "16", WINDOWS, Numbers),
+    ("vst.ratios", "[4]", WINDOWS, Numbers),
+    ("vst.ratio_mix", "sequence", MIXED, Numbers),
+    ("vst.backward", "tape", WINDOWS, Plan),
+    ("vst.curriculum", "[{ until = 1.0, ratios = [8] }]", WINDOWS, Numbers),
     ("tune.parts", "[\"layers.4-8\",\"norm\"]", NONE, Numbers),
     ("tune.labels", "answers", NONE, Numbers),
     ("tune.projector_gradient_below_frames", "8", FILMS, Numbers),

@@ -35,7 +35,9 @@ fn three_processes_fill_one_cache_as_one_does() {
     };
     let mut together = ["0/3", "1/3", "2/3"].map(start);
     together[1].kill().unwrap(); // wherever it is
-    together.iter_mut().for_each(|process| drop(process.wait().unwrap()));
+    for process in &mut together {
+        process.wait().unwrap();
+    }
     assert!(start("1/3").wait().unwrap().success());
 
     let joined = run("three", &[]);

@@ -13,6 +13,7 @@ pub mod state;
 pub mod step;
 pub mod together;
 pub(crate) mod unsound;
+mod windows;
 
 use std::collections::BTreeSet;
 use std::time::Instant;

@@ -21,7 +21,7 @@ pub struct FrameStyle {
 }
 
 /// All that are known.
-const STYLES: [FrameStyle; 3] = [
+const STYLES: [FrameStyle; 4] = [
     FrameStyle {
         name: "clips",
         sampling: Sampling::Clips,
@@ -45,6 +45,14 @@ const STYLES: [FrameStyle; 3] = [
         frames: (32, 32),
         time_message: TimeMessage::None,
         fit: Fit::Crop,
+    },
+    FrameStyle {
+        name: "tiled",
+        sampling: Sampling::Spread,
+        fps: 1.0,
+        frames: (128, 128),
+        time_message: TimeMessage::None,
+        fit: Fit::Tiles,
     },
 ];
 

@@ -58,6 +58,11 @@ impl Canvas {
         Self { size, picture, at }
     }
 
+    /// Squares of `tile` pixels on it.
+    pub fn tiles(&self, tile: usize) -> usize {
+        (self.size.0 / tile) * (self.size.1 / tile)
+    }
+
     /// Draws a picture on the canvas and cuts it into squares of `tile` pixels, row by row: `[tiles, tile, tile, 3]`.
     pub fn cut(&self, source: Picture<'_>, tile: usize, how: Resize) -> Vec<u8> {
         let ((width, height), (left, top)) = (self.size, self.at);

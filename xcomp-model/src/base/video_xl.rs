@@ -27,7 +27,7 @@ pub const VIDEO_XL: Family = Family {
     spare,
     visuals: Visuals::Any,
     template: "video-xl",
-    frames: "cropped",
+    frames: "tiled",
     pixels: CLIP_PIXELS,
     recognises: |config| config.get("beacon_window").is_some(),
     read,

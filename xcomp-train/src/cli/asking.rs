@@ -58,6 +58,9 @@ pub(super) struct AskingArgs {
     /// Frames of a clip in the tower instead of those of config.json: 4 or 8.
     #[arg(long, value_name = "4|8", value_parser = ["4", "8"])]
     clip_frames: Option<String>,
+    /// Visual tokens for each learned one, where videos are read in windows; 0 keeps all [default: the largest of config.json].
+    #[arg(long, value_name = "R")]
+    ratio: Option<usize>,
     /// Dtype of the weights; a GPU computes in it, a CPU in f32 [default: bf16 on a GPU, f32 on a CPU].
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
@@ -102,6 +105,10 @@ impl AskingArgs {
         let clip_frames = self.clip_frames.as_deref().map(|word| word.parse().expect("4 or 8"));
         let precision = self.dtype.unwrap_or(Precision::of(device));
         let answerer = Answerer::open_as(folder, clip_frames, precision, device)?;
+        let answerer = match self.ratio {
+            Some(ratio) => answerer.with_ratio(ratio)?,
+            None => answerer,
+        };
         let given =
             self.set.iter().filter_map(|given| given.trim_start().strip_prefix(COMPRESSION));
         let settings: Vec<String> =

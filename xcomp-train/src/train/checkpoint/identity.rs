@@ -35,6 +35,7 @@ const FREE: &[(&str, &[&str])] = &[
             "expected_supervised_tokens",
         ],
     ),
+    ("vst", &["backward"]),
     ("train", &["recompute", "memory_limit_gib", "spike_factor"]),
     ("checkpoint", &["save_steps", "save_total_limit", "keep_best", "moments", "export_dtype"]),
     ("log", &["logging_steps", "tensorboard", "peak_tflops"]),
