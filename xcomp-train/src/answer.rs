@@ -9,7 +9,6 @@ mod stated;
 pub mod text_stream;
 mod windows;
 
-use std::cell::OnceCell;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -28,6 +27,7 @@ use xcomp_model::transfer::read;
 use xcomp_model::vision::frames::{Clips, Encoding};
 use xcomp_model::vlm::Vlm;
 
+pub use self::clips::EncodedMedia;
 use self::clips::{EncodedClips, HeldClips};
 use self::generation_config::Generation;
 use self::precision::Precision;
@@ -80,24 +80,6 @@ pub struct AnswerOptions {
 impl Default for AnswerOptions {
     fn default() -> Self {
         Self { max_new_tokens: 64, stop: vec![], sampling: Sampling::GREEDY, seed: 0 }
-    }
-}
-
-/// Frames of a video or image after the tower, and what the prompt says of them.
-#[derive(Debug, Clone)]
-pub struct EncodedMedia {
-    /// `[clips, frames * tokens_per_frame, mm_hidden]`.
-    pub merged: Tensor<3>,
-    /// The sentence about duration and frames; empty for an image.
-    pub message: String,
-    /// The decoder's reading of it, from its first question on.
-    prefix: OnceCell<Prefix>,
-}
-
-impl EncodedMedia {
-    /// A video that no question has been asked about.
-    pub fn new(merged: Tensor<3>, message: String) -> Self {
-        Self { merged, message, prefix: OnceCell::new() }
     }
 }
 

@@ -92,7 +92,7 @@ impl Mixture {
             path: self.path.clone(),
             records: records.map(|(record, _)| record.clone()).collect(),
             datasets: self.datasets.clone(),
-            visuals: self.visuals.clone(),
+            visuals: self.visuals,
             hash: self.hash.clone(),
             notes: self.notes.clone(),
             left_out: self.left_out.clone(),
