@@ -16,6 +16,7 @@ use crate::eval::results::RESULTS;
 use crate::export::{export, find_checkpoint};
 use crate::machine::device::{Choice, open};
 use crate::machine::files::write_atomically;
+use crate::machine::memory::peak_rss_bytes;
 use crate::machine::stop::on_end_of_input;
 use crate::recipe::Recipe;
 use crate::recipe::tables::{AnswerBy, Benchmark, EvalTable};
@@ -109,7 +110,10 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
         answer_all(benchmark, &questions, args.missing, &mut responder, &out, &mut show)?;
     drop(progress);
     let (asked, read) = (answers.records.len(), responder.prefills());
-    say(&format!("{asked} answers; visual tokens went through the decoder {read} times for them"));
+    let peak = peak_rss_bytes() >> 20;
+    say(&format!(
+        "{asked} answers; visual tokens went through the decoder {read} times for them; peak memory {peak} MiB"
+    ));
     answers.unasked.splice(..0, unasked);
     let report = EvalReport::new(benchmark, &answers, args.asking.seed);
     write_results(&out, &report, &answers.records)?;
