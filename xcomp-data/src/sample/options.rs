@@ -25,6 +25,8 @@ pub struct LoadOptions {
     pub visuals: VisualRule,
     /// Visual tokens of a frame before the first layer.
     pub tokens_per_frame: usize,
+    /// Tokens behind all frames of an image or video.
+    pub tokens_behind_frames: usize,
     /// Longest sequence in tokens, before compression: a longer sample is broken.
     pub max_tokens: usize,
     /// Rows of the model's embedding: a sample with another token is broken.
@@ -45,6 +47,7 @@ impl LoadOptions {
             labels: LabelRule::default(),
             visuals: VisualRule::default(),
             tokens_per_frame: 0,
+            tokens_behind_frames: 0,
             max_tokens: usize::MAX,
             vocabulary: usize::MAX,
             limits: Limits::default(),
