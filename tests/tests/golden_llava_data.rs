@@ -54,7 +54,7 @@ fn strided<'a>(case: &'a Case, name: &str) -> (usize, &'a HostTensor) {
 
 fn check_pixels(case: &Case, pixels: Tensor<4>, side: usize) {
     let tolerance = case.tolerance("forward", Tolerance::TABLE);
-    let all = pixels.clone().reshape([3, side, side]);
+    let all = pixels.reshape([3, side, side]);
     let sum: f64 = all.clone().into_data().iter::<f64>().sum();
     let want = case.number("/expect/pixel_values_sum");
     assert!((sum - want).abs() <= 1e-5 * (3 * side * side) as f64, "case {}: {sum}", case.name);
@@ -123,10 +123,8 @@ fn n_prompts() {
     for case in shared_cases("n_prompt_llavavideo") {
         for row in case.value("/expect/rows").as_array().expect("rows") {
             let turns: Vec<Turn> = serde_json::from_value(row["conversations"].clone()).unwrap();
-            let kind = match row["args"]["add_time_instruction"] == true {
-                true => TimeMessage::Instruction,
-                false => TimeMessage::None,
-            };
+            let timed = row["args"]["add_time_instruction"] == true;
+            let kind = if timed { TimeMessage::Instruction } else { TimeMessage::None };
             let messages: Vec<String> = if row["video"].is_null() {
                 vec![]
             } else {

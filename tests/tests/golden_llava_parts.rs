@@ -36,12 +36,12 @@ fn vision_config(case: &Case) -> VisionConfig {
         json!({ "mm_vision_tower": "openai/clip-tiny", "mm_resampler_type": "spatial_pool",
             "mm_vision_select_layer": layer })
     };
-    let config = with_decoder(config, vision, 8);
+    let config = with_decoder(&config, vision, 8);
     ModelConfig::from_hf(&config).expect("the case's sizes").vision
 }
 
 /// A `config.json` with these keys, this tower and some decoder.
-fn with_decoder(keys: Value, vision: &Value, hidden: usize) -> Value {
+fn with_decoder(keys: &Value, vision: &Value, hidden: usize) -> Value {
     let mut config = json!({
         "vocab_size": 10, "hidden_size": hidden, "intermediate_size": 16, "num_hidden_layers": 1,
         "num_attention_heads": 2, "num_key_value_heads": 1, "rms_norm_eps": 1e-6, "rope_theta": 1e6,
@@ -188,7 +188,7 @@ fn connector_config(case: &Case, row: &Value) -> ConnectorConfig {
     for key in ["mm_patch_merge_type", "mm_newline_position", "mm_spatial_pool_mode"] {
         keys[key] = row[key].clone();
     }
-    let config = with_decoder(keys, &vision, case.count("/config/hidden_size"));
+    let config = with_decoder(&keys, &vision, case.count("/config/hidden_size"));
     let mut connector = ModelConfig::from_hf(&config).expect("the row's keys").connector;
     connector.stages.retain(|stage| *stage != Stage::Project);
     if row["modalities"][0] == "image" {
@@ -222,7 +222,7 @@ fn newlines(case: &Case, row: &Value) {
         connector.visual(connector.fixed(features.reshape([1, frames * patches, width])))
     });
     let shape = config.span_shape();
-    let (x, layout) = splice(&embed, &[prompt.clone()], vec![visual.collect()], shape);
+    let (x, layout) = splice(&embed, std::slice::from_ref(&prompt), vec![visual.collect()], shape);
 
     // The reference cuts what is longer than the model's length.
     let want = case.tensor(&format!("output.embeds.{key}"));

@@ -144,6 +144,7 @@ fn stream_options(
         frames: frame_options(recipe, config),
         labels: label_rule(recipe),
         tokens_per_frame: config.tokens_per_frame(),
+        tokens_behind_frames: config.connector.tail(),
         max_tokens: recipe.model.model_max_length,
         too_long: match data.too_long {
             TooLongWord::Skip => TooLong::Skip,
