@@ -94,12 +94,11 @@ fn v_prompts() {
             let question = behind.strip_prefix('\n').and_then(|behind| {
                 behind.strip_suffix(&format!("{}{}", template.footer("user"), template.answer))
             });
-            let ids = match question {
-                Some(question) => render_question(&own, &tokenizer, question, "").expect("ids"),
-                None => {
-                    let encode = |text: &str| tokenizer.encode(text).expect("ids");
-                    [encode(before), vec![-200], encode(behind)].concat()
-                }
+            let ids = if let Some(question) = question {
+                render_question(&own, &tokenizer, question, "").expect("ids")
+            } else {
+                let encode = |text: &str| tokenizer.encode(text).expect("ids");
+                [encode(before), vec![-200], encode(behind)].concat()
             };
             assert_eq!(json!(ids), row["ids"], "{row}");
         }

@@ -12,7 +12,8 @@ use xcomp_model::base::config::ModelConfig;
 use xcomp_model::loss::LossNorm;
 use xcomp_model::vision::frames::Encoding;
 use xcomp_model::vlm::Vlm;
-use xcomp_tests::{Task, media_root, read_tensors, windows_config};
+use xcomp_model::weights::Parameter;
+use xcomp_tests::{Task, media_root, read_tensors, windows_config, write_tensors};
 use xcomp_train::data::Data;
 use xcomp_train::data::collate::{VisualInput, collate};
 use xcomp_train::export::{find_checkpoint, tuned_model};
@@ -143,6 +144,32 @@ fn learned_tokens_are_tuned_alone() {
     }
 }
 
+/// A base that lacks learned tokens, or some of them, is told how many are copies; one that has them all is told nothing.
+#[test]
+fn a_base_without_learned_tokens_is_told() {
+    let task = task();
+    train(&task, "run", &["train.max_steps=1"]);
+    let whole = read_tensors(&task.path("run/export/model.safetensors"));
+    let learned = whole.keys().filter(|name| name.contains("beacon_")).count();
+    for (lacks, copied) in [("beacon_", learned), ("beacon_q_proj", 2 * 9), ("nothing", 0)] {
+        let mut left = whole.clone();
+        left.retain(|name, _| !name.contains(lacks));
+        write_tensors(&task.path("run/export/model.safetensors"), &left);
+        let set = [
+            &SET[..],
+            &["model.init=checkpoint", "model.checkpoint=run/export", "train.max_steps=1"],
+        ];
+        let out = format!("without_{lacks}");
+        let mut arguments = vec!["train", "recipe.toml", "--out", &out];
+        set.concat().into_iter().for_each(|set| arguments.extend(["--set", set]));
+        let ended = task.run(&arguments);
+        assert_eq!(ended.code, 0, "{ended:?}");
+        let told = ended.stderr.lines().find(|line| line.contains("tensors of learned tokens"));
+        let words = format!("{copied} tensors of learned tokens are not in ");
+        assert_eq!(told.is_some_and(|line| line.contains(&words)), copied > 0, "{ended:?}");
+    }
+}
+
 /// One clear line for each thing that does not fit.
 #[test]
 fn what_does_not_fit_is_told() {
@@ -201,7 +228,7 @@ fn full_sizes_are_those_of_the_paper() {
     assert_eq!((config.tokens_per_frame(), config.vision.depth), (144, 23));
     let parameters = Vlm::new(&config, &Device::flex()).parameters();
     let learned = parameters.iter().filter(|one| one.name.contains("beacon_"));
-    assert_eq!(learned.map(|one| one.count()).sum::<usize>(), 462_554_624);
+    assert_eq!(learned.map(Parameter::count).sum::<usize>(), 462_554_624);
     for (name, tuned) in [("vst-only", 462_554_624), ("7b-pretrain", 16_522_240)] {
         let recipe = Recipe::load(&recipes.join(format!("video-xl-{name}.toml")), &[]).unwrap();
         let plan = Plan::new(recipe, None).unwrap();

@@ -93,7 +93,7 @@ fn windows_take_the_memory_of_one() {
             let device = Device::flex().autodiff();
             let each = plan.segments.iter().map(|segment| tokens(segment.rows.clone(), &device));
             let x = Tensor::cat(each.collect(), 1);
-            drop(loss(&llm, x, &plan, &rows).backward());
+            drop(loss(&llm, &x, &plan, &rows).backward());
         })
     };
     in_windows(2); // pools of threads and their scratch

@@ -167,7 +167,11 @@ impl Plan {
 
     /// FLOPs of a sample of this size.
     pub fn flops(&self, size: SampleSize) -> Flops {
-        of_sample(&self.work(), size)
+        let whole = of_sample(&self.work(), size);
+        match &self.vst {
+            None => whole,
+            Some(windows) => windows.flops(whole, size, self.config.tokens_per_frame()),
+        }
     }
 
     /// Memory of a step whose micro-batches hold samples of this size.

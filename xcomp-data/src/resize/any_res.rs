@@ -1,4 +1,4 @@
-//! One picture as several tiles of one size, on the canvas that wastes least of it (AnyRes: `select_best_resolution`,
+//! One picture as several tiles of one size, on the canvas that wastes least of it (`AnyRes`: `select_best_resolution`,
 //! `resize_and_pad_image` and `divide_to_patches` of LLaVA's `mm_utils.py`).
 
 use super::{Picture, Resize, Resizer};

@@ -166,7 +166,7 @@ impl Responder for ModelResponder {
         let mut settings =
             format!("{weights}{frames:?} {select:?} {by:?} {answer:?} {clip} {compression:?}");
         if let Some(ratio) = self.answerer.ratio() {
-            settings += &format!(" ratio {ratio}");
+            settings = format!("{settings} ratio {ratio}");
         }
         match self.answerer.precision() {
             Precision::F32 => settings,

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::machine::random::Random;
 use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
+use crate::plan::cost::flops::Flops;
 use crate::recipe::tables::{BackwardWord, RatioMixWord, RatioPhase, VstTable};
 
 /// The name of the stream that ratios are drawn from.
@@ -67,6 +68,50 @@ impl Windows {
         VstRule { window: self.window, ratios, mix: self.mix }
     }
 
+    /// Tokens of a sample's windows, learned ones too, and the pairs of them that attention sees (Eq. 8 of the paper), under the mean of its ratios.
+    pub fn tokens_and_pairs(&self, size: SampleSize, tokens_per_frame: usize) -> (f64, f64) {
+        let visual = size.frames * tokens_per_frame;
+        let tail = size.text_tokens.clamp(1, self.window);
+        let parts = Parts { prefix: size.text_tokens - tail.min(size.text_tokens), visual, tail };
+        let (mut sums, mut from) = ((0.0, 0.0), 0.0);
+        for RatioPhase { until, ratios } in &self.phases {
+            let share = (until - from) / ratios.len() as f64;
+            from = *until;
+            for ratio in ratios {
+                let rule = VstRule { window: self.window, ratios: vec![*ratio], mix: self.mix };
+                let plan = rule.plan(parts, Purpose::Answering, &mut |_| *ratio);
+                for segment in plan.iter().flat_map(|plan| &plan.segments) {
+                    let (len, memory) = (segment.len() as f64, segment.memory as f64);
+                    sums.0 += share * len;
+                    sums.1 += share * (len * memory + len * (len + 1.0) / 2.0);
+                }
+            }
+        }
+        sums
+    }
+
+    /// The operations of a sample that is read in windows, from those of the same sample read whole.
+    pub fn flops(&self, whole: Flops, size: SampleSize, tokens_per_frame: usize) -> Flops {
+        let (tokens, pairs) = self.tokens_and_pairs(size, tokens_per_frame);
+        let all = (size.frames * tokens_per_frame + size.text_tokens).max(1) as f64;
+        let (more, fewer) = (tokens / all, pairs / (all * (all + 1.0) / 2.0));
+        let llm_forward_matmul = whole.llm_forward_matmul * more;
+        let llm_forward_attention = whole.llm_forward_attention * fewer;
+        let again = match self.backward {
+            BackwardWord::Windows => llm_forward_matmul + llm_forward_attention,
+            BackwardWord::Tape => 0.0,
+        };
+        Flops {
+            llm_forward_matmul,
+            llm_forward_attention,
+            llm_backward_matmul: whole.llm_backward_matmul * more,
+            llm_backward_attention: whole.llm_backward_attention * fewer,
+            attention_recompute: whole.attention_recompute * fewer,
+            recompute: again,
+            ..whole
+        }
+    }
+
     /// What of a sample of this size is on a tape at a time: a window with the most learned tokens, and the words that are learnt.
     pub fn at_once(&self, size: SampleSize, tokens_per_frame: usize) -> SampleSize {
         let tokens = self.window.min(size.frames * tokens_per_frame);
@@ -120,6 +165,19 @@ mod tests {
         let ratios = |progress| windows.rule(progress).ratios;
         assert_eq!((ratios(0.0), ratios(0.49)), (vec![2], vec![2]));
         assert_eq!((ratios(0.5), ratios(1.0)), (vec![4, 8], vec![4, 8]));
+    }
+
+    /// By hand: two windows of 24 tokens, 12 learned ones each, then 6 tokens of text.
+    #[test]
+    fn tokens_and_pairs_are_those_of_the_windows() {
+        let size = SampleSize { frames: 2, text_tokens: 6, supervised_tokens: 1 };
+        let (tokens, pairs) = windows(&[(1.0, &[2])]).tokens_and_pairs(size, 24);
+        let seen = |len: f64, memory: f64| len * memory + len * (len + 1.0) / 2.0;
+        assert!((tokens - (36.0 + 36.0 + 6.0)).abs() < 1e-9);
+        let want = seen(36.0, 0.0) + seen(36.0, 12.0) + seen(6.0, 24.0);
+        assert!((pairs - want).abs() < 1e-9, "{pairs} {want}");
+        let mixed = windows(&[(0.5, &[2]), (1.0, &[4, 8])]).tokens_and_pairs(size, 24).0;
+        assert!((mixed - (0.5 * 72.0 + 0.25 * 60.0 + 0.25 * 54.0 + 6.0)).abs() < 1e-9, "{mixed}");
     }
 
     #[test]
