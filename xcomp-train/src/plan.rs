@@ -40,7 +40,7 @@ use crate::recipe::tables::{
     ScheduleKind,
 };
 use crate::recipe::tune::{Part, tuned};
-use crate::show::numbers::{GIB, bytes};
+use crate::show::numbers::GIB;
 
 /// A checked recipe with all that follows from it.
 #[derive(Debug, Clone)]
@@ -250,24 +250,6 @@ impl Plan {
             parts: &self.parts,
             recompute: self.recompute,
         }
-    }
-
-    /// Why the largest step does not fit the memory limit, and what would hold it; nothing where it does or none is given.
-    fn does_not_fit(&self) -> Option<String> {
-        let limit = self.recipe.train.memory_limit_gib.filter(|_| !self.fits())?;
-        let again = Self { recompute: true, ..self.clone() };
-        let least = again.memory(self.samples.worst);
-        let found = format!("the worst step does not fit memory_limit_gib = {limit}");
-        if again.fits() {
-            let peak = bytes(least.peak());
-            return Some(format!("{found}: with recompute = \"layer\" it takes {peak}"));
-        }
-        let weights = least.peak() - least.of_samples() - least.process;
-        Some(format!(
-            "{found}: a device of {} would hold it with recompute = \"layer\"; weights, gradients and moments alone take {}, less where fewer parts are tuned",
-            bytes(least.peak()),
-            bytes(weights)
-        ))
     }
 
     /// Whether the largest step fits the memory limit with nothing recomputed.

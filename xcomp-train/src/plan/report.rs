@@ -11,6 +11,7 @@ use crate::plan::cost::parameters::PartCount;
 use crate::plan::groups::Groups;
 use crate::plan::ranks::Ranks;
 use crate::recipe::tables::{CompressionTable, ScheduleKind};
+use crate::show::numbers::bytes;
 
 /// A plan, every number in base units: values, tokens, FLOPs, bytes, seconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -173,6 +174,24 @@ impl Plan {
             export_bytes: on_disk.export,
             disk_bytes: self.checkpoints_behind(0, 0).bytes(on_disk),
         }
+    }
+
+    /// Why the largest step does not fit the memory limit, and what would hold it; nothing where it does or none is given.
+    fn does_not_fit(&self) -> Option<String> {
+        let limit = self.recipe.train.memory_limit_gib.filter(|_| !self.fits())?;
+        let again = Self { recompute: true, ..self.clone() };
+        let least = again.memory(self.samples.worst);
+        let found = format!("the worst step does not fit memory_limit_gib = {limit}");
+        if again.fits() {
+            let peak = bytes(least.peak());
+            return Some(format!("{found}: with recompute = \"layer\" it takes {peak}"));
+        }
+        let weights = least.peak() - least.of_samples() - least.process;
+        Some(format!(
+            "{found}: a device of {} would hold it with recompute = \"layer\"; weights, gradients and moments alone take {}, less where fewer parts are tuned",
+            bytes(least.peak()),
+            bytes(weights)
+        ))
     }
 
     fn cost(&self, size: SampleSize) -> SampleCost {
