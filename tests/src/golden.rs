@@ -214,20 +214,6 @@ pub fn cases(prefix: &str) -> Vec<Case> {
     found
 }
 
-/// As [`cases`]; none, behind a visible `SKIPPED` line, where the kind is not among the project's own and no other folder is there.
-///
-/// # Panics
-///
-/// If another folder is there and has no such case.
-pub fn shared_cases(prefix: &str) -> Vec<Case> {
-    let found = case_folders().keys().any(|name| name.starts_with(prefix));
-    if !found && golden_roots().len() < 2 {
-        skipped(prefix, "no folder of golden cases; set XCOMP_GOLDEN");
-        return vec![];
-    }
-    cases(prefix)
-}
-
 /// The golden case of this name.
 ///
 /// # Panics

@@ -27,8 +27,7 @@ pub use compare::{
     Tolerance, assert_close, assert_exact, assert_grad_close, assert_grad_within, assert_scalar,
 };
 pub use golden::{
-    Case, HostData, HostTensor, case, cases, golden_roots, read_tensors, shared_cases,
-    write_tensors,
+    Case, HostData, HostTensor, case, cases, golden_roots, read_tensors, write_tensors,
 };
 pub use llava::{assert_gradients, hf_config};
 #[cfg(feature = "video")]

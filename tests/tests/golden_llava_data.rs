@@ -12,13 +12,13 @@ use xcomp_data::{
 use xcomp_model::base::llava_next_video::LLAVA_NEXT_VIDEO;
 use xcomp_model::base::llava_video::LLAVA_VIDEO;
 use xcomp_model::vision::frames::normalise;
-use xcomp_tests::{Case, HostTensor, Tolerance, assert_close, media_root, shared_cases};
+use xcomp_tests::{Case, HostTensor, Tolerance, assert_close, cases, media_root};
 
 /// Pins: the straight resize and the centre crop, exact to the last bit, and both sets of constants.
 #[test]
 fn n_pictures() {
-    let squeezed = shared_cases("n_image_siglip").into_iter().map(|case| (case, &LLAVA_VIDEO));
-    let cropped = shared_cases("n_image_clip").into_iter().map(|case| (case, &LLAVA_NEXT_VIDEO));
+    let squeezed = cases("n_image_siglip").into_iter().map(|case| (case, &LLAVA_VIDEO));
+    let cropped = cases("n_image_clip").into_iter().map(|case| (case, &LLAVA_NEXT_VIDEO));
     for (case, family) in squeezed.chain(cropped) {
         let style = xcomp_data::FrameStyle::named(family.frames).unwrap();
         let source = case.tensor("source_u8");
@@ -91,7 +91,7 @@ fn sampled(row: &Value, args: &Value) -> Result<Choice, xcomp_data::DataError> {
 /// Pins: the step that rounds half to even, the limit, repeated frames, and which times are printed.
 #[test]
 fn n_frames() {
-    for case in shared_cases("n_prompt_sampling") {
+    for case in cases("n_prompt_sampling") {
         for row in case.value("/expect/rows").as_array().expect("rows") {
             let choice = match sampled(row, row) {
                 Ok(choice) => choice,
@@ -120,7 +120,7 @@ fn n_prompts() {
     let Some(media) = media_root("n_prompts") else { return };
     let template = Template::named(LLAVA_VIDEO.template).unwrap();
     let tokenizer = Tokenizer::open(&media.join("tokenizer/tokenizer.json"), &template).unwrap();
-    for case in shared_cases("n_prompt_llavavideo") {
+    for case in cases("n_prompt_llavavideo") {
         for row in case.value("/expect/rows").as_array().expect("rows") {
             let turns: Vec<Turn> = serde_json::from_value(row["conversations"].clone()).unwrap();
             let timed = row["args"]["add_time_instruction"] == true;

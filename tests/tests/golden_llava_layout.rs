@@ -6,12 +6,12 @@ use burn::tensor::Device;
 use serde_json::{Value, json};
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::vlm::Vlm;
-use xcomp_tests::shared_cases;
+use xcomp_tests::cases;
 
 /// Pins: every name and shape of both layouts of a checkpoint, the mapping between them, parameters of the full size.
 #[test]
 fn n_layouts() {
-    for case in shared_cases("n_layout_llavavideo") {
+    for case in cases("n_layout_llavavideo") {
         let sizes = |key: &str| case.value("/config")[key].clone();
         let config = json!({
             "vocab_size": sizes("vocab"), "hidden_size": sizes("D"), "intermediate_size": sizes("inter"),
@@ -53,7 +53,7 @@ fn n_layouts() {
             assert_eq!(json!(found + head), want["parameters_total"], "{name}");
         }
     }
-    for case in shared_cases("n_layout_nextvideo") {
+    for case in cases("n_layout_nextvideo") {
         let tiny = listed(case.value("/expect/tiny_hf"), "name");
         let rows = |name: &str| tiny[name].clone();
         let original = listed(case.value("/expect/tiny_original"), "name");

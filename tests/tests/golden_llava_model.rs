@@ -15,13 +15,13 @@ use xcomp_model::splice::Prompt;
 use xcomp_model::vlm::{Vlm, supervised};
 use xcomp_tests::{
     Case, HostTensor, Tolerance, assert_close, assert_grad_close, assert_gradients, assert_scalar,
-    compare_hidden, hf_config, host, load_model, model_gradients, shared_cases,
+    cases, compare_hidden, hf_config, host, load_model, model_gradients,
 };
 
 /// Pins: tower, projector on all patches, pool, newlines, splice, Qwen2; padded batches, a frozen tower, a tied head.
 #[test]
 fn n_llava_video() {
-    for case in shared_cases("n_llavavideo_e2e") {
+    for case in cases("n_llavavideo_e2e") {
         whole_model(&case);
     }
 }
@@ -29,7 +29,7 @@ fn n_llava_video() {
 /// Pins: CLIP's selected layer, pool before projector, `LLaMA` without biases, scaled positions.
 #[test]
 fn n_next_video() {
-    for case in shared_cases("n_nextvideo_e2e") {
+    for case in cases("n_nextvideo_e2e") {
         whole_model(&case);
     }
 }
@@ -37,7 +37,7 @@ fn n_next_video() {
 /// Pins: a frame with its newlines is a group, both rules of the first layer, and gradients of what was dropped.
 #[test]
 fn n_lp_comp() {
-    let all = shared_cases("n_lpcomp");
+    let all = cases("n_lpcomp");
     let models = all.iter().filter(|case| case.has("input_ids"));
     for case in models.clone() {
         whole_model(case);
@@ -54,7 +54,7 @@ fn n_lp_comp() {
 #[test]
 fn n_decoding_equals_a_whole_pass() {
     const MORE: [i32; 3] = [3, 7, 5];
-    for case in shared_cases("n_lpcomp").iter().filter(|case| case.has("input_ids")) {
+    for case in cases("n_lpcomp").iter().filter(|case| case.has("input_ids")) {
         let device = Device::flex();
         let config = ModelConfig::from_hf(&hf_config(case)).expect("the case's sizes");
         let vlm = load_model(Vlm::new(&config, &device), case);
@@ -82,7 +82,7 @@ fn n_decoding_equals_a_whole_pass() {
 /// Pins: the formula for other sizes of groups, and that all tokens are left in layer 1.
 #[test]
 fn n_lp_comp_schedule() {
-    for case in shared_cases("n_lpcomp_schedule") {
+    for case in cases("n_lpcomp_schedule") {
         for row in case.value("/expect/rows").as_array().expect("rows") {
             let count = |key: &str| row[key].as_u64().expect("a count") as usize;
             let (n, layers) = (count("n"), count("L"));

@@ -15,13 +15,13 @@ use xcomp_model::splice::{Prompt, splice};
 use xcomp_model::vision::frame_vit::FrameVit;
 use xcomp_tests::{
     Case, HostData, HostTensor, Tolerance, assert_close, assert_grad_close, assert_gradients,
-    gradients, load_case, shared_cases,
+    cases, gradients, load_case,
 };
 
 /// Pins: the "valid" patches, learnt positions, both activations, the epsilons, the class token, the selected layer, every gradient.
 #[test]
 fn n_towers() {
-    for case in shared_cases("n_siglip").into_iter().chain(shared_cases("n_clip")) {
+    for case in cases("n_siglip").into_iter().chain(cases("n_clip")) {
         tower(&case);
     }
 }
@@ -95,7 +95,7 @@ fn n_pool_alone() {
     let device = Device::flex().autodiff();
     let mut seen = 0;
     let alone = |case: &Case| case.json.pointer("/expect/rows/0/stride").is_some();
-    let all = shared_cases("n_pool");
+    let all = cases("n_pool");
     for case in all.iter().filter(|case| alone(case)) {
         for row in case.value("/expect/rows").as_array().expect("rows") {
             let (key, number) = (row["key"].as_str().expect("a key"), |key: &str| {
@@ -124,7 +124,7 @@ fn n_pool_alone() {
 #[test]
 fn n_pool_projected() {
     let device = Device::flex().autodiff();
-    for case in shared_cases("n_pool_projector") {
+    for case in cases("n_pool_projector") {
         for row in case.value("/expect/rows").as_array().expect("rows") {
             let config = ConnectorConfig {
                 input_size: case.count("/config/mm_hidden_size"),
@@ -172,7 +172,7 @@ fn flat(tensor: &HostTensor) -> Tensor<1> {
 /// Pins: where newlines stand, and that a prompt's text and labels move apart around several videos.
 #[test]
 fn n_pool_newlines() {
-    for case in shared_cases("n_pool_newline") {
+    for case in cases("n_pool_newline") {
         for row in case.value("/expect/rows").as_array().expect("rows") {
             newlines(&case, row);
         }

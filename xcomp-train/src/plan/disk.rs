@@ -63,7 +63,7 @@ impl Plan {
         let tuned = tensors(&self.config).into_iter().filter(|tensor| self.tunes(&tensor.name));
         let largest = tuned.map(|tensor| tensor.count).max().unwrap_or(0);
         // As it was read, and as it is written.
-        let saved = 2 * 4 * largest as u64;
+        let saved = 2 * 4 * largest;
         let data = &self.recipe.data;
         let side = self.config.vision.image_size as u64;
         let sample = (size.frames as u64 * 3 * side * side).max(1);
