@@ -10,7 +10,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
 use crate::Tolerance;
-use crate::material::{environment, skipped, workspace_root};
+use crate::material::{environment, workspace_root};
 
 /// The numbers of a host tensor, as the file holds them.
 #[derive(Debug, Clone, PartialEq)]
