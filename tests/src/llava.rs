@@ -25,7 +25,7 @@ pub fn hf_config(case: &Case) -> Value {
     let mut config = json!({
         "model_type": "llava_next_video", "vision_config": vision, "text_config": sizes.clone(),
     });
-    for (key, value) in sizes.as_object().expect("sizes").iter() {
+    for (key, value) in sizes.as_object().expect("sizes") {
         if key.starts_with("vision_feature")
             || key.starts_with("spatial")
             || key.starts_with("projector")

@@ -39,11 +39,11 @@ struct ByName<'a>(&'a Case);
 
 impl Change for ByName<'_> {
     fn change<const D: usize>(&mut self, name: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        filled(self.0, &format!("w.{name}"), param)
+        filled(self.0, &format!("w.{name}"), &param)
     }
 }
 
-fn filled<const D: usize>(case: &Case, name: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+fn filled<const D: usize>(case: &Case, name: &str, param: &Param<Tensor<D>>) -> Param<Tensor<D>> {
     let value = case.tensor(name);
     let shape: [usize; D] = param.lazy_shape().dims();
     assert_eq!(value.shape, shape, "case {}: shape of {name}", case.name);
@@ -89,7 +89,7 @@ impl ModuleMapper for Loader<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        filled(self.case, &format!("{}{}", self.prefix, self.path.join(".")), param)
+        filled(self.case, &format!("{}{}", self.prefix, self.path.join(".")), &param)
     }
 }
 

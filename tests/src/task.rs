@@ -137,7 +137,10 @@ impl Task {
 }
 
 /// The program under test, which cargo builds beside the folder of the tests.
-fn program() -> PathBuf {
+///
+/// # Panics
+/// If the test does not lie where cargo puts it.
+pub fn program() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own file");
     let folder = test.parent().and_then(Path::parent).expect("tests lie in a folder of their own");
     folder.join("xcomp-under-test")

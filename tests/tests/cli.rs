@@ -92,7 +92,6 @@ fn wrong_arguments_and_missing_files_exit_with_2() {
     );
     check(&["export", "nowhere", "out"], 2, &["no complete checkpoint"]);
     check(&["--version"], 0, &["xcomp"]);
-    check(&["help"], 0, &["plan", "train", "export", "data", "doctor"]);
     let jpeg = format!("jpeg files   {}", xcomp_data::media::picture::JPEG_DECODER);
     check(&["doctor"], 0, &["cpu: works", &jpeg]);
     check(&["runs", "nowhere"], 2, &["nowhere is no folder"]);
@@ -103,6 +102,47 @@ fn wrong_arguments_and_missing_files_exit_with_2() {
         &["`logging_steps` (whole number, default `1`)"],
     );
     check(&["recipe", "keys", "--format", "json"], 0, &["\"word\": \"cosine\""]);
+}
+
+/// Every verb that the help lists has a help of its own, and the verbs of the README are among them.
+#[test]
+fn the_help_lists_verbs_that_are_there() {
+    let help = String::from_utf8(xcomp(&["help"]).stdout).unwrap();
+    let listed = help.split_once("Commands:\n").unwrap().1.split("\n\n").next().unwrap();
+    let verbs: Vec<&str> = listed
+        .lines()
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .map(|line| line.split_whitespace().next().unwrap())
+        .collect();
+    for verb in ["plan", "train", "export", "data", "doctor", "eval", "ask", "report", "runs"] {
+        assert!(verbs.contains(&verb), "{verb}: {help}");
+    }
+    for verb in verbs.iter().filter(|verb| **verb != "help") {
+        check(&[verb, "--help"], 0, &[&format!("Usage: xcomp-under-test {verb}")]);
+    }
+}
+
+/// `auto` is the first device that `doctor` says works: the same numbers come of both.
+#[test]
+fn auto_takes_the_first_device_that_works() {
+    let tiny = Task::folders();
+    let found = tiny.run(&["doctor", "--format", "json"]);
+    let found: Value = serde_json::from_str(&found.stdout).unwrap();
+    let devices = found["devices"].as_array().unwrap();
+    let first = devices.iter().find(|device| device[1] == "works").expect("a device that works");
+    let losses = |device: &str| -> Vec<Value> {
+        let ended = tiny.run(&["train", "recipe.toml", "--out", device, "--device", device]);
+        assert_eq!(ended.code, 0, "{ended:?}");
+        let text = std::fs::read_to_string(tiny.path(device).join("metrics.jsonl")).unwrap();
+        let record = |line| serde_json::from_str::<Value>(line).unwrap();
+        text.lines().map(|line| record(line)["loss"].clone()).collect()
+    };
+    let (auto, named) = (losses("auto"), losses(first[0].as_str().unwrap()));
+    assert!(auto.len() == 6 && auto == named, "{auto:?} {named:?}");
+    for device in devices.iter().filter(|device| device[1] != "works") {
+        let ended = tiny.run(&["train", "recipe.toml", "--device", device[0].as_str().unwrap()]);
+        assert_ne!(ended.code, 0, "{ended:?}");
+    }
 }
 
 #[test]

@@ -179,6 +179,55 @@ const EDGE_FILES: [(&str, &[&str]); 27] = [
     ("theora.ogv", &["-c:v", "libtheora", "-q:v", "6"]),
 ];
 
+/// One file of every other kind that is opened and that the program can write: cameras, editors, old downloads, bare streams.
+const OTHER_KINDS: &[(&str, &[&str])] = &[
+    ("hevc.mov", &["-c:v", "libx265", "-tag:v", "hvc1", "-x265-params", "log-level=none"]),
+    ("prores.mov", &["-c:v", "prores_ks", "-profile:v", "1"]),
+    ("animation.mov", &["-c:v", "qtrle", "-frames:v", "20"]),
+    ("jpeg2000.mov", &["-c:v", "jpeg2000", "-frames:v", "20"]),
+    ("phone.3gp", &["-c:v", "h263", "-b:v", "800k"]),
+    ("phone.3g2", &["-c:v", "mpeg4"]),
+    ("player.m4v", &["-c:v", "mpeg4", "-f", "mp4"]),
+    ("windows.wmv", &["-c:v", "wmv2", "-b:v", "800k"]),
+    ("windows.asf", &["-c:v", "msmpeg4", "-b:v", "800k"]),
+    ("camera.mxf", &["-c:v", "mpeg2video", "-q:v", "4"]),
+    (
+        "tape.dv",
+        &["-vf", "scale=720:576", "-pix_fmt", "yuv420p", "-c:v", "dvvideo", "-frames:v", "20"],
+    ),
+    ("disc.vob", &["-c:v", "mpeg2video", "-q:v", "4", "-f", "vob"]),
+    ("recorder.wtv", &["-c:v", "mpeg2video", "-q:v", "4"]),
+    ("real.rm", &["-c:v", "rv20", "-b:v", "800k"]),
+    ("flash.f4v", &["-c:v", "libx264"]),
+    ("any.nut", &["-c:v", "ffv1"]),
+    ("xvid.avi", &["-c:v", "mpeg4", "-vtag", "XVID", "-q:v", "4"]),
+    ("huffyuv.avi", &["-c:v", "huffyuv", "-frames:v", "20"]),
+    ("av1.webm", &["-c:v", "libaom-av1", "-cpu-used", "8", "-usage", "realtime", "-b:v", "500k"]),
+    ("vp9.mp4", &["-c:v", "libvpx-vp9", "-cpu-used", "8", "-b:v", "500k"]),
+    ("bare.hevc", &["-c:v", "libx265", "-x265-params", "log-level=none"]),
+    ("bare.ivf", &["-c:v", "libvpx", "-b:v", "500k"]),
+    ("bare.obu", &["-c:v", "libaom-av1", "-cpu-used", "8", "-usage", "realtime", "-b:v", "500k"]),
+    ("bare.h263", &["-c:v", "h263", "-b:v", "800k"]),
+    ("bare.h261", &["-c:v", "h261", "-b:v", "800k"]),
+    ("bare.m2v", &["-c:v", "mpeg2video", "-q:v", "4"]),
+    ("bare.m4v", &["-c:v", "mpeg4", "-f", "m4v"]),
+    ("bare.mjpeg", &["-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-q:v", "3"]),
+    ("bare.y4m", &["-pix_fmt", "yuv420p", "-frames:v", "20"]),
+    ("moving.apng", &["-vf", "fps=10", "-frames:v", "20"]),
+];
+
+/// Kinds in use are read as the program reads them, to the last frame.
+#[test]
+fn other_kinds_decode_exactly() {
+    if !has_ffmpeg("other_kinds_decode_exactly") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for (name, arguments) in OTHER_KINDS {
+        check_same(&make(folder.path(), name, arguments), usize::MAX);
+    }
+}
+
 #[test]
 fn edge_files_decode_exactly() {
     if !has_ffmpeg("edge_files_decode_exactly") {

@@ -168,7 +168,7 @@ fn other_weights_frames_or_media_find_nothing_stale() {
         "data.max_frames=8",
         "data.min_frames=16",
         "data.fps=1.0",
-        "data.clip_frames=4",
+        "data.clip_frames=1",
         "train.dtype=\"bf16\"",
         "data.feature_format=\"int8\"",
     ] {

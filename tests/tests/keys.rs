@@ -110,12 +110,15 @@ const OTHER: &[(&str, &str, Beside, Seen)] = &[
     ("model.checkpoint", "other_base", &["model.init=checkpoint", BASE[0], BASE[1]], Numbers),
     ("model.config", "other.json", NONE, Numbers),
     ("model.tokenizer", "other_tokenizer.json", NONE, Numbers),
+    ("model.template", "vicuna", NONE, Numbers),
+    ("model.system_prompt", "Be brief.", NONE, Numbers),
     ("model.init", "checkpoint", BASE, Numbers),
     ("model.model_max_length", "SHORT", LONG, Numbers),
     ("data.mixture", "folders.yaml", NONE, Numbers),
     ("data.keep_start", "0.5", NONE, Numbers),
     ("data.keep_end", "0.5", NONE, Numbers),
     ("data.keep_seed", "42", NONE, Numbers),
+    ("data.sample_type", "uniform", FILMS, Numbers),
     ("data.fps", "0.5", FILMS, Numbers),
     ("data.min_frames", "16", &[FILMS[0], "data.fps=0.5"], Numbers),
     ("data.max_frames", "8", FILMS, Numbers),
@@ -173,6 +176,7 @@ const OTHER: &[(&str, &str, Beside, Seen)] = &[
     ("train.max_steps", "1", NONE, Numbers),
     ("train.per_device_batch_size", "2", NONE, Numbers),
     ("train.gradient_accumulation_steps", "3", NONE, Numbers),
+    ("train.lanes", "2", &["train.gradient_accumulation_steps=4"], Numbers),
     ("train.loss_norm", "token", LONG, Numbers),
     ("train.recompute", "layer", NONE, Plan),
     ("train.memory_limit_gib", "0.001", NONE, End),
@@ -262,7 +266,9 @@ fn observe_run(task: &Task, set: &[&str], note: &mut dyn FnMut(Seen, String) -> 
     let records: Vec<Value> =
         records.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let of = |keys: &[&str]| -> String {
-        let of = |record: &Value| keys.iter().map(|key| format!("{} ", record[key])).collect();
+        let of = |record: &Value| {
+            keys.iter().map(|key| record[key].to_string()).collect::<Vec<_>>().join(" ")
+        };
         records.iter().map(of).collect::<Vec<String>>().join("\n")
     };
     let hash =
@@ -272,7 +278,8 @@ fn observe_run(task: &Task, set: &[&str], note: &mut dyn FnMut(Seen, String) -> 
     note(Mfu, of(&["mfu_pct"]).contains(|digit: char| digit.is_ascii_digit()).to_string());
     note(Export, hash("export/model.safetensors"));
     let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
-    let names = entries(&run).unwrap_or_default().iter().map(|path| name(path)).collect::<Vec<_>>();
+    let files = [&run, &run.join("last")].map(|folder| entries(folder).unwrap_or_default());
+    let names = files.concat().iter().map(|path| name(path)).collect::<Vec<_>>();
     let kind = |name: &str| name.split("tfevents").next().unwrap().to_owned();
     note(Files, names.iter().map(|name| kind(name) + " ").collect());
     let kept = entries(&task.path("features")).unwrap_or_default();

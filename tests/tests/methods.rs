@@ -107,6 +107,7 @@ fn schedules() -> impl Strategy<Value = (Schedule, KeepRule)> {
     let schedule = prop_oneof![
         Just(Schedule::None),
         Just(Schedule::Cosine),
+        Just(Schedule::CosineFullFirst),
         Just(Schedule::Ceil),
         Just(Schedule::AlgorithmB),
         (1..=TOKENS_PER_FRAME).prop_map(Schedule::Uniform),

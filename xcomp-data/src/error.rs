@@ -47,7 +47,7 @@ pub enum DataError {
     Prompt { id: String, message: String },
     /// A sample has more tokens than the recipe allows.
     #[error(
-        "record `{id}` has {tokens} tokens, model_max_length is {limit}; lower [data] max_frames or leave it out"
+        "record `{id}` has {tokens} tokens, model_max_length is {limit}; lower [data] max_frames, or say in [data] too_long what it does"
     )]
     TooLong { id: String, tokens: usize, limit: usize },
     /// A text has a token that the model does not know.

@@ -22,10 +22,10 @@ pub struct FrameOptions {
     /// Most frames of a video; 0 means no limit.
     pub max_frames: usize,
     /// By which rule they are taken.
-    #[serde(skip_serializing_if = "Sampling::is_clips")]
+    #[serde(skip_serializing_if = "is_usual")]
     pub sampling: Sampling,
     /// How pictures are brought to a square.
-    #[serde(skip_serializing_if = "Fit::is_squeeze")]
+    #[serde(skip_serializing_if = "is_usual")]
     pub fit: Fit,
     /// Frames of one clip; frame counts are multiples of it.
     pub clip_frames: usize,
@@ -78,6 +78,7 @@ pub enum Truncated {
 }
 
 impl Truncated {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
     fn is_refused(&self) -> bool {
         *self == Self::Refuse
     }
@@ -100,10 +101,9 @@ pub enum Sampling {
     Seconds,
 }
 
-impl Sampling {
-    fn is_clips(&self) -> bool {
-        *self == Self::Clips
-    }
+/// Whether a value is the first of its kind: options from before it was there are written as they were.
+fn is_usual<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// What the prompt says about the length of a video.

@@ -172,6 +172,9 @@ fn damaged_media_give_frames_or_errors() {
     let (mut read, mut failed) = (0, 0);
     for case in 0..cases() {
         let (seed, read_type) = &seeds[case % seeds.len()];
+        let pads = (case / seeds.len()).is_multiple_of(2);
+        let truncated = if pads { Truncated::Pad } else { Truncated::Refuse };
+        let frames = FrameOptions { truncated, ..frames.clone() };
         let name = seed.file_name().unwrap().to_string_lossy();
         let bytes = damage(&std::fs::read(seed).unwrap(), 4, &mut random);
         let path = folder.join(format!("damaged-{name}"));

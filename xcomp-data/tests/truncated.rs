@@ -1,5 +1,7 @@
 //! Pictures whose files end too early: refused, or padded as Pillow 13.0.0 does under `ImageFile.LOAD_TRUNCATED_IMAGES = True`.
 
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails like the test itself")]
+
 use std::path::{Path, PathBuf};
 
 use xcomp_data::media::picture::{Rgb, read_picture};
@@ -103,6 +105,9 @@ fn png(depth: u8, colour: u8, palette: &[u8], rows: &[u8]) -> Vec<u8> {
     [b"\x89PNG\r\n\x1a\n", &header[..], &palette, &length, b"IDAT", &stored, rows].concat()
 }
 
+/// The pixel that bytes make.
+type Shown<'a> = &'a dyn Fn(&[u8]) -> [u8; 3];
+
 /// Rows that are not whole are black; in a palette that is its first colour.
 #[test]
 fn pngs_are_padded_with_zeros() {
@@ -111,7 +116,6 @@ fn pngs_are_padded_with_zeros() {
     let palette = [7, 8, 9, 10, 20, 30, 40, 50, 60];
     let value = |at: usize| (at * 37 % 251) as u8 + 1;
     // Depth, colour, palette, bytes of a pixel, and the pixel that they make.
-    type Shown<'a> = &'a dyn Fn(&[u8]) -> [u8; 3];
     let kinds: [(u8, u8, &[u8], usize, Shown<'_>); 5] = [
         (8, 2, &[], 3, &|pixel| [pixel[0], pixel[1], pixel[2]]),
         (8, 0, &[], 1, &|pixel| [pixel[0]; 3]),

@@ -16,6 +16,7 @@ use crate::vision::umt::Vit;
 
 /// The tower of a model; the variant is no part of a parameter's name.
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a model has one tower")]
 pub enum Vision {
     /// Over whole clips: UMT-L (VideoChat-Flash).
     Umt(Vit),

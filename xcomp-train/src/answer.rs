@@ -2,14 +2,13 @@
 
 pub mod asking;
 pub mod clips;
-mod compression;
 mod generation_config;
 pub mod precision;
 pub mod select;
+mod stated;
 pub mod text_stream;
 mod windows;
 
-use std::cell::OnceCell;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -28,15 +27,16 @@ use xcomp_model::transfer::read;
 use xcomp_model::vision::frames::{Clips, Encoding};
 use xcomp_model::vlm::Vlm;
 
+pub use self::clips::EncodedMedia;
 use self::clips::{EncodedClips, HeldClips};
-use self::compression::compression_of;
 use self::generation_config::Generation;
 use self::precision::Precision;
+use self::stated::{compression_of, folder_template};
 use self::text_stream::GrowingText;
 use crate::data::features::{Stored, Tower, to_device};
 use crate::error::Error;
 use crate::machine::random::Random;
-use crate::plan::survey::{frame_style, styled, template};
+use crate::plan::survey::{frame_style, styled};
 use crate::plan::{compression_plan, model_config};
 use crate::recipe::tables::DataTable;
 use crate::show::progress::during;
@@ -54,6 +54,7 @@ pub struct Answerer {
     model: Vlm,
     config: ModelConfig,
     compression: CompressionPlan,
+    template: Template,
     /// Visual tokens for each learned one, if videos are read in windows.
     ratio: Option<usize>,
     tokenizer: Arc<Tokenizer>,
@@ -79,24 +80,6 @@ pub struct AnswerOptions {
 impl Default for AnswerOptions {
     fn default() -> Self {
         Self { max_new_tokens: 64, stop: vec![], sampling: Sampling::GREEDY, seed: 0 }
-    }
-}
-
-/// Frames of a video or image after the tower, and what the prompt says of them.
-#[derive(Debug, Clone)]
-pub struct EncodedMedia {
-    /// `[clips, frames * tokens_per_frame, mm_hidden]`.
-    pub merged: Tensor<3>,
-    /// The sentence about duration and frames; empty for an image.
-    pub message: String,
-    /// The decoder's reading of it, from its first question on.
-    prefix: OnceCell<Prefix>,
-}
-
-impl EncodedMedia {
-    /// A video that no question has been asked about.
-    pub fn new(merged: Tensor<3>, message: String) -> Self {
-        Self { merged, message, prefix: OnceCell::new() }
     }
 }
 
@@ -128,8 +111,8 @@ impl Answerer {
             config.vision.clip_frames = frames;
         }
         let compression = compression_plan(&table, &config, &path)?;
-        let tokenizer = Tokenizer::open(&folder.join("tokenizer.json"), &template(config.family));
-        let tokenizer = Arc::new(tokenizer?);
+        let template = folder_template(&path, config.family)?;
+        let tokenizer = Arc::new(Tokenizer::open(&folder.join("tokenizer.json"), &template)?);
         let generation = Generation::of(folder, &tokenizer)?;
         let device = device.clone().inner();
         let mut model = Vlm::new(&config, &device);
@@ -140,6 +123,7 @@ impl Answerer {
             model,
             config,
             compression,
+            template,
             ratio,
             tokenizer,
             generation,
@@ -165,8 +149,13 @@ impl Answerer {
     }
 
     /// How its prompts are written.
-    fn template(&self) -> Template {
-        template(self.config.family)
+    fn template(&self) -> &Template {
+        &self.template
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Vlm {
+        &self.model
     }
 
     /// Sizes of the model.
@@ -341,7 +330,7 @@ impl Answerer {
         question: &str,
         max_new_tokens: usize,
     ) -> Result<(Decoding<'_>, Tensor<1>), Error> {
-        let ids = render_question(&self.template(), &self.tokenizer, question, &seen.message)?;
+        let ids = render_question(self.template(), &self.tokenizer, question, &seen.message)?;
         let image_at = ids.iter().position(|id| *id == xcomp_data::IMAGE_TOKEN);
         let image_at = image_at.expect("a question shows a video");
         let rows = self.config().llm.vocab_size;

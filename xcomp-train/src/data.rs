@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use xcomp_data::{
     BadSample, BadSamplePolicy, DataError, FeatureCache, LoadOptions, Mixture, MixtureOptions,
-    Order as DataOrder, Position, Stream, StreamOptions, Tokenizer, TooLong, stream,
+    Order as DataOrder, Position, Share, Stream, StreamOptions, Tokenizer, TooLong, stream,
 };
 use xcomp_model::base::config::ModelConfig;
 
 use crate::error::Error;
-use crate::plan::survey::{frame_options, label_rule, mixture_options, read_mixture, template};
+use crate::plan::survey::{
+    frame_options, label_rule, mixture_options, read_mixture, recipe_template,
+};
 use crate::recipe::Recipe;
 use crate::recipe::tables::{BrokenSample, Order, TooLongWord};
 
@@ -42,11 +44,28 @@ impl Data {
             return Err(Error::Mismatch { path: recipe.path.clone(), message });
         }
         let tokenizer = Path::new(&recipe.model.tokenizer);
-        let tokenizer = Arc::new(Tokenizer::open(tokenizer, &template(config.family))?);
+        let template = recipe_template(&recipe.model, config.family);
+        let tokenizer = Arc::new(Tokenizer::open(tokenizer, &template)?);
         let mixture = load_mixture(recipe)?;
         let mut options = stream_options(recipe, config, Arc::clone(&tokenizer), quarantine);
         options.load.visuals = mixture.visuals();
         Ok(Self { mixture: Arc::new(mixture), tokenizer, options })
+    }
+
+    /// The records of a share of the mixture, for work that processes do apart.
+    #[must_use]
+    pub fn share(mut self, share: Option<Share>) -> Self {
+        if let Some(share) = share {
+            self.mixture = Arc::new(self.mixture.share(share));
+        }
+        self
+    }
+
+    /// The samples of one of `world` ranks, which share the lanes of a step.
+    #[must_use]
+    pub fn of_rank(mut self, rank: usize, world: usize) -> Self {
+        (self.options.rank, self.options.world) = (rank, world);
+        self
     }
 
     /// How records become samples.
@@ -93,6 +112,9 @@ impl Data {
                 ..self.options.bad.clone()
             },
             step_samples: 1,
+            rank: 0,
+            world: 1,
+            lanes: 1,
             ..self.options.clone()
         };
         Ok(stream(Arc::clone(&self.mixture), options, Position::start())?)
@@ -118,10 +140,11 @@ fn stream_options(
 ) -> StreamOptions {
     let data = &recipe.data;
     let load = LoadOptions {
-        template: template(config.family),
+        template: recipe_template(&recipe.model, config.family),
         frames: frame_options(recipe, config),
         labels: label_rule(recipe),
         tokens_per_frame: config.tokens_per_frame(),
+        tokens_behind_frames: config.connector.tail(),
         max_tokens: recipe.model.model_max_length,
         too_long: match data.too_long {
             TooLongWord::Skip => TooLong::Skip,
@@ -133,6 +156,7 @@ fn stream_options(
     };
     let step = recipe.train.per_device_batch_size * recipe.train.gradient_accumulation_steps;
     StreamOptions {
+        lanes: recipe.train.lanes,
         order: match data.order {
             Order::Grouped => DataOrder::Blocks(step),
             Order::Shuffled => DataOrder::Shuffled,

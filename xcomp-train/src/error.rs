@@ -21,6 +21,8 @@ pub const EXIT_NON_FINITE: u8 = 4;
 pub const EXIT_MEMORY: u8 = 5;
 /// Exit code: stopped early with a resumable checkpoint.
 pub const EXIT_STOPPED: u8 = 75;
+/// Ranks of a distributed run that do not answer each other.
+pub const EXIT_PEERS: u8 = 6;
 
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]

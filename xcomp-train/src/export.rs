@@ -13,9 +13,9 @@ use crate::error::Error;
 use crate::machine::files::{at, create_folder, read_text, write_atomically};
 use crate::plan::Plan;
 use crate::plan::disk::EXPORT_FILE_BYTES;
-use crate::plan::survey::template;
-use crate::recipe::COMPRESSION_BLOCK;
+use crate::plan::survey::recipe_template;
 use crate::recipe::tables::FloatWord;
+use crate::recipe::{COMPRESSION_BLOCK, PROMPT_BLOCK};
 use crate::show::progress::Progress;
 use crate::train::checkpoint::manifest::damage;
 use crate::train::checkpoint::{Checkpoints, MODEL, Saved};
@@ -98,7 +98,8 @@ fn write_generation_config(plan: &Plan, folder: &Path) -> Result<(), Error> {
     if path.is_file() || !tokenizer.is_file() {
         return Ok(());
     }
-    let tokenizer = Tokenizer::open(&tokenizer, &template(plan.config.family))?;
+    let template = recipe_template(&plan.recipe.model, plan.config.family);
+    let tokenizer = Tokenizer::open(&tokenizer, &template)?;
     let config = serde_json::json!({
         "do_sample": false,
         "eos_token_id": tokenizer.ends(),
@@ -121,6 +122,12 @@ fn write_config(plan: &Plan, folder: &Path, dtype: WeightDtype) -> Result<(), Er
     .into();
     let compression = serde_json::to_value(&plan.recipe.compression);
     config[COMPRESSION_BLOCK] = compression.expect("a table of plain values is JSON");
+    let model = &plan.recipe.model;
+    if model.template.is_some() || model.system_prompt.is_some() {
+        let template = recipe_template(model, plan.config.family);
+        config[PROMPT_BLOCK] =
+            serde_json::json!({ "template": template.name, "system": template.system });
+    }
     let text = serde_json::to_vec_pretty(&config).expect("JSON stays JSON");
     write_atomically(&folder.join("config.json"), &text)
 }

@@ -13,6 +13,7 @@ pub mod error;
 pub mod eval;
 pub mod export;
 pub mod machine;
+pub mod peers;
 pub mod plan;
 pub mod recipe;
 pub mod report;

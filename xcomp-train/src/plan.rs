@@ -4,6 +4,7 @@ pub mod cost;
 pub mod disk;
 pub mod groups;
 pub mod lr;
+pub mod ranks;
 pub mod report;
 pub mod survey;
 pub mod text;
@@ -27,7 +28,6 @@ use crate::plan::cost::SampleSize;
 use crate::plan::cost::flops::{Flops, Work, of_sample};
 use crate::plan::cost::layers::{LayerCost, of_layers};
 use crate::plan::cost::memory::{Memory, Process, Running, of_step};
-use crate::plan::cost::parameters::tensors;
 use crate::plan::cost::parameters::{PartCount, count};
 use crate::plan::groups::peak_rate;
 use crate::plan::lr::{LrSchedule, Rate};
@@ -208,20 +208,6 @@ impl Plan {
         of_layers(&self.work(), size, self.running.formats)
     }
 
-    /// Bytes on the host beside the device's: frames of samples of this size that wait, and a tensor on its way to the disk.
-    pub fn host_bytes(&self, size: SampleSize) -> u64 {
-        let tuned = tensors(&self.config).into_iter().filter(|tensor| self.tunes(&tensor.name));
-        let largest = tuned.map(|tensor| tensor.count).max().unwrap_or(0);
-        // As it was read, and as it is written.
-        let saved = 2 * 4 * largest as u64;
-        let data = &self.recipe.data;
-        let side = self.config.vision.image_size as u64;
-        let sample = (size.frames as u64 * 3 * side * side).max(1);
-        let waiting = (data.workers * xcomp_data::stream::WAITING_PER_WORKER) as u64;
-        // Whole samples wait, and one always may.
-        sample * waiting.min((data.prefetch_mib << 20) / sample).max(1) + saved
-    }
-
     /// Tokens of a sample before the first layer.
     pub fn tokens_in(&self, size: SampleSize) -> usize {
         size.frames * self.compression.tokens_per_frame() + size.text_tokens
@@ -320,6 +306,7 @@ fn schedule(table: &CompressionTable) -> Schedule {
     match table.schedule {
         ScheduleKind::None => Schedule::None,
         ScheduleKind::Cosine => Schedule::Cosine,
+        ScheduleKind::CosineFullFirst => Schedule::CosineFullFirst,
         ScheduleKind::Ceil => Schedule::Ceil,
         ScheduleKind::AlgorithmB => Schedule::AlgorithmB,
         ScheduleKind::Step => Schedule::Step(stages()),

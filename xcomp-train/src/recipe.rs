@@ -190,6 +190,9 @@ impl Recipe {
 /// It holds the recipe's `[compression]` table. Hugging Face code ignores it.
 pub const COMPRESSION_BLOCK: &str = "xcomp_compression";
 
+/// The key of `config.json` under which an export states its template and system prompt, where they are not the family's.
+pub const PROMPT_BLOCK: &str = "xcomp_prompt";
+
 /// A `[compression]` table made of `key=value` settings alone, for answers: here `fastv` has its place.
 ///
 /// # Errors

@@ -6,13 +6,16 @@ pub mod event;
 pub mod memory_guard;
 pub mod meter;
 pub mod optimizer;
+pub mod owners;
 pub mod room;
 mod saves;
 pub mod state;
 pub mod step;
+pub mod together;
 pub(crate) mod unsound;
 mod windows;
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use xcomp_data::FeatureCache;
@@ -20,6 +23,7 @@ use xcomp_data::FeatureCache;
 use crate::data::features::open_cache;
 use crate::error::Error;
 use crate::machine::stop::Stop;
+use crate::peers::lanes::TreeSum;
 use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
 use crate::plan::cost::parameters::tensors;
@@ -28,8 +32,9 @@ use crate::train::checkpoint::Saved;
 use crate::train::event::{Event, Report, Training};
 use crate::train::meter::{Meter, Record};
 use crate::train::optimizer::adamw::AdamW;
-use crate::train::optimizer::clip::clip_grad_norm;
+use crate::train::optimizer::clip::clip_to;
 use crate::train::optimizer::grads::NamedTensors;
+use crate::train::owners::{Owners, told};
 use crate::train::saves::Saves;
 use crate::train::state::TrainState;
 use crate::train::unsound::UnreadSteps;
@@ -54,13 +59,18 @@ pub struct Summary {
 /// # Errors
 /// If the data, the disk or a number fails, or the run is stopped early; no checkpoint is touched then.
 pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Summary, Error> {
-    let Training { plan, data, device, .. } = *task;
+    let Training { plan, data, device, peers, .. } = *task;
     let begun = Instant::now();
+    let (micro_steps, lanes) =
+        (plan.recipe.train.gradient_accumulation_steps, plan.recipe.train.lanes);
 
     let mut state = first_state(task, report)?;
+    let owners = Owners::new(peers, &state.model, |name| plan.tunes(name));
+    owners.keep_own(&mut state.optim);
+    let mut stands = state.position.clone(); // where the data of this rank alone stands
     let features = open_cache(plan, &state.model, device)?;
     let mut examples = data.stream(state.position.clone(), features.clone())?;
-    let mut saves = Saves::new(task, state.step);
+    let mut saves = Saves::new(task, &owners, state.step);
     let mut meter = Meter::start(device);
     let mut unread = UnreadSteps::default();
     let mut last = None;
@@ -69,48 +79,62 @@ pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Su
 
     while state.step < plan.steps {
         let step_start = state.position.clone();
-        let mut grads = NamedTensors::default();
+        let mut own = stands.clone();
+        let (mut lane, mut tree) = (NamedTensors::default(), TreeSum::default());
 
-        for _ in 0..plan.recipe.train.gradient_accumulation_steps {
+        for place in 1..=micro_steps / peers.world() {
             saves.look(stop, report)?;
-            if let Some(why) = stop.asked() {
+            if let Some(why) = together::asked(peers, stop, place == 1) {
                 // Half a step is worth less than an exact resume: it will be done again.
                 state.position = step_start;
-                unread.settle(task, &mut state, &mut meter, report)?;
+                unread.settle(task, &owners, &mut state, &mut meter, report)?;
                 return Err(saves.leave(&state, why, stop, report)?);
             }
             let started = Instant::now();
-            let batch = load_micro_batch(plan, &mut examples, &mut meter, &mut state.position)?;
+            let batch = load_micro_batch(plan, &mut examples, &mut meter, &mut own)?;
             let source = batch.source.clone();
 
             let batch = encode(plan, &state.model, batch, device, &mut meter); // the tower, or its cache
             let micro = backward(plan, &state.model, batch);
             meter.loss(source, micro.loss, micro.weight); // stays on the device until it is logged
-            sum_gradients(plan, &mut grads, micro.grads);
+            sum_gradients(plan, &mut lane, micro.grads);
+            if place.is_multiple_of(micro_steps / lanes) {
+                tree.push(std::mem::take(&mut lane), NamedTensors::sum);
+            }
             task.memory.watch(plan, meter.largest())?;
             stop.micro_step_took(started.elapsed().as_secs_f64());
         }
-        let grads = grads.divide(meter.open_weight().max(1) as f64);
+        let grads = tree.finish().expect("the lanes of a rank are a power of two");
         tell_notes(features.as_deref(), report)?;
         if state.step == 0 {
-            tell_silent(plan, &grads, report)?;
+            tell_silent(task, &grads, report)?;
         }
-        let (grads, grad_norm) = clip_grad_norm(grads, plan.recipe.optimizer.max_grad_norm);
+        let grads = owners.reduce(grads, device);
+        meter.share_losses(peers, device);
+        state.position = together::position(peers, &step_start, &stands, &own);
+        stands = own;
+
+        let grads = grads.divide(meter.open_weight().max(1) as f64);
+        let grad_norm = owners.norm(&grads, device);
+        let grads = clip_to(grads, grad_norm.as_ref(), plan.recipe.optimizer.max_grad_norm);
+        let stepped: Vec<String> = grads.iter().map(|(name, _)| name.to_owned()).collect();
 
         // A step that is not sound moves nothing: the device decides, nobody waits.
         let sound = unread.push(step_start, meter.open_losses().chain(grad_norm.clone()));
         let rate = |name: &str| plan.rate(state.step, name);
         saves.await_read();
         state.model = AdamW::of(plan).step_if(sound, &mut state.optim, state.model, grads, rate);
+        state.model = owners.spread(state.model, &stepped);
         meter.close_step(grad_norm);
         state.step += 1;
 
         if saves.due(state.step) || log_due(plan, state.step) {
             let taken = state.step;
-            last = unread.settle(task, &mut state, &mut meter, report)?; // the loop's only host sync
+            last = unread.settle(task, &owners, &mut state, &mut meter, report)?; // the loop's only host sync
             if state.step < taken {
                 // What followed the step that was not sound is done again without it.
                 examples = data.stream(state.position.clone(), features.clone())?;
+                stands = state.position.clone();
             }
         }
         if saves.due(state.step) {
@@ -152,12 +176,14 @@ fn log_due(plan: &Plan, step: usize) -> bool {
     step == plan.steps || step.is_multiple_of(plan.recipe.log.logging_steps)
 }
 
-/// Names tuned tensors that the first step gives no gradient: nearly always a mistake in the recipe.
-fn tell_silent(plan: &Plan, grads: &NamedTensors, report: &mut Report) -> Result<(), Error> {
-    let silent: Vec<String> = tensors(&plan.config)
+/// Names tuned tensors that the first step gives no gradient on any rank: nearly always a mistake in the recipe.
+fn tell_silent(task: &Training, grads: &NamedTensors, report: &mut Report) -> Result<(), Error> {
+    let own: Vec<String> = grads.iter().map(|(name, _)| name.to_owned()).collect();
+    let reached: BTreeSet<String> = told(task.peers, &own).into_iter().flatten().collect();
+    let silent: Vec<String> = tensors(&task.plan.config)
         .into_iter()
         .map(|tensor| tensor.name)
-        .filter(|name| plan.tunes(name) && grads.get(name).is_none())
+        .filter(|name| task.plan.tunes(name) && !reached.contains(name))
         .collect();
     let Some(first) = silent.first() else { return Ok(()) };
     let count = silent.len();

@@ -50,8 +50,9 @@ impl<D: ImageDecoder> ImageDecoder for Padded<D> {
         }
         // The last thing that the decoder does is to turn numbers of 16 bits round.
         if colour.bytes_per_pixel() == 2 * colour.channel_count() {
-            let (values, _) = buffer.as_chunks_mut::<2>();
-            values.iter_mut().for_each(|value| *value = u16::from_be_bytes(*value).to_ne_bytes());
+            for value in buffer.as_chunks_mut::<2>().0 {
+                *value = u16::from_be_bytes(*value).to_ne_bytes();
+            }
         }
         Ok(())
     }

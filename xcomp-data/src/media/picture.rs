@@ -50,6 +50,8 @@ enum Like {
 /// Reads a picture as RGB; alpha is dropped and the EXIF orientation is not followed, as in Pillow's `convert("RGB")`.
 ///
 /// Of 16 bits the high byte is taken, but greys are limited to 255, as Pillow does.
+/// Two rare kinds differ from Pillow: greys of 16 bits that state a transparent value are not limited, and a BMP of 16 bits a pixel is
+/// rounded where Pillow cuts, which is one level.
 /// A `.png` that cannot be read is looked for as `.jpg`, as the reference does (`train.py:1360-1363`).
 ///
 /// # Errors

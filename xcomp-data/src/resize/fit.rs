@@ -21,10 +21,6 @@ pub enum Fit {
 }
 
 impl Fit {
-    pub(crate) fn is_squeeze(&self) -> bool {
-        *self == Self::Squeeze
-    }
-
     /// Width and height of a picture before what does not fit is cut off.
     pub fn resized(self, width: usize, height: usize, side: usize) -> (usize, usize) {
         match self {

@@ -49,11 +49,13 @@ pub struct StreamOptions {
     pub rank: usize,
     /// Number of processes that share the samples.
     pub world: usize,
-    /// Samples of one optimizer step over all processes; a multiple of `world`.
+    /// Sums that a step is cut into, a multiple of `world`; neighbouring ones belong to one process.
+    pub lanes: usize,
+    /// Samples of one optimizer step over all processes; a multiple of `lanes`.
     pub step_samples: usize,
     /// Whether the last, incomplete step of an epoch is left out, as the reference does.
     pub drop_last: bool,
-    /// Predicted cost of every sample of the mixture, by which the samples of a step are assigned to ranks; `None`: in turn.
+    /// Predicted cost of every sample of the mixture, by which the samples of a step are assigned to lanes; `None`: in turn.
     ///
     /// It must be the same on every rank and on resume: [`CostModel::predict`](crate::stream::cost::CostModel::predict).
     pub balance: Option<Arc<[f64]>>,
@@ -72,6 +74,7 @@ impl StreamOptions {
             bad: BadSample::default(),
             rank: 0,
             world: 1,
+            lanes: 1,
             step_samples: 1,
             drop_last: false,
             balance: None,
@@ -156,8 +159,11 @@ fn check_options(options: &StreamOptions, mixture: &Mixture) -> Result<(), DataE
     if options.world == 0 || options.rank >= options.world {
         return wrong("rank must be below world");
     }
-    if options.step_samples == 0 || !options.step_samples.is_multiple_of(options.world) {
-        return wrong("step_samples must be a multiple of world");
+    if options.lanes == 0 || !options.lanes.is_multiple_of(options.world) {
+        return wrong("lanes must be a multiple of world");
+    }
+    if options.step_samples == 0 || !options.step_samples.is_multiple_of(options.lanes) {
+        return wrong("step_samples must be a multiple of lanes");
     }
     if options.balance.as_ref().is_some_and(|costs| costs.len() != mixture.len()) {
         return wrong("balance must have one cost for each sample of the mixture");

@@ -68,6 +68,7 @@ struct Rule {
     seed: u64,
     rank: usize,
     world: usize,
+    lanes: usize,
     step_samples: usize,
     drop_last: bool,
     balance: Option<Arc<[f64]>>,
@@ -84,6 +85,7 @@ impl Tickets {
             seed: options.seed,
             rank: options.rank,
             world: options.world,
+            lanes: options.lanes,
             step_samples: options.step_samples,
             drop_last: options.drop_last,
             balance: options.balance.clone(),
@@ -141,16 +143,22 @@ impl Rule {
         steps.flat_map(|(step, indices)| self.of_step(step, indices)).collect()
     }
 
-    /// This rank's share of one step, in the order in which it is taken.
+    /// This rank's share of one step, in the order in which it is taken: lane by lane.
     fn of_step(&self, step: usize, indices: &[u32]) -> Vec<(u64, u32)> {
         let place = |at: usize| ((step * self.step_samples + at) as u64, indices[at]);
+        let each = self.lanes / self.world;
+        let own = self.rank * each..(self.rank + 1) * each;
         match &self.balance {
-            Some(predicted) if self.world > 1 => {
+            Some(predicted) if self.lanes > 1 => {
                 let costs: Vec<f64> =
                     indices.iter().map(|&index| predicted[index as usize]).collect();
-                assign(&costs, self.world)[self.rank].iter().map(|&at| place(at)).collect()
+                let shares = assign(&costs, self.lanes);
+                own.flat_map(|lane| &shares[lane]).map(|&at| place(at)).collect()
             }
-            _ => (self.rank..indices.len()).step_by(self.world).map(place).collect(),
+            _ => {
+                let lane = |lane| (lane..indices.len()).step_by(self.lanes);
+                own.flat_map(lane).map(place).collect()
+            }
         }
     }
 }

@@ -85,7 +85,7 @@ impl FrameTokens {
         let Self { rows, columns } = self;
         match stage {
             Stage::Merge { tokens, .. } => Self { rows: 1, columns: tokens },
-            Stage::Project => self,
+            Stage::Project | Stage::Newline(Newline::Visual) => self,
             Stage::Pool { stride, mode } => {
                 let side = |side: usize| match mode {
                     PoolMode::Average | PoolMode::Max => side / stride,
@@ -95,7 +95,6 @@ impl FrameTokens {
             }
             Stage::Newline(Newline::Row) => Self { rows, columns: columns + 1 },
             Stage::Newline(Newline::Frame) => Self { rows: 1, columns: self.count() + 1 },
-            Stage::Newline(Newline::Visual) => self,
         }
     }
 }
@@ -140,6 +139,18 @@ impl ConnectorConfig {
     /// Tokens of a frame that enter the language model.
     pub fn tokens_per_frame(&self) -> usize {
         self.frame_tokens(self.stages.len()).count()
+    }
+
+    /// Whether tokens are merged.
+    pub fn merges(&self) -> bool {
+        self.stages.iter().any(|stage| matches!(stage, Stage::Merge { .. }))
+    }
+
+    /// Tokens of a frame that go through the MLP and are pooled away behind it.
+    pub fn projected_in_vain(&self) -> usize {
+        let behind = |stage: usize| self.frame_tokens(stage).count();
+        let project = self.stages.iter().position(|stage| *stage == Stage::Project);
+        project.map_or(0, |at| behind(at).saturating_sub(self.tokens_per_frame()))
     }
 
     /// Tokens behind all frames of an image or video.

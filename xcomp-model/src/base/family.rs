@@ -80,6 +80,11 @@ impl Place {
         }
     }
 
+    /// The module with which it is tuned: that which it belongs to, but the language model for the newline token.
+    pub fn tuned_with(self) -> Region {
+        if self == Self::Newline { Region::Llm } else { self.region() }
+    }
+
     /// The module it belongs to.
     pub fn region(self) -> Region {
         match self {

@@ -1,4 +1,4 @@
-//! LLaVA-NeXT-Video: CLIP, pooling, a two-layer MLP, LLaMA; in Hugging Face's layout and in that of its authors.
+//! LLaVA-NeXT-Video: CLIP, pooling, a two-layer MLP, `LLaMA`; in Hugging Face's layout and in that of its authors.
 
 use serde_json::{Value, json};
 

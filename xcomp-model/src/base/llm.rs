@@ -7,7 +7,7 @@ use crate::base::json::invalid;
 use crate::base::vst::VstConfig;
 use crate::error::ModelError;
 
-/// The part of `config.json` that describes Qwen2 or LLaMA; names are Hugging Face's.
+/// The part of `config.json` that describes Qwen2 or `LLaMA`; names are Hugging Face's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LlmConfig {
     /// Rows of the embedding table (more than the tokenizer has tokens).
@@ -29,7 +29,7 @@ pub struct LlmConfig {
     /// Whether the head is the embedding table.
     #[serde(default)]
     pub tie_word_embeddings: bool,
-    /// Whether queries, keys and values have a bias (Qwen2), or no map has one (LLaMA).
+    /// Whether queries, keys and values have a bias (Qwen2), or no map has one (`LLaMA`).
     #[serde(skip, default = "qwen2_has_biases")]
     pub qkv_bias: bool,
     /// What rotary positions are divided by (`rope_scaling` of type `linear`).
@@ -48,7 +48,7 @@ fn unscaled() -> f64 {
     1.0
 }
 
-/// What a LLaMA's `config.json` may leave out (`configuration_llama.py`); as many key heads as heads.
+/// What a `LLaMA`'s `config.json` may leave out (`configuration_llama.py`); as many key heads as heads.
 fn llama_defaults() -> Value {
     json!({
         "vocab_size": 32_000, "hidden_size": 4096, "intermediate_size": 11_008, "num_hidden_layers": 32,
@@ -65,7 +65,7 @@ impl LlmConfig {
         Self::read(config, true)
     }
 
-    /// Reads the sizes of a LLaMA.
+    /// Reads the sizes of a `LLaMA`.
     ///
     /// # Errors
     /// If a key is of another type, or impossible.

@@ -1,4 +1,4 @@
-//! The Qwen2 decoder as Hugging Face wrote it, and LLaMA, which is the same without biases; fields carry the checkpoint's names.
+//! The Qwen2 decoder as Hugging Face wrote it, and `LLaMA`, which is the same without biases; fields carry the checkpoint's names.
 
 use burn::module::{Module, Param};
 use burn::nn::Initializer;

@@ -218,7 +218,7 @@ impl Block {
 
     /// Shapes: `[frames, tokens, hidden_size]`, in and out.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = x.clone() + self.self_attn.forward(self.layer_norm1.forward(x));
+        let x = x.clone() + self.self_attn.forward(&self.layer_norm1.forward(x));
         x.clone() + self.mlp.forward(self.layer_norm2.forward(x))
     }
 }
@@ -238,7 +238,7 @@ pub struct FrameAttention {
 }
 
 impl FrameAttention {
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+    fn forward(&self, x: &Tensor<3>) -> Tensor<3> {
         let [frames, tokens, width] = x.dims();
         let heads = |map: &Linear| {
             let x = map.forward(x.clone());

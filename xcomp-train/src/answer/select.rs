@@ -76,7 +76,7 @@ impl Answerer {
         if frames < rule.threshold_frames || options.count >= frames {
             return Ok(Selection { frames: (0..frames).collect(), scores: vec![] });
         }
-        let ids = render_question(&self.template(), &self.tokenizer, question, message)?;
+        let ids = render_question(self.template(), &self.tokenizer, question, message)?;
         let parts = self.parts(&ids, message)?;
         let (query_skip, user_end) = match options.mode {
             ScoreMode::Reference => (REFERENCE_QUERY_SKIP, parts.user_end),

@@ -10,8 +10,10 @@ use serde::Serialize;
 use super::args::{DeviceArg, FormatArg, RecipeArgs, default_out};
 use crate::error::Error;
 use crate::machine::stop::{Stop, parse_duration};
+use crate::peers::{Alone, Peers};
 use crate::run::launch::{Launch, launch};
 use crate::show::numbers::duration;
+use crate::train::together::end;
 
 /// Arguments of `xcomp train`.
 #[derive(Debug, Args)]
@@ -32,6 +34,10 @@ pub(super) struct TrainArgs {
     /// Stops in time to save when standard input ends, for a program that starts runs; exit code 75.
     #[arg(long)]
     until_input_ends: bool,
+    /// Trains together with the processes that mpirun or srun has started beside this one.
+    #[cfg(feature = "mpi")]
+    #[arg(long)]
+    mpi: bool,
     #[command(flatten)]
     format: FormatArg,
 }
@@ -56,9 +62,26 @@ pub(super) fn run(args: &TrainArgs) -> Result<(), Error> {
     let recipe = args.recipe.load()?;
     let run = args.out.clone().unwrap_or_else(|| default_out(&recipe.path, ""));
     let resume = args.resume.as_deref();
-    let summary = launch(recipe, Launch { out: &run, resume, device: args.device.choice, stop })?;
+    let peers = peers(args)?;
+    let (peers, device, out) = (&*peers, args.device.choice, run.as_path());
+    let summary = end(peers, launch(recipe, Launch { out, resume, device, stop, peers }))?;
+    if peers.rank() > 0 {
+        return Ok(());
+    }
     let loss = summary.last.map(|last| last.loss);
     args.format.print(&Trained { steps: summary.step, loss, seconds: summary.seconds, run })
+}
+
+/// The processes that this one trains with.
+#[cfg(feature = "mpi")]
+fn peers(args: &TrainArgs) -> Result<Box<dyn Peers>, Error> {
+    if args.mpi { Ok(Box::new(crate::peers::mpi::Mpi::start()?)) } else { Ok(Box::new(Alone)) }
+}
+
+#[cfg(not(feature = "mpi"))]
+#[expect(clippy::unnecessary_wraps, reason = "with MPI it can fail")]
+fn peers(_: &TrainArgs) -> Result<Box<dyn Peers>, Error> {
+    Ok(Box::new(Alone))
 }
 
 impl fmt::Display for Trained {

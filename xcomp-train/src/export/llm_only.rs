@@ -1,8 +1,9 @@
-//! The language model of an export as a plain Qwen2 folder, for code that knows nothing of video.
+//! The language model of an export as a plain Qwen2 or `LLaMA` folder, for code that knows nothing of video.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
+use xcomp_model::base::config::ModelConfig;
 use xcomp_model::base::family::{Family, Place, Region};
 use xcomp_model::weights::{StoredWeights, copy};
 
@@ -11,7 +12,7 @@ use crate::error::Error;
 use crate::machine::files::{at, create_folder, read_text, write_atomically};
 use crate::plan::disk::EXPORT_FILE_BYTES;
 
-/// The keys of a Qwen2 `config.json` that are taken over.
+/// The keys of a language model's `config.json` that are taken over.
 const LLM_KEYS: &[&str] = &[
     "vocab_size",
     "hidden_size",
@@ -32,12 +33,12 @@ const LLM_KEYS: &[&str] = &[
     "pad_token_id",
     "torch_dtype",
 ];
-/// What Qwen2 configurations hold where a base model's leaves it out.
-const MAX_POSITIONS: usize = 32_768;
+/// What configurations of Qwen2 and of `LLaMA` hold where a base model's leaves it out.
+const MAX_POSITIONS: [usize; 2] = [32_768, 2048];
 
-/// Copies the language model of `source`, byte for byte, into `folder` as `Qwen2ForCausalLM`.
+/// Copies the language model of `source`, byte for byte, into `folder` as `Qwen2ForCausalLM` or `LlamaForCausalLM`.
 ///
-/// What the model does between its layers to visual tokens is not part of a plain Qwen2.
+/// What the model does between its layers to visual tokens is not part of a plain language model.
 ///
 /// # Errors
 /// If the source is no folder of weights, or something cannot be read or written.
@@ -59,21 +60,25 @@ fn llm_path(family: &Family, name: &str) -> Option<String> {
 }
 
 fn write_config(whole: &Value, to: &Path) -> Result<(), Error> {
-    let mut config = json!({
-        "architectures": ["Qwen2ForCausalLM"],
-        "model_type": "qwen2",
-        "hidden_act": "silu",
-        "max_position_embeddings": MAX_POSITIONS,
-        "use_sliding_window": false,
-    });
+    let has_biases = ModelConfig::from_hf(whole)?.llm.qkv_bias;
+    let mut config = if has_biases {
+        json!({ "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "use_sliding_window": false })
+    } else {
+        json!({ "architectures": ["LlamaForCausalLM"], "model_type": "llama" })
+    };
+    config["hidden_act"] = "silu".into();
+    config["max_position_embeddings"] = MAX_POSITIONS[usize::from(!has_biases)].into();
+    let own = whole.get("text_config").unwrap_or(whole);
     for key in LLM_KEYS {
-        if let Some(value) = whole.get(key).filter(|value| !value.is_null()) {
+        if let Some(value) = own.get(key).or(whole.get(key)).filter(|value| !value.is_null()) {
             config[*key] = value.clone();
         }
     }
-    // Loaders ask for it even where it is switched off.
-    config["sliding_window"] = config["max_position_embeddings"].clone();
-    config["max_window_layers"] = config["num_hidden_layers"].clone();
+    if has_biases {
+        // Loaders ask for it even where it is switched off.
+        config["sliding_window"] = config["max_position_embeddings"].clone();
+        config["max_window_layers"] = config["num_hidden_layers"].clone();
+    }
     let text = serde_json::to_vec_pretty(&config).expect("JSON stays JSON");
     write_atomically(to, &text)
 }

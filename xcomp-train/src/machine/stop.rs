@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 
 use crate::error::Error;
 
@@ -29,13 +29,13 @@ impl Stop {
         Self { signalled, deadline: None, save_s: 0.0, micro_step_s: 0.0 }
     }
 
-    /// The first SIGINT or SIGTERM asks; the second ends the process at once.
+    /// The first SIGINT, SIGTERM or SIGUSR1 (which schedulers send before a job ends) asks; the second ends the process at once.
     ///
     /// # Errors
     /// If the system takes no handler.
     pub fn on_signals(budget: Option<Duration>) -> Result<Self, Error> {
         let mut stop = Self::never();
-        for signal in [SIGINT, SIGTERM] {
+        for signal in [SIGINT, SIGTERM, SIGUSR1] {
             let flag = || Arc::clone(&stop.signalled);
             // In this order: a second signal finds the flag set and shuts down.
             signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, flag())

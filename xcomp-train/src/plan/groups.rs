@@ -42,7 +42,7 @@ impl Groups {
             }
             let rate = peak_rate(&plan.recipe.optimizer, tensor.place, &tensor.name);
             let one = Group {
-                part: tensor.place.region().word(),
+                part: tensor.place.tuned_with().word(),
                 tensors: 1,
                 parameters: tensor.count,
                 learning_rate: rate.lr,

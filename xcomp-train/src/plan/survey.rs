@@ -7,7 +7,8 @@ use xcomp_data::report::Histogram;
 use xcomp_data::stream::cost::predict_frames;
 use xcomp_data::{
     DataError, FrameOptions, FrameStyle, IGNORE, IMAGE_TOKEN, LabelRule as Labels, Mixture,
-    MixtureOptions, Prompt, SystemTurn, Template, Tokenizer, Truncated, VisualRule, render_chat,
+    MixtureOptions, Prompt, Sampling, SystemTurn, Template, Tokenizer, Truncated, VisualRule,
+    render_chat,
 };
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::base::family::{Family, Visuals};
@@ -15,7 +16,7 @@ use xcomp_model::base::family::{Family, Visuals};
 use crate::error::Error;
 use crate::plan::cost::SampleSize;
 use crate::recipe::Recipe;
-use crate::recipe::tables::{LabelRule, SystemWord, TruncatedWord};
+use crate::recipe::tables::{LabelRule, ModelTable, SampleWord, SystemWord, TruncatedWord};
 use crate::show::progress::during;
 
 /// How much of the mixture a recipe takes, and of what kind: how many visuals a sample shows is a property of the model's family.
@@ -44,6 +45,18 @@ pub fn mixture_options(recipe: &Recipe) -> Result<MixtureOptions, Error> {
 /// How the prompts of a family's models are written.
 pub fn template(family: &Family) -> Template {
     Template::named(family.template).expect("a family names a template that is known")
+}
+
+/// How the prompts of a recipe are written.
+pub fn recipe_template(model: &ModelTable, family: &Family) -> Template {
+    let named = match model.template {
+        None => template(family),
+        Some(word) => Template::named(word.word()).expect("a word of recipes is a known template"),
+    };
+    match &model.system_prompt {
+        Some(words) => Template { system: words.clone().into(), ..named },
+        None => named,
+    }
 }
 
 /// Reads a mixture, and says so where it takes long.
@@ -99,7 +112,7 @@ pub fn survey(recipe: &Recipe, config: &ModelConfig) -> Result<Option<Survey>, E
     if !tokenizer.exists() || mixture.records().is_empty() {
         return Ok(None);
     }
-    let template = template(config.family);
+    let template = recipe_template(&recipe.model, config.family);
     let tokenizer = Tokenizer::open(tokenizer, &template)?;
     let frames = predict_frames(&mixture, &frame_options(recipe, config));
     let texts = mixture.records().iter().step_by(mixture.len().div_ceil(SURVEYED_TEXTS));
@@ -133,7 +146,14 @@ fn mean_and_most(counts: impl Iterator<Item = usize>) -> (usize, usize) {
 
 /// Which frames of a video a recipe takes.
 pub fn frame_options(recipe: &Recipe, config: &ModelConfig) -> FrameOptions {
+    let of_family = styled(config.family);
     FrameOptions {
+        sampling: match recipe.data.sample_type {
+            None => of_family.sampling,
+            Some(SampleWord::Clips) => Sampling::Clips,
+            Some(SampleWord::Fps) => Sampling::Fps,
+            Some(SampleWord::Uniform) => Sampling::Uniform,
+        },
         fps: recipe.data.fps,
         min_frames: recipe.data.min_frames,
         max_frames: recipe.data.max_frames,
@@ -143,7 +163,7 @@ pub fn frame_options(recipe: &Recipe, config: &ModelConfig) -> FrameOptions {
             TruncatedWord::Refuse => Truncated::Refuse,
             TruncatedWord::Pad => Truncated::Pad,
         },
-        ..styled(config.family)
+        ..of_family
     }
 }
 
@@ -154,8 +174,8 @@ pub fn frame_style(family: &Family) -> FrameStyle {
 
 /// The options that follow from a family alone.
 pub fn styled(family: &Family) -> FrameOptions {
-    let FrameStyle { sampling, time_message, fit, .. } = frame_style(family);
-    FrameOptions { sampling, time_message, fit, ..FrameOptions::default() }
+    let FrameStyle { sampling, fps, time_message, fit, .. } = frame_style(family);
+    FrameOptions { sampling, fps, time_message, fit, ..FrameOptions::default() }
 }
 
 /// Which tokens carry loss.
@@ -170,12 +190,17 @@ pub(crate) fn label_rule(recipe: &Recipe) -> Labels {
 mod tests {
     use xcomp_model::base::config::FAMILIES;
 
+    use crate::recipe::tables::TemplateWord;
+
     use super::*;
 
     #[test]
     fn every_family_names_a_template() {
         for family in FAMILIES {
             assert_eq!(template(family).name, family.template);
+            let model =
+                ModelTable { template: Some(TemplateWord::Vicuna), ..ModelTable::default() };
+            assert_eq!(recipe_template(&model, family).name, "vicuna");
             assert_eq!(frame_style(family).name, family.frames);
         }
     }

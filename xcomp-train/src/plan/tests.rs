@@ -72,6 +72,34 @@ fn auto_recomputes_only_what_does_not_fit() {
 }
 
 #[test]
+fn what_does_not_fit_says_what_would() {
+    let told = |file, gib: f64| {
+        plan(file, &[&format!("train.memory_limit_gib={gib}")]).report().does_not_fit
+    };
+    assert_eq!(told("xcomp-2b.toml", 60.0), None);
+    let again = told("xcomp-2b.toml", 40.0).unwrap();
+    assert!(
+        again.contains("memory_limit_gib = 40: with recompute = \"layer\" it takes "),
+        "{again}"
+    );
+    let device = told("xcomp-llava-video-7b.toml", 139.0).unwrap();
+    assert!(device.contains("a device of ") && device.contains("moments alone take "), "{device}");
+}
+
+/// Parameters of the full sizes, and tokens of every layer.
+#[test]
+fn seven_billion_parameters_are_planned_with_no_weights() {
+    let check = |file, total, first: &[f64]| {
+        let report = plan(file, &[]).report();
+        assert_eq!(report.total, total, "{file}");
+        assert_eq!(report.tokens_per_layer[..first.len()], *first, "{file}");
+        assert_eq!(report.tokens_per_layer.last(), Some(&1.0));
+    };
+    check("xcomp-llava-video-7b.toml", 8_030_348_832, &[182.0, 180.0, 177.0]);
+    check("xcomp-llava-next-video-7b.toml", 7_063_431_168, &[144.0, 143.0, 141.0]);
+}
+
+#[test]
 fn recompute_lowers_memory_and_raises_the_devices_work_alone() {
     let kept = plan("xcomp-2b.toml", &["train.recompute=none"]).report();
     let again = plan("xcomp-2b.toml", &["train.recompute=layer"]).report();

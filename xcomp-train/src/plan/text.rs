@@ -17,7 +17,8 @@ impl fmt::Display for PlanReport {
         self.run(f)?;
         self.flops(f)?;
         self.memory(f)?;
-        self.disk_and_time(f)
+        self.disk_and_time(f)?;
+        self.ranks.iter().try_for_each(|ranks| ranks.fmt(f))
     }
 }
 
@@ -120,7 +121,8 @@ impl PlanReport {
             f,
             "             and on the host {} for frames that wait and a tensor on its way to disk",
             bytes(self.host_bytes)
-        )
+        )?;
+        self.does_not_fit.iter().try_for_each(|why| writeln!(f, "limit        {why}"))
     }
 
     fn disk_and_time(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -160,6 +162,7 @@ impl fmt::Display for Moment {
         match self {
             Self::Pixels => write!(f, "when a clip enters the tower"),
             Self::Merge => write!(f, "when tokens are merged"),
+            Self::Connect => write!(f, "when all tokens of the frames are projected"),
             Self::Loss => write!(f, "when the loss goes back"),
             Self::Backward(layer) => write!(f, "in the backward of layer {layer}"),
             Self::Collect => write!(f, "when gradients become one set"),

@@ -245,6 +245,15 @@ fn train(recipe: &Recipe, require: &mut Require) {
     ] {
         require(count > 0, "train", key, "must be at least 1".into());
     }
+    let (lanes, micro_steps) = (train.lanes, train.gradient_accumulation_steps);
+    require(
+        lanes.is_power_of_two() && micro_steps.is_multiple_of(lanes),
+        "train",
+        "lanes",
+        format!(
+            "{lanes} is no power of two that divides gradient_accumulation_steps = {micro_steps}"
+        ),
+    );
     require(
         train.recompute != RecomputeWord::Auto || train.memory_limit_gib.is_some(),
         "train",

@@ -58,12 +58,16 @@ macro_rules! table {
 table! {
     /// `[model]`: what is tuned.
     ModelTable {
-        /// Folder of the base checkpoint, as the released VideoChat-Flash folder is laid out.
+        /// Folder of the base checkpoint: of VideoChat-Flash, LLaVA-Video or LLaVA-NeXT-Video as released, or an export.
         checkpoint: String = String::new(),
         /// Sizes of the model; `config.json` of the checkpoint if empty.
         config: String = String::new(),
         /// The tokenizer; `tokenizer.json` of the checkpoint if empty.
         tokenizer: String = String::new(),
+        /// How the turns of a conversation are written; as the model's family does if absent.
+        template: Option<TemplateWord> = None,
+        /// What the system turn says where a conversation has none; the template's own words if absent.
+        system_prompt: Option<String> = None,
         /// Where the first weights come from.
         init: Init = Init::Checkpoint,
         /// Longest sequence in tokens, before compression; `data.too_long` says what a longer sample does.
@@ -82,6 +86,8 @@ table! {
         keep_end: f64 = 1.0,
         /// Seed of the second shuffle before the share is cut; no second shuffle if absent.
         keep_seed: Option<u64> = None,
+        /// By which rule frames of a video are taken; by that of the model's family if absent.
+        sample_type: Option<SampleWord> = None,
         /// Frames taken per second of video.
         fps: f64 = 8.0,
         /// Fewest frames of a video.
@@ -222,6 +228,8 @@ table! {
         per_device_batch_size: usize = 1,
         /// Forwards of one optimizer step.
         gradient_accumulation_steps: usize = 1,
+        /// Sums that the micro-batches of a step are cut into, a power of two: a run has the same bits on every number of ranks that divides it.
+        lanes: usize = 1,
         /// How the losses of a step are averaged.
         loss_norm: LossNormWord = LossNormWord::Sample,
         /// Which activations are computed again on the way back.

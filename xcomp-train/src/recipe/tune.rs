@@ -72,7 +72,7 @@ impl Part {
     /// Whether a tensor at this place belongs to the part.
     pub fn contains(&self, place: Place) -> bool {
         match self {
-            Self::Llm => place.region() == Region::Llm || place == Place::Newline,
+            Self::Llm => place.tuned_with() == Region::Llm,
             Self::Newline => place == Place::Newline,
             Self::Projector => place == Place::Connector,
             Self::Vision => place == Place::Vision,

@@ -87,12 +87,24 @@ words! {
 }
 
 words! {
+    /// How the turns of a conversation are written.
+    TemplateWord {
+        /// Qwen's.
+        Chatml = "chatml",
+        /// That of Vicuna 1.1 and 1.5.
+        Vicuna = "vicuna",
+    }
+}
+
+words! {
     /// How frames lose tokens over the decoder layers.
     ScheduleKind {
         /// Never.
         None = "none",
         /// The released code.
         Cosine = "cosine",
+        /// The released code, but that layer 1 gets all tokens: for frames of more than 160.
+        CosineFullFirst = "cosine_full_first",
         /// Eq. 1 of the paper as printed.
         Ceil = "ceil",
         /// Algorithm B of the supplement as printed.
@@ -109,6 +121,18 @@ words! {
         Uniform = "uniform",
         /// `tokens`, one number per layer.
         List = "list",
+    }
+}
+
+words! {
+    /// By which rule frames of a video are taken.
+    SampleWord {
+        /// Whole clips at `fps`, at least `min_frames`, at most `max_frames` (VideoChat-Flash).
+        Clips = "clips",
+        /// One frame of every so many that `fps` asks for; where these are more than `max_frames`, so many evenly spread ones (LLaVA-Video).
+        Fps = "fps",
+        /// `max_frames` evenly spread frames of every video, repeated where it has fewer (LLaVA-Video with `force_sample`).
+        Uniform = "uniform",
     }
 }
 

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::export::export;
 use crate::machine::device::{Choice, open};
 use crate::machine::stop::Stop;
+use crate::peers::{Alone, Peers};
 use crate::plan::Plan;
 use crate::plan::groups::Groups;
 use crate::plan::survey::{count, survey};
@@ -21,6 +22,7 @@ use crate::train::checkpoint::resume::{automatic, named};
 use crate::train::event::{Event, Training};
 use crate::train::memory_guard::MemoryGuard;
 use crate::train::room::require;
+use crate::train::together::{agree, check_lanes};
 use crate::train::{Summary, train};
 
 /// Folder of a finished run with the weights as other code loads them.
@@ -37,6 +39,8 @@ pub struct Launch<'a> {
     pub device: Choice,
     /// The signals and the time budget that stop it.
     pub stop: Stop,
+    /// The processes that train together.
+    pub peers: &'a dyn Peers,
 }
 
 /// Trains a recipe into a folder, or goes on with the run that is there; ends with an export in [`EXPORT`].
@@ -49,7 +53,7 @@ pub fn train_recipe(
     device: Choice,
     stop: Stop,
 ) -> Result<Summary, Error> {
-    launch(recipe, Launch { out, resume: None, device, stop })
+    launch(recipe, Launch { out, resume: None, device, stop, peers: &Alone })
 }
 
 /// As [`train_recipe`], from a checkpoint that may be named.
@@ -57,20 +61,28 @@ pub fn train_recipe(
 /// # Errors
 /// As [`train_recipe`], and if the named checkpoint cannot be gone on from.
 pub fn launch(recipe: Recipe, launch: Launch) -> Result<Summary, Error> {
-    let Launch { out, resume, device, stop } = launch;
+    let Launch { out, resume, device, stop, peers } = launch;
     // Before anything is written: the plan names what is missing of the model.
     let plan = planned(recipe)?;
-    let run = RunDir::open(out)?;
+    check_lanes(&plan, peers)?;
+    // Rank 0 writes the run; every other rank has a folder for what it alone sees.
+    let first = peers.rank() == 0;
+    let own = if first { out.into() } else { out.join(format!("rank-{}", peers.rank())) };
+    let run = RunDir::open(&own)?;
     let data = Data::open(&plan.recipe, &plan.config, Some(run.file("data/quarantine.jsonl")))?;
+    let data = data.of_rank(peers.rank(), peers.world());
     let identity = of_run(&plan, &data)?;
     let device_name = device.to_string();
     let device = open(device)?;
     let plan = plan.for_device(&device);
     let memory = MemoryGuard::of(&plan, &device);
     let tight = memory.check(&plan)?;
-    let mut from = resume.map_or_else(|| automatic(run.path()), |path| named(run.path(), path))?;
-    require(&plan, run.path(), &from)?;
-    from.checkpoint.iter().try_for_each(|saved| Checkpoints::open(run.path()).mend_last(saved))?;
+    let mut from = resume.map_or_else(|| automatic(out), |path| named(out, path))?;
+    agree(peers, &identity, from.checkpoint.as_ref().map_or(0, |saved| saved.step))?;
+    if first {
+        require(&plan, out, &from)?;
+        from.checkpoint.iter().try_for_each(|saved| Checkpoints::open(out).mend_last(saved))?;
+    }
     let now = Footing::of(&plan, &device, from.checkpoint.as_ref());
     let (footings, note) = Footings::of_run(from.checkpoint.as_ref()).then(now);
     from.notes.extend(note);
@@ -89,12 +101,14 @@ pub fn launch(recipe: Recipe, launch: Launch) -> Result<Summary, Error> {
         run: run.path(),
         from: &from,
         memory: &memory,
+        peers,
     };
     let summary = recorded(&task, stop, &mut progress)?;
     progress.line(&memory.predicted_and_actual(&plan, &summary.largest));
     drop(progress);
     // Also by a start that finds nothing to do: a kill may have come before the export was whole.
-    if let Some(saved) = summary.checkpoint.as_ref().or(from.checkpoint.as_ref()) {
+    let saved = summary.checkpoint.as_ref().or(from.checkpoint.as_ref());
+    if let Some(saved) = saved.filter(|_| first) {
         export(&plan, saved, &run.file(EXPORT), &device)?;
     }
     Ok(summary)
@@ -116,7 +130,9 @@ fn recorded(task: &Training, mut stop: Stop, progress: &mut RunProgress) -> Resu
     let step = task.from.checkpoint.as_ref().map_or(0, |saved| saved.step);
     let mut metrics = Metrics::open(task.run, step, task.plan.recipe.log.tensorboard)?;
     let mut report = |event: Event| {
-        progress.show(&event);
+        if task.peers.rank() == 0 {
+            progress.show(&event);
+        }
         match &event {
             Event::Step(record) => metrics.write(record),
             Event::Saved(_) => metrics.flush(task.plan),

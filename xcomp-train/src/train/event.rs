@@ -6,6 +6,7 @@ use burn::tensor::Device;
 
 use crate::data::Data;
 use crate::error::Error;
+use crate::peers::Peers;
 use crate::plan::Plan;
 use crate::train::checkpoint::Saved;
 use crate::train::checkpoint::identity::Identity;
@@ -30,6 +31,8 @@ pub struct Training<'a> {
     pub from: &'a Origin,
     /// Memory that the run may take.
     pub memory: &'a MemoryGuard,
+    /// The processes that take each step together.
+    pub peers: &'a dyn Peers,
 }
 
 /// What the loop tells while it runs.

@@ -1,5 +1,7 @@
 //! What happened since the last record; the device is read once per record.
 
+mod shared;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;

@@ -8,11 +8,13 @@ use crate::error::Error;
 use crate::machine::stop::Stop;
 use crate::train::checkpoint::{Checkpoints, Keep, Saved, Snapshot};
 use crate::train::event::{Event, Published, Report, Training};
+use crate::train::owners::Owners;
 use crate::train::state::{Best, TrainState};
 
 /// The saves of one start of a run.
 pub(super) struct Saves<'a> {
     task: &'a Training<'a>,
+    owners: &'a Owners<'a>,
     writing: Option<Writing>,
     /// The newest step on disk or on its way there.
     newest: usize,
@@ -28,8 +30,8 @@ struct Writing {
 
 impl<'a> Saves<'a> {
     /// Nothing to save yet: step `step` is on disk, or 0.
-    pub(super) fn new(task: &'a Training<'a>, step: usize) -> Self {
-        Self { task, writing: None, newest: step, last: None }
+    pub(super) fn new(task: &'a Training<'a>, owners: &'a Owners<'a>, step: usize) -> Self {
+        Self { task, owners, writing: None, newest: step, last: None }
     }
 
     /// Whether a checkpoint follows 1-based `step`.
@@ -62,7 +64,13 @@ impl<'a> Saves<'a> {
         let table = &self.task.plan.recipe.checkpoint;
         let best = state.best.filter(|_| table.keep_best).map(|best| best.step);
         let keep = Keep { newest: table.save_total_limit, best };
-        let mut snapshot = state.snapshot(self.task.plan);
+        let optim = self.owners.collect(&state.optim, self.task.device);
+        if self.task.peers.rank() > 0 {
+            // All ranks hold the same weights: one writes them.
+            self.newest = state.step;
+            return Ok(());
+        }
+        let mut snapshot = state.snapshot(self.task.plan, &optim);
         snapshot.moments = snapshot.moments.filter(|_| with_moments);
         let earlier = self.written()?;
         let checkpoints = Checkpoints::open(self.task.run);
@@ -99,8 +107,10 @@ impl<'a> Saves<'a> {
         stop: &mut Stop,
         report: &mut Report,
     ) -> Result<Error, Error> {
-        if state.step > self.newest {
-            self.write(state, true, stop, report)?; // it is to go on from here
+        // It is to go on from here: also where the same step was saved without moments.
+        let whole = self.task.plan.recipe.checkpoint.moments;
+        if state.step > self.newest || (!whole && state.step > 0) {
+            self.write(state, true, stop, report)?;
         }
         self.finish(stop, report)?;
         let steps = self.task.plan.steps;

@@ -199,20 +199,20 @@ impl TrainState {
         })
     }
 
-    /// The run as a save takes it; its tensors are read when they are written.
-    pub fn snapshot(&self, plan: &Plan) -> Snapshot {
+    /// The run as a save takes it, with the moments of all ranks; its tensors are read when they are written.
+    pub fn snapshot(&self, plan: &Plan, optim: &AdamWState) -> Snapshot {
         let stored = Stored {
             version: VERSION,
             step: self.step,
-            optimizer_step: self.optim.step,
+            optimizer_step: optim.step,
             position: self.position.clone(),
             best: self.best,
             interval: self.interval,
             loss_mean: self.loss_mean,
             identity: self.identity.clone(),
         };
-        let mut moments = hold_named(EXP_AVG, &self.optim.exp_avg);
-        moments.extend(hold_named(EXP_AVG_SQ, &self.optim.exp_avg_sq));
+        let mut moments = hold_named(EXP_AVG, &optim.exp_avg);
+        moments.extend(hold_named(EXP_AVG_SQ, &optim.exp_avg_sq));
         Snapshot {
             step: self.step,
             weights: hold_parameters(&self.model, |name| plan.tunes(name)),

@@ -12,6 +12,7 @@ use crate::recipe::tables::NonFinite;
 use crate::train::checkpoint::{Checkpoints, Keep};
 use crate::train::event::{Event, Report, Training};
 use crate::train::meter::{Meter, Record};
+use crate::train::owners::Owners;
 use crate::train::state::TrainState;
 
 /// Folder of a run where the state before a bad step is kept, as a checkpoint.
@@ -57,6 +58,7 @@ impl UnreadSteps {
     pub(super) fn settle(
         &mut self,
         task: &Training,
+        owners: &Owners,
         state: &mut TrainState,
         meter: &mut Meter,
         report: &mut Report,
@@ -65,6 +67,7 @@ impl UnreadSteps {
         if starts.is_empty() {
             return Ok(None);
         }
+        meter.share_counts(task.peers);
         let reading = meter.read(task.plan, state.step);
         let record = reading.record.clone();
         report(Event::Step(Box::new(record.clone())))?;
@@ -74,7 +77,7 @@ impl UnreadSteps {
             state.interval.add(*loss);
         }
         if !reading.is_sound() {
-            go_back(task, state, &starts, &record, report)?;
+            go_back(task, owners, state, &starts, &record, report)?;
         }
         Ok(Some(record))
     }
@@ -83,6 +86,7 @@ impl UnreadSteps {
 /// To the step before the record's, which is kept for a replay; then over it, or to the end of the run.
 fn go_back(
     task: &Training,
+    owners: &Owners,
     state: &mut TrainState,
     starts: &[Position],
     record: &Record,
@@ -96,7 +100,7 @@ fn go_back(
     state.step = step - 1;
     state.optim.step -= not_taken as u64;
     state.position = starts[bad].clone();
-    let hint = match keep_for_replay(task, state) {
+    let hint = match keep_for_replay(task, owners, state) {
         Ok(()) => format!(
             "`xcomp replay {} --step {step}` names the tensor and sample",
             task.run.display()
@@ -113,10 +117,14 @@ fn go_back(
 }
 
 /// Saves weights, moments and data position from before a step.
-fn keep_for_replay(task: &Training, state: &TrainState) -> Result<(), Error> {
+fn keep_for_replay(task: &Training, owners: &Owners, state: &TrainState) -> Result<(), Error> {
+    let optim = owners.collect(&state.optim, task.device);
+    if task.peers.rank() > 0 {
+        return Ok(());
+    }
     let folder = task.run.join(NON_FINITE);
     crate::machine::files::create_folder(&folder)?;
-    let snapshot = state.snapshot(task.plan);
+    let snapshot = state.snapshot(task.plan, &optim);
     Checkpoints::open(&folder).save(snapshot, &Keep::default(), || ()).map(|_| ())
 }
 

@@ -70,6 +70,8 @@ pub enum Moment {
     Pixels,
     /// The tokens of a clip are merged.
     Merge,
+    /// Tokens go through the connector's MLP, those too that are pooled away behind it.
+    Connect,
     /// The loss goes back to the last layer.
     Loss,
     /// The backward of this 0-based decoder layer.
@@ -193,7 +195,7 @@ impl<'a> Step<'a> {
     }
 
     fn moments(&self) -> Vec<Parts> {
-        let mut moments = vec![self.pixels(), self.merge(), self.loss()];
+        let mut moments = vec![self.pixels(), self.merge(), self.connect(), self.loss()];
         moments.extend((0..self.llm().num_hidden_layers).rev().map(|layer| self.backward(layer)));
         moments.extend([self.collect(), self.update()]);
         moments
@@ -214,18 +216,25 @@ impl<'a> Step<'a> {
         Parts { moment: Moment::Pixels, frames: self.frames() + clip.max(block), ..self.held }
     }
 
-    /// The same frames, and a clip's tokens in the first round of merging.
+    /// The same frames, and a clip's tokens in the first round of merging, where tokens are merged.
     fn merge(&self) -> Parts {
+        if !self.work.config.connector.merges() {
+            return Parts { moment: Moment::Merge, frames: self.frames(), ..self.held };
+        }
         let half = self.clip_frames() * self.work.config.vision.patches() as u64 / 2;
         let joins = Blocks::one(4 * half * half) * JOIN_MATRICES + Blocks::one(half * half);
         Parts { moment: Moment::Merge, frames: self.frames() + joins, ..self.held }
+    }
+
+    fn connect(&self) -> Parts {
+        Parts { moment: Moment::Connect, frames: self.frames() + self.in_vain(), ..self.held }
     }
 
     fn loss(&self) -> Parts {
         Parts {
             moment: Moment::Loss,
             frames: self.merged(),
-            activations: self.kept_below(self.llm().num_hidden_layers),
+            activations: self.kept_below(self.llm().num_hidden_layers) + self.kept_in_vain(),
             logits: self.logits(),
             gradients: self.held.gradients + self.gradients(before_layers),
             ..self.held
@@ -243,7 +252,7 @@ impl<'a> Step<'a> {
         Parts {
             moment: Moment::Backward(layer),
             frames: self.merged(),
-            activations: self.kept_below(layer + 1) + again,
+            activations: self.kept_below(layer + 1) + again + self.kept_in_vain(),
             gradients: self.held.gradients + self.gradients(found),
             work: own.backward,
             ..self.held
@@ -319,6 +328,23 @@ impl<'a> Step<'a> {
     fn frames(&self) -> Blocks {
         let raw = |size: &SampleSize| Blocks::one(size.frames as u64 * self.frame_bytes());
         self.batch.iter().map(raw).sum::<Blocks>() + self.merged()
+    }
+
+    /// What the connector's MLP makes of tokens that are pooled away behind it: behind each map, and behind its activation.
+    fn in_vain(&self) -> Blocks {
+        let connector = &self.work.config.connector;
+        let values = (connector.projected_in_vain() * connector.output_size) as u64;
+        let of = |size: &SampleSize| {
+            Blocks::one(size.frames as u64 * values * self.formats.activation) * 3
+        };
+        self.batch.iter().map(of).sum()
+    }
+
+    /// The same, where its backward needs it.
+    fn kept_in_vain(&self) -> Blocks {
+        let tape =
+            [Place::Connector, Place::Vision].into_iter().any(|at| tuned(self.work.parts, at));
+        if tape { self.in_vain() } else { Blocks::default() }
     }
 
     fn merged(&self) -> Blocks {

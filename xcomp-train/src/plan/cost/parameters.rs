@@ -45,7 +45,7 @@ pub fn tensors(config: &ModelConfig) -> Vec<TensorShape> {
 pub fn count(config: &ModelConfig, parts: &[Part]) -> Vec<PartCount> {
     let tensors = tensors(config);
     let of = |region: Region| {
-        let own = tensors.iter().filter(|tensor| tensor.place.region() == region);
+        let own = tensors.iter().filter(|tensor| tensor.place.tuned_with() == region);
         let (moving, still): (Vec<_>, Vec<_>) = own.partition(|tensor| tuned(parts, tensor.place));
         let sum = |tensors: &[&TensorShape]| tensors.iter().map(|t| t.count).sum();
         PartCount {

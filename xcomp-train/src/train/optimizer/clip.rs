@@ -7,16 +7,22 @@ use crate::train::optimizer::grads::NamedTensors;
 /// Keeps the division finite (torch `nn/utils/clip_grad.py`; DeepSpeed `runtime/utils.py`).
 const EPSILON: f64 = 1e-6;
 
+/// Scales all gradients so that a norm of `norm` becomes at most `max_norm`; 0 leaves them.
+///
+/// # Shapes
+/// - `norm`: `[1]`, on the device: nothing waits for it
+pub fn clip_to(grads: NamedTensors, norm: Option<&Tensor<1>>, max_norm: f64) -> NamedTensors {
+    let Some(norm) = norm.filter(|_| max_norm > 0.0) else { return grads };
+    let factor = ((norm.clone() + EPSILON).recip() * max_norm).clamp_max(1.0);
+    grads.scale(&factor)
+}
+
 /// Scales all gradients so that their norm is at most `max_norm`; 0 leaves them.
 ///
-/// Gives the gradients and the norm before clipping, `[1]`, on the device: nothing waits for it.
+/// Gives the gradients and the norm before clipping, `[1]`.
 pub fn clip_grad_norm(grads: NamedTensors, max_norm: f64) -> (NamedTensors, Option<Tensor<1>>) {
-    let Some(norm) = grads.norm() else { return (grads, None) };
-    if max_norm <= 0.0 {
-        return (grads, Some(norm));
-    }
-    let factor = ((norm.clone() + EPSILON).recip() * max_norm).clamp_max(1.0);
-    (grads.scale(&factor), Some(norm))
+    let norm = grads.norm();
+    (clip_to(grads, norm.as_ref(), max_norm), norm)
 }
 
 #[cfg(test)]

@@ -34,6 +34,13 @@ impl NamedTensors {
         }
     }
 
+    /// Both, name by name: left plus right.
+    #[must_use]
+    pub fn sum(mut left: Self, right: Self) -> Self {
+        left.add(right);
+        left
+    }
+
     fn insert_sum(&mut self, name: String, tensor: Tensor<1>) {
         let sum = match self.by_name.remove(&name) {
             Some(held) => held + tensor,
@@ -66,8 +73,17 @@ impl NamedTensors {
 
     /// The L2 norm over all tensors, on the device: `[1]`; `None` if there are none.
     pub fn norm(&self) -> Option<Tensor<1>> {
-        let squares = self.by_name.values().map(|tensor| sum_of_squares(tensor.clone()));
-        squares.reduce(|a, b| a + b).map(Tensor::sqrt)
+        self.squares().map(|(_, square)| square).reduce(|a, b| a + b).map(Tensor::sqrt)
+    }
+
+    /// The sum of squares of each tensor, `[1]`, by name, on the device.
+    pub fn squares(&self) -> impl Iterator<Item = (&str, Tensor<1>)> {
+        self.iter().map(|(name, tensor)| (name, sum_of_squares(tensor.clone())))
+    }
+
+    /// Keeps the tensors whose names are wanted.
+    pub fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.by_name.retain(|name, _| wanted(name));
     }
 
     /// A tensor by name.

@@ -1,0 +1,264 @@
+//! Ranks under MPI: the same bits on every number of them, whatever ends them.
+
+#![cfg(all(feature = "video", feature = "mpi"))]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use xcomp_tests::{Ended, Task, kills, program};
+use xcomp_train::machine::files::size_and_sha256;
+
+/// Eight micro-batches a step in four lanes.
+const SET: [&str; 3] =
+    ["train.gradient_accumulation_steps=8", "train.lanes=4", "checkpoint.save_steps=2"];
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// `xcomp train` on `ranks` processes; 0 starts it without MPI.
+fn command(task: &Task, run: &Path, ranks: usize, set: &[&str]) -> Command {
+    let mut command = Command::new(if ranks == 0 { program() } else { "mpirun".into() });
+    if ranks > 0 {
+        let ranks = ranks.to_string();
+        command.args(["--allow-run-as-root", "--oversubscribe", "-np", &ranks]).arg(program());
+    }
+    command.arg("train").arg(task.path("recipe.toml")).arg("--out").arg(run);
+    command.args(["--device", "cpu"]).env("RAYON_NUM_THREADS", "1");
+    for set in SET.iter().chain(set) {
+        command.args(["--set", set]);
+    }
+    if ranks > 0 {
+        command.arg("--mpi");
+    }
+    command
+}
+
+/// Trains to the end; gives the hashes of everything that decides what comes next.
+fn trained(task: &Task, name: &str, ranks: usize, set: &[&str]) -> BTreeMap<String, String> {
+    let run = task.path(name);
+    let ended = Ended::of(&mut command(task, &run, ranks, set));
+    assert_eq!(ended.code, 0, "{name} on {ranks} ranks: {ended:?}");
+    fingerprint(&run)
+}
+
+fn fingerprint(run: &Path) -> BTreeMap<String, String> {
+    let files = ["model.safetensors", "optimizer.safetensors", "train_state.json"];
+    let hash = |name: &str| size_and_sha256(&run.join("last").join(name)).unwrap().1;
+    files.map(|name| (name.to_owned(), hash(name))).into()
+}
+
+/// Step, loss, gradient norm, samples and frames of every record, to the bit.
+fn numbers(run: &Path) -> Vec<(usize, u64, u64, u64, u64)> {
+    let read = xcomp_train::run::metrics::read(&run.join("metrics.jsonl")).unwrap();
+    let bits = |r: xcomp_train::train::meter::Record| {
+        (r.step, r.loss.to_bits(), r.grad_norm.to_bits(), r.samples, r.frames)
+    };
+    read.records.into_values().map(bits).collect()
+}
+
+/// Every number of ranks gives the bits of the run without MPI.
+fn same_on_all(task: &Task, set: &[&str]) -> BTreeMap<String, String> {
+    let tag = set.concat().replace(['/', '"'], "");
+    let alone = trained(task, &format!("alone{tag}"), 0, set);
+    for ranks in [1, 2, 4] {
+        let name = format!("on-{ranks}{tag}");
+        assert_eq!(alone, trained(task, &name, ranks, set), "{ranks} ranks, {set:?}");
+        let of = |name: String| numbers(&task.path(&name));
+        assert_eq!(of(format!("alone{tag}")), of(name), "{ranks} ranks, {set:?}");
+    }
+    alone
+}
+
+#[test]
+fn one_two_and_four_ranks_end_with_the_same_bits() {
+    let task = Task::folders();
+    let four = same_on_all(&task, &[]);
+    // The lanes decide numbers: the test can tell another order of additions.
+    let one = trained(&task, "one-lane", 0, &["train.lanes=1"]);
+    assert_ne!(four["model.safetensors"], one["model.safetensors"]);
+    for set in [
+        &[
+            "train.per_device_batch_size=2",
+            "train.gradient_accumulation_steps=4",
+            "train.max_steps=3",
+        ][..],
+        &["train.accumulate_dtype=bf16", "train.max_steps=3"],
+        &["train.recompute=layer", "train.max_steps=3"],
+        &["tune.parts=[\"layers.2-4\", \"projector\"]", "train.max_steps=3"],
+    ] {
+        same_on_all(&task, set);
+    }
+}
+
+/// Every second sample is text alone: on the second of two ranks the projector has no gradient at all.
+#[test]
+fn a_rank_whose_samples_show_nothing_changes_no_bit() {
+    let task = Task::folders();
+    let config = json!({
+        "architectures": ["LlavaQwenForCausalLM"], "vocab_size": 512, "hidden_size": 16,
+        "intermediate_size": 32, "num_hidden_layers": 9, "num_attention_heads": 2,
+        "num_key_value_heads": 2, "rms_norm_eps": 1e-6, "rope_theta": 1e4, "hidden_act": "silu",
+        "tie_word_embeddings": false, "mm_vision_tower": "google/siglip-tiny",
+        "mm_projector_type": "mlp2x_gelu", "mm_patch_merge_type": "spatial_unpad",
+        "mm_newline_position": "grid", "mm_spatial_pool_mode": "bilinear",
+        "vision_config": {"image_size": 32, "patch_size": 6, "hidden_size": 16,
+            "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32},
+    });
+    task.write("config.json", &config.to_string());
+    let record = |at: usize| {
+        let (shown, tag) = if at % 2 == 0 {
+            (json!(format!("picture_{at}.png")), "<image>\n")
+        } else {
+            (Value::Null, "")
+        };
+        let says = |from: &str, value: String| json!({"from": from, "value": value});
+        let turns =
+            [says("human", format!("{tag}What colour is it?")), says("gpt", "It is red.".into())];
+        let mut record = json!({"id": at.to_string(), "conversations": turns});
+        if at % 2 == 0 {
+            record["image"] = shown;
+        }
+        record
+    };
+    task.write("mixed.json", &(0..8).map(record).collect::<Value>().to_string());
+    task.write("mixture.yaml", "datasets:\n  - json_path: mixed.json\n    data_root: media\n");
+    let set = [
+        "data.order=sequential",
+        "data.clip_frames=1",
+        "data.min_frames=1",
+        "data.fps=1.0",
+        "compression.schedule=cosine_full_first",
+        "train.lanes=2",
+        "train.gradient_accumulation_steps=2",
+        "train.max_steps=4",
+    ];
+    let alone = trained(&task, "alone", 0, &set);
+    for ranks in [1, 2] {
+        assert_eq!(alone, trained(&task, &format!("on-{ranks}"), ranks, &set), "{ranks} ranks");
+    }
+}
+
+#[test]
+fn a_run_goes_on_with_another_number_of_ranks() {
+    let task = Task::folders();
+    let keep = ["checkpoint.save_total_limit=0"];
+    let whole = trained(&task, "whole", 0, &keep);
+    trained(&task, "parts", 2, &keep);
+    let parts = task.path("parts");
+    for (from, ranks) in [(4, 4), (2, 0), (4, 1), (2, 4)] {
+        for newer in (from + 2..=6).step_by(2) {
+            std::fs::remove_dir_all(parts.join(format!("checkpoint-{newer}"))).unwrap();
+        }
+        let ended = Ended::of(&mut command(&task, &parts, ranks, &keep));
+        assert_eq!(ended.code, 0, "{ended:?}");
+        assert!(ended.stderr.contains(&format!("goes on after step {from}")), "{ended:?}");
+        assert_eq!(whole, fingerprint(&parts), "from step {from} on {ranks} ranks");
+    }
+}
+
+#[test]
+fn ranks_that_cannot_share_the_lanes_are_refused() {
+    let task = Task::folders();
+    let ended = Ended::of(&mut command(&task, &task.path("run"), 3, &[]));
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert!(ended.stderr.contains("lanes = 4 cannot be shared by 3 ranks"), "{ended:?}");
+    let ended = Ended::of(&mut command(&task, &task.path("run"), 0, &["train.lanes=3"]));
+    assert!(ended.stderr.contains("[train] lanes: 3 is no power of two"), "{ended:?}");
+}
+
+/// The picture of one sample is none: its rank alone finds it, and all end with its exit code and its message.
+#[test]
+fn a_rank_that_fails_alone_ends_all_with_its_exit_code() {
+    let task = Task::folders();
+    std::fs::write(task.path("media/picture_3.png"), "no picture").unwrap();
+    let set = ["data.on_broken=\"stop\"", "train.max_steps=30"];
+    let ended = Ended::of(&mut command(&task, &task.path("run"), 2, &set));
+    assert_eq!(ended.code, 3, "{ended:?}");
+    assert!(ended.stderr.contains("picture_3"), "{ended:?}");
+}
+
+/// A job that is running, and its ranks.
+struct Job {
+    launcher: Child,
+    run: PathBuf,
+}
+
+impl Job {
+    fn start(task: &Task, run: &Path, set: &[&str]) -> Self {
+        let mut command = command(task, run, 2, set);
+        let quiet = || Stdio::null();
+        let launcher = command.stdout(quiet()).stderr(quiet()).spawn().unwrap();
+        Self { launcher, run: run.to_owned() }
+    }
+
+    /// Waits until so many steps have been recorded, or the job has ended.
+    fn until_step(&mut self, step: usize) {
+        let begun = Instant::now();
+        let steps = |run: &Path| {
+            std::fs::read_to_string(run.join("metrics.jsonl"))
+                .map_or(0, |text| text.lines().count())
+        };
+        while steps(&self.run) < step && self.launcher.try_wait().unwrap().is_none() {
+            assert!(begun.elapsed() < PATIENCE, "no step {step}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Sends a signal to one of the ranks.
+    fn signal(&self, signal: &str, rank: usize) {
+        let children = Command::new("pgrep").args(["-P", &self.launcher.id().to_string()]).output();
+        let children = String::from_utf8(children.unwrap().stdout).unwrap();
+        if let Some(child) = children.lines().nth(rank) {
+            let _ = Command::new("kill").args([signal, child]).status().unwrap();
+        }
+    }
+
+    fn end(mut self) -> ExitStatus {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.launcher.try_wait().unwrap() {
+                return status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "the job does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+#[test]
+fn a_signal_to_one_rank_stops_all_between_steps() {
+    let task = Task::folders();
+    let set = ["train.max_steps=300", "checkpoint.save_steps=0"];
+    let whole = trained(&task, "whole", 0, &set);
+    for (signal, ranks) in [("-TERM", 4), ("-USR1", 0)] {
+        let run = task.path(&format!("stopped{signal}"));
+        let mut job = Job::start(&task, &run, &set);
+        job.until_step(5);
+        job.signal(signal, 1);
+        assert_eq!(job.end().code(), Some(75), "{signal}");
+        let stopped = numbers(&run).last().unwrap().0;
+        assert!((5..300).contains(&stopped), "stopped at {stopped}");
+        assert_eq!(whole, trained(&task, &format!("stopped{signal}"), ranks, &set), "{signal}");
+    }
+}
+
+/// Ranks are killed at moments that wander through steps and saves; the same command always goes on, and ends with the same bits.
+#[test]
+fn killed_ranks_take_the_others_along_and_the_run_goes_on() {
+    let task = Task::folders();
+    let set = ["train.max_steps=40"];
+    let whole = trained(&task, "whole", 0, &set);
+    let run = task.path("killed");
+    let most = kills().div_ceil(4);
+    let mut seed = 7_u64;
+    for kill in 0..most {
+        let mut job = Job::start(&task, &run, &set);
+        job.until_step(1 + kill % 7);
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(Duration::from_micros((seed >> 33) % 60_000));
+        job.signal("-KILL", kill % 2);
+        job.end();
+    }
+    assert_eq!(whole, trained(&task, "killed", 2, &set));
+}

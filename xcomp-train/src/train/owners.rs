@@ -1,0 +1,197 @@
+//! Which rank steps which tensor (ZeRO-1 by whole tensors): norms, names and files stay what they are on one rank.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use burn::module::Param;
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use xcomp_model::transfer::{read, read_number, upload};
+use xcomp_model::vlm::Vlm;
+use xcomp_model::weights::{Change, Look, Named};
+
+use crate::peers::Peers;
+use crate::plan::ranks::shares;
+use crate::train::optimizer::adamw::AdamWState;
+use crate::train::optimizer::grads::NamedTensors;
+
+/// The owner of every tuned tensor: it alone holds the tensor's moments.
+#[derive(Debug)]
+pub struct Owners<'a> {
+    peers: &'a dyn Peers,
+    /// Owner and number of values, by name.
+    tensors: BTreeMap<String, (usize, usize)>,
+}
+
+/// What every rank says, by rank.
+pub(super) fn told<T: Serialize + DeserializeOwned>(peers: &dyn Peers, own: &T) -> Vec<T> {
+    let own = serde_json::to_vec(own).expect("plain data is JSON");
+    let notes = peers.exchange(&own);
+    notes.iter().map(|note| serde_json::from_slice(note).expect("as it was sent")).collect()
+}
+
+impl<'a> Owners<'a> {
+    /// Of the tensors of `model` that are tuned: the same on every rank.
+    pub fn new(peers: &'a dyn Peers, model: &Vlm, tuned: impl Fn(&str) -> bool) -> Self {
+        let mut parameters = model.parameters();
+        parameters.retain(|parameter| tuned(&parameter.name));
+        parameters.sort_by(|a, b| a.name.cmp(&b.name));
+        let sizes: Vec<usize> =
+            parameters.iter().map(xcomp_model::weights::Parameter::count).collect();
+        let owners = shares(&sizes, peers.world()).into_iter().zip(sizes);
+        let names = parameters.into_iter().map(|parameter| parameter.name);
+        Self { peers, tensors: names.zip(owners).collect() }
+    }
+
+    fn alone(&self) -> bool {
+        self.peers.world() == 1
+    }
+
+    fn owns(&self, name: &str) -> bool {
+        self.tensors.get(name).is_some_and(|(owner, _)| *owner == self.peers.rank())
+    }
+
+    /// Names that any rank holds, owner by owner, with their sizes, and how many values each owner has of them.
+    fn layout<'n>(
+        &self,
+        held: impl Iterator<Item = &'n str>,
+    ) -> (Vec<(String, usize)>, Vec<usize>) {
+        let held: Vec<&str> = held.collect();
+        let own: Vec<String> = held.into_iter().map(str::to_owned).collect();
+        let names: BTreeSet<String> = told(self.peers, &own).into_iter().flatten().collect();
+        let mut counts = vec![0; self.peers.world()];
+        let mut order: Vec<(usize, String, usize)> = names
+            .into_iter()
+            .map(|name| {
+                let (owner, len) = self.tensors[&name];
+                counts[owner] += len;
+                (owner, name, len)
+            })
+            .collect();
+        order.sort_by_key(|(owner, ..)| *owner); // stable: by name within an owner
+        (order.into_iter().map(|(_, name, len)| (name, len)).collect(), counts)
+    }
+
+    /// Sums gradients over ranks; each rank gets those of the tensors that it owns.
+    ///
+    /// What no sample of a rank has reached counts as -0 there, the one value that changes no bit of a sum; what none has reached stays absent.
+    #[must_use]
+    pub fn reduce(&self, grads: NamedTensors, device: &Device) -> NamedTensors {
+        if self.alone() {
+            return grads;
+        }
+        let (order, counts) = self.layout(grads.iter().map(|(name, _)| name));
+        let mut flat: Vec<f32> = Vec::with_capacity(counts.iter().sum());
+        for (name, len) in &order {
+            match grads.get(name) {
+                Some(tensor) => flat.extend(read(tensor.clone()).iter::<f32>()),
+                None => flat.resize(flat.len() + len, -0.0),
+            }
+        }
+        drop(grads);
+        let share = self.peers.reduce_scatter(&flat, &counts);
+        let (mut own, mut at) = (NamedTensors::default(), 0);
+        for (name, len) in order.into_iter().filter(|(name, _)| self.owns(name)) {
+            let numbers = TensorData::new(share[at..at + len].to_vec(), [len]);
+            own.insert(name, upload(numbers, device));
+            at += len;
+        }
+        own
+    }
+
+    /// The norm over the tensors of all ranks, `[1]`: each owner's sums of squares, added in the order of names.
+    pub fn norm(&self, own: &NamedTensors, device: &Device) -> Option<Tensor<1>> {
+        if self.alone() {
+            return own.norm();
+        }
+        let squares: BTreeMap<String, u32> = own
+            .squares()
+            .map(|(name, square)| (name.to_owned(), read_number(square).to_bits()))
+            .collect();
+        let all: BTreeMap<String, u32> = told(self.peers, &squares).into_iter().flatten().collect();
+        let sum = all.into_values().map(f32::from_bits).reduce(|a, b| a + b)?;
+        Some(upload::<1, burn::tensor::Float>(TensorData::new(vec![sum], [1]), device).sqrt())
+    }
+
+    /// Gives every rank the weights that their owners have stepped.
+    #[must_use]
+    pub fn spread(&self, model: Vlm, stepped: &[String]) -> Vlm {
+        if self.alone() {
+            return model;
+        }
+        let (order, counts) = self.layout(stepped.iter().map(String::as_str));
+        let mut own = Reading { wanted: stepped, found: BTreeMap::new() };
+        model.look_at_each(&mut own);
+        let of_own = order.iter().filter(|(name, _)| self.owns(name));
+        let share: Vec<f32> =
+            of_own.flat_map(|(name, _)| own.found.remove(name).expect("stepped here")).collect();
+        let all = self.peers.all_gather(&share, &counts);
+        let (mut come, mut at) = (BTreeMap::new(), 0);
+        for (name, len) in order {
+            if !self.owns(&name) {
+                come.insert(name, all[at..at + len].to_vec());
+            }
+            at += len;
+        }
+        model.change_each(&mut Writing { come })
+    }
+
+    /// The moments of all ranks on rank 0, tensor by tensor; elsewhere nothing is held.
+    #[must_use]
+    pub fn collect(&self, own: &AdamWState, device: &Device) -> AdamWState {
+        if self.alone() {
+            return own.clone();
+        }
+        let all = |own: &NamedTensors| {
+            let (order, _) = self.layout(own.iter().map(|(name, _)| name));
+            let mut all = NamedTensors::default();
+            for (name, len) in order {
+                let (owner, _) = self.tensors[&name];
+                let held: Option<Vec<f32>> =
+                    own.get(&name).map(|tensor| read(tensor.clone()).iter().collect());
+                if let Some(numbers) = self.peers.to_first(owner, len, held.as_deref()) {
+                    all.insert(name, upload(TensorData::new(numbers, [len]), device));
+                }
+            }
+            all
+        };
+        AdamWState { step: own.step, exp_avg: all(&own.exp_avg), exp_avg_sq: all(&own.exp_avg_sq) }
+    }
+
+    /// Lets go of the moments of other ranks' tensors.
+    pub fn keep_own(&self, state: &mut AdamWState) {
+        for tensors in [&mut state.exp_avg, &mut state.exp_avg_sq] {
+            tensors.retain(|name| self.owns(name));
+        }
+    }
+}
+
+/// Numbers of the wanted parameters.
+struct Reading<'a> {
+    wanted: &'a [String],
+    found: BTreeMap<String, Vec<f32>>,
+}
+
+impl Look for Reading<'_> {
+    fn look<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
+        if self.wanted.iter().any(|wanted| wanted == name) {
+            self.found.insert(name.to_owned(), read(param.val().inner()).iter().collect());
+        }
+    }
+}
+
+/// Parameters that came from other ranks.
+struct Writing {
+    come: BTreeMap<String, Vec<f32>>,
+}
+
+impl Change for Writing {
+    fn change<const D: usize>(&mut self, name: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(numbers) = self.come.remove(name) else { return param };
+        let shape = param.lazy_shape().dims::<D>();
+        param.map(|old| {
+            upload::<D, burn::tensor::Float>(TensorData::new(numbers, shape), &old.device())
+                .require_grad()
+        })
+    }
+}
