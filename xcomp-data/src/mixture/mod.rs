@@ -9,6 +9,7 @@ mod file;
 pub mod json_scan;
 mod options;
 mod part;
+mod split;
 pub(crate) mod strategy;
 pub mod turns;
 pub(crate) mod visual_rule;

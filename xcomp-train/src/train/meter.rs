@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
@@ -278,6 +278,11 @@ impl Meter {
         let of = |at: usize| all.iter().map(move |(_, numbers)| numbers[at]);
         (self.tokens_mean, self.flops) = (of(0).sum(), of(1).sum());
         (self.wait_s, self.vision_s) = (of(2).fold(0.0, f64::max), of(3).fold(0.0, f64::max));
+    }
+
+    /// Leaves out time that is no part of a step.
+    pub fn pause(&mut self, time: Duration) {
+        self.since += time;
     }
 
     /// Closes a step with its gradient norm, which is read later.
