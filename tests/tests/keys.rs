@@ -36,8 +36,10 @@ enum Seen {
     Reading,
     /// What a checkpoint is asked, and its answers.
     Answers,
+    /// Losses on held-out samples.
+    HeldOut,
 }
-use Seen::{Answers, End, Export, Features, Files, Mfu, Numbers, Plan, Reading, Spike};
+use Seen::{Answers, End, Export, Features, Files, HeldOut, Mfu, Numbers, Plan, Reading, Spike};
 
 /// Keys that both runs of a comparison have.
 type Beside = &'static [&'static str];
@@ -103,6 +105,13 @@ const WINDOWS: Beside =
     &["model.config=windows.json", "compression.schedule=none", "data.clip_frames=1", FILMS[0]];
 const MIXED: Beside =
     &[WINDOWS[0], WINDOWS[1], WINDOWS[2], FILMS[0], "vst.ratios=[2,4,8]", LONG[0]];
+const WATCHED: Beside = &["data.validation_mixture=folders.yaml"];
+const PATIENT: Beside = &[
+    "data.validation_mixture=folders.yaml",
+    "eval.every_steps=1",
+    "optimizer.learning_rate=3.0",
+    "train.max_steps=6",
+];
 const NONE: Beside = &[];
 
 /// A key, another value than that of the tiny recipe and of what stands beside it, and what is seen to change.
@@ -115,6 +124,8 @@ const OTHER: &[(&str, &str, Beside, Seen)] = &[
     ("model.init", "checkpoint", BASE, Numbers),
     ("model.model_max_length", "SHORT", LONG, Numbers),
     ("data.mixture", "folders.yaml", NONE, Numbers),
+    ("data.validation_mixture", "folders.yaml", NONE, HeldOut),
+    ("data.validation_share", "0.25", NONE, Numbers),
     ("data.keep_start", "0.5", NONE, Numbers),
     ("data.keep_end", "0.5", NONE, Numbers),
     ("data.keep_seed", "42", NONE, Numbers),
@@ -183,6 +194,7 @@ const OTHER: &[(&str, &str, Beside, Seen)] = &[
     ("train.dtype", "bf16", NONE, Numbers),
     ("train.accumulate_dtype", "bf16", NONE, Numbers),
     ("train.seed", "7", NONE, Numbers),
+    ("train.early_stopping_patience", "1", PATIENT, Numbers),
     ("train.on_non_finite", "skip", BLOWN, End),
     ("train.spike_factor", "0.0", HIGH, Spike),
     ("checkpoint.save_steps", "1", NONE, Files),
@@ -193,6 +205,8 @@ const OTHER: &[(&str, &str, Beside, Seen)] = &[
     ("log.logging_steps", "2", NONE, Numbers),
     ("log.tensorboard", "true", NONE, Files),
     ("log.peak_tflops", "0.1", NONE, Mfu),
+    ("eval.every_steps", "1", WATCHED, HeldOut),
+    ("eval.samples", "1", WATCHED, HeldOut),
     ("eval.checkpoint", "other_base", ASKED, Answers),
     ("eval.questions", "other_questions.json", ASKED, Answers),
     ("eval.videos", "other_media", ASKED, Answers),
@@ -263,14 +277,17 @@ fn observe_run(task: &Task, set: &[&str], note: &mut dyn FnMut(Seen, String) -> 
     note(End, ended.code.to_string());
     note(Spike, ended.stderr.contains("is a spike over its mean").to_string());
     let records = fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
-    let records: Vec<Value> =
-        records.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let of = |keys: &[&str]| -> String {
+    let lines = records.lines().map(|line| serde_json::from_str(line).unwrap());
+    let (held_out, records): (Vec<Value>, Vec<Value>) =
+        lines.partition(|line: &Value| line.get("eval_loss").is_some());
+    let shown = |lines: &[Value], keys: &[&str]| -> String {
         let of = |record: &Value| {
             keys.iter().map(|key| record[key].to_string()).collect::<Vec<_>>().join(" ")
         };
-        records.iter().map(of).collect::<Vec<String>>().join("\n")
+        lines.iter().map(of).collect::<Vec<String>>().join("\n")
     };
+    let of = |keys: &[&str]| shown(&records, keys);
+    note(HeldOut, shown(&held_out, &["step", "eval_loss", "eval_samples"]));
     let hash =
         |name: &str| size_and_sha256(&run.join(name)).map_or(String::new(), |(_, hash)| hash);
     let numbers = of(&["step", "loss", "grad_norm", "learning_rate", "lr_used"]);

@@ -14,7 +14,7 @@ use xcomp_model::base::config::ModelConfig;
 
 use crate::error::Error;
 use crate::plan::survey::{
-    frame_options, label_rule, mixture_options, read_mixture, recipe_template,
+    frame_options, label_rule, mixture_options, parted, read_mixture, recipe_template,
 };
 use crate::recipe::Recipe;
 use crate::recipe::tables::{BrokenSample, Order, TooLongWord};
@@ -24,6 +24,8 @@ use crate::recipe::tables::{BrokenSample, Order, TooLongWord};
 pub struct Data {
     /// The samples.
     pub mixture: Arc<Mixture>,
+    /// Samples that are held out, to be looked at in the course of the training.
+    pub held_out: Option<Arc<Mixture>>,
     /// The language model's tokenizer.
     pub tokenizer: Arc<Tokenizer>,
     options: StreamOptions,
@@ -46,10 +48,11 @@ impl Data {
         let tokenizer = Path::new(&recipe.model.tokenizer);
         let template = recipe_template(&recipe.model, config.family);
         let tokenizer = Arc::new(Tokenizer::open(tokenizer, &template)?);
-        let mixture = load_mixture(recipe)?;
+        let (mixture, held_out) = mixtures(recipe)?;
+        let held_out = held_out.map(Arc::new);
         let mut options = stream_options(recipe, config, Arc::clone(&tokenizer), quarantine);
         options.load.visuals = mixture.visuals();
-        Ok(Self { mixture: Arc::new(mixture), tokenizer, options })
+        Ok(Self { mixture: Arc::new(mixture), held_out, tokenizer, options })
     }
 
     /// The records of a share of the mixture, for work that processes do apart.
@@ -121,12 +124,24 @@ impl Data {
     }
 }
 
-/// The mixture; media may be gone where their features can be kept, and each sample says so when it is read.
-fn load_mixture(recipe: &Recipe) -> Result<Mixture, Error> {
-    let (path, options) = (Path::new(&recipe.data.mixture), mixture_options(recipe)?);
-    match read_mixture(path, &options) {
+/// What is trained on, and what is held out of it.
+fn mixtures(recipe: &Recipe) -> Result<(Mixture, Option<Mixture>), Error> {
+    let options = mixture_options(recipe)?;
+    let whole = load_mixture(recipe, &recipe.data.mixture, &options)?;
+    if recipe.data.validation_mixture.is_empty() {
+        return Ok(parted(recipe, whole)?);
+    }
+    let all = MixtureOptions { keep: (0.0, 1.0), keep_seed: None, ..options };
+    let held_out = load_mixture(recipe, &recipe.data.validation_mixture, &all)?;
+    Ok((whole, Some(held_out)))
+}
+
+/// A mixture; media may be gone where their features can be kept, and each sample says so when it is read.
+fn load_mixture(recipe: &Recipe, path: &str, options: &MixtureOptions) -> Result<Mixture, Error> {
+    let path = Path::new(path);
+    match read_mixture(path, options) {
         Err(DataError::MissingMedia { .. }) if Path::new(&recipe.data.feature_cache).is_dir() => {
-            Ok(read_mixture(path, &MixtureOptions { check_media: false, ..options })?)
+            Ok(read_mixture(path, &MixtureOptions { check_media: false, ..options.clone() })?)
         }
         loaded => Ok(loaded?),
     }

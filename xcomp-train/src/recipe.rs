@@ -165,7 +165,8 @@ impl Recipe {
         let folder = self.path.parent().unwrap_or(Path::new("")).to_owned();
         let (model, eval) = (&mut self.model, &mut self.eval);
         let paths = [&mut model.checkpoint, &mut model.config, &mut model.tokenizer];
-        let data = [&mut self.data.mixture, &mut self.data.feature_cache];
+        let data = &mut self.data;
+        let data = [&mut data.mixture, &mut data.validation_mixture, &mut data.feature_cache];
         let asked =
             [&mut eval.checkpoint, &mut eval.questions, &mut eval.videos, &mut eval.subtitles];
         for path in paths.into_iter().chain(data).chain(asked) {

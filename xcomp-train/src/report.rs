@@ -9,7 +9,6 @@ pub mod layers;
 pub mod losses;
 pub mod plots;
 pub mod probe;
-pub mod samples;
 pub mod text;
 
 use std::path::{Path, PathBuf};
@@ -30,12 +29,13 @@ use crate::show::progress::Progress;
 use crate::train::batch::{backward, sum_gradients};
 use crate::train::checkpoint::Checkpoints;
 use crate::train::checkpoint::identity::Identity;
+use crate::train::held_out::HeldOut;
 use crate::train::optimizer::grads::NamedTensors;
+use crate::train::samples::{Sample, evenly, load};
 use crate::train::state::TrainState;
 use drops::{DropRow, Drops};
 use layers::{LayerRow, layer_rows};
 use losses::{GroupRow, Mean, SampleLoss, by_frames, by_source, mean_of};
-use samples::{Sample, evenly, load};
 use xcomp_model::transfer::read_number;
 
 /// Everything that a report says.
@@ -51,6 +51,9 @@ pub struct Learnability {
     pub last_rate: Option<f64>,
     /// Mean loss over the samples.
     pub loss: Mean,
+    /// Losses on held-out samples in the course of the run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub held_out: Vec<HeldOut>,
     /// Norm of the gradient of the samples' mean loss, before clipping, over all tuned tensors.
     pub grad_norm: f64,
     /// Every tuned part from the frames upwards.
@@ -147,6 +150,7 @@ impl Subject {
         let loss = mean_of(losses.iter().map(|l| (l.id.as_str(), l.loss))).ok_or_else(none)?;
         let grads = grads.divide(weight.max(1) as f64);
         let step = (state.step > 0).then_some(state.step);
+        let Recorded { held_out, broken_lines, .. } = Recorded::of_run(&self.run)?;
         Ok(Learnability {
             run: self.run.clone(),
             weights: self.weights.clone(),
@@ -160,7 +164,8 @@ impl Subject {
             frames: by_frames(&losses),
             samples: losses,
             left_out,
-            broken_lines: Recorded::of_run(&self.run)?.broken_lines,
+            held_out: held_out.into_values().collect(),
+            broken_lines,
         })
     }
 }

@@ -3,16 +3,19 @@
 pub(crate) mod batch;
 pub mod checkpoint;
 pub mod event;
+pub mod held_out;
 pub mod memory_guard;
 pub mod meter;
 pub mod optimizer;
 pub mod owners;
 pub mod room;
+pub(crate) mod samples;
 mod saves;
 pub mod state;
 pub mod step;
 pub mod together;
 pub(crate) mod unsound;
+mod validation;
 mod windows;
 
 use std::collections::BTreeSet;
@@ -38,6 +41,7 @@ use crate::train::owners::{Owners, told};
 use crate::train::saves::Saves;
 use crate::train::state::TrainState;
 use crate::train::unsound::UnreadSteps;
+use crate::train::validation::Validation;
 
 /// What a run was.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,13 +75,17 @@ pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Su
     let features = open_cache(plan, &state.model, device)?;
     let mut examples = data.stream(state.position.clone(), features.clone())?;
     let mut saves = Saves::new(task, &owners, state.step);
-    let mut meter = Meter::start(device);
+    let mut validation = Validation::open(task, features.clone(), &mut state)?;
     let mut unread = UnreadSteps::default();
     let mut last = None;
     stop.expect_save_of(plan.report().checkpoint_bytes);
     report(Event::Started { step: state.step, steps: plan.steps })?;
 
-    while state.step < plan.steps {
+    if validation.is_due(&state, &saves) {
+        validation.and_save(&mut state, &mut saves, stop, report)?; // the start before was stopped in it
+    }
+    let mut meter = Meter::start(device);
+    while state.step < plan.steps && !validation.stops(&state) {
         let step_start = state.position.clone();
         let mut own = stands.clone();
         let (mut lane, mut tree) = (NamedTensors::default(), TreeSum::default());
@@ -128,7 +136,7 @@ pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Su
         meter.close_step(grad_norm);
         state.step += 1;
 
-        if saves.due(state.step) || log_due(plan, state.step) {
+        if saves.due(state.step) || validation.is_due(&state, &saves) || log_due(plan, state.step) {
             let taken = state.step;
             last = unread.settle(task, &owners, &mut state, &mut meter, report)?; // the loop's only host sync
             if state.step < taken {
@@ -137,10 +145,11 @@ pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Su
                 stands = state.position.clone();
             }
         }
-        if saves.due(state.step) {
-            saves.start(&mut state, stop, report)?;
-        }
+        let begun = Instant::now();
+        validation.and_save(&mut state, &mut saves, stop, report)?;
+        meter.pause(begun.elapsed());
     }
+    validation.tell_end(&state, report)?;
     let checkpoint = saves.finish(stop, report)?;
     let (seconds, largest) = (begun.elapsed().as_secs_f64(), meter.largest().to_vec());
     Ok(Summary { step: state.step, seconds, last, checkpoint, largest })

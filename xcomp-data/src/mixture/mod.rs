@@ -10,6 +10,7 @@ pub mod json_scan;
 mod options;
 mod part;
 pub mod share;
+mod split;
 pub(crate) mod strategy;
 pub mod turns;
 pub(crate) mod visual_rule;

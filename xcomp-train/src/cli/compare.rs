@@ -42,7 +42,7 @@ struct Report {
 
 pub(super) fn run(args: &CompareArgs) -> Result<(), Error> {
     if args.second == Path::new(REFERENCE) {
-        let Recorded { records, broken_lines } = metrics::read(&args.first.join(METRICS))?;
+        let Recorded { records, broken_lines, .. } = metrics::read(&args.first.join(METRICS))?;
         let comparison = released::compare(records.values());
         return args.format.print(&released::Comparison { broken_lines, ..comparison });
     }

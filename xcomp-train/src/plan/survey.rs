@@ -64,6 +64,18 @@ pub(crate) fn read_mixture(path: &Path, options: &MixtureOptions) -> Result<Mixt
     during("reading the mixture", || Mixture::load(path, options))
 }
 
+/// What of a recipe's mixture is trained on, and what is held out of it.
+pub(crate) fn parted(
+    recipe: &Recipe,
+    whole: Mixture,
+) -> Result<(Mixture, Option<Mixture>), DataError> {
+    let share = recipe.data.validation_share;
+    if share > 0.0 {
+        return whole.hold_out(share, recipe.train.seed).map(|(rest, out)| (rest, Some(out)));
+    }
+    Ok((whole, None))
+}
+
 /// Samples of the recipe's mixture; `None` where it, or an annotation file that it names, is not there.
 ///
 /// # Errors
@@ -80,7 +92,7 @@ fn present_mixture(recipe: &Recipe) -> Result<Option<Mixture>, Error> {
     }
     let options = MixtureOptions { check_media: false, ..mixture_options(recipe)? };
     match read_mixture(path, &options) {
-        Ok(mixture) => Ok(Some(mixture)),
+        Ok(mixture) => Ok(Some(parted(recipe, mixture)?.0)),
         Err(DataError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.into()),
     }

@@ -78,6 +78,25 @@ fn data(recipe: &Recipe, require: &mut Require) {
         "min_frames",
         format!("{} is above max_frames = {}", data.min_frames, data.max_frames),
     );
+    require(
+        (0.0..1.0).contains(&data.validation_share),
+        "data",
+        "validation_share",
+        format!("{} is not a share in 0..1, 1 excluded", data.validation_share),
+    );
+    let (named, cut) = (!data.validation_mixture.is_empty(), data.validation_share > 0.0);
+    require(
+        !(named && cut),
+        "data",
+        "validation_share",
+        "validation_mixture names what is held out already; give one of them".into(),
+    );
+    require(
+        named || cut || recipe.train.early_stopping_patience == 0,
+        "train",
+        "early_stopping_patience",
+        "nothing is held out to watch; give [data] validation_mixture or validation_share".into(),
+    );
     require(data.workers > 0, "data", "workers", "at least one decoding thread is needed".into());
     require(
         (1..=MAX_PREFETCH_MIB).contains(&data.prefetch_mib),

@@ -80,6 +80,10 @@ table! {
     DataTable {
         /// The mixture YAML of VideoChat-Flash / XComp, read unchanged.
         mixture: String = String::new(),
+        /// A mixture YAML of samples that are not trained on; `[eval]` says when their loss is measured.
+        validation_mixture: String = String::new(),
+        /// Share of the media of `mixture` that are held out in its place: all samples of a video are on one side.
+        validation_share: f64 = 0.0,
         /// Start of the kept share of every dataset.
         keep_start: f64 = 0.0,
         /// End of the kept share of every dataset.
@@ -242,6 +246,8 @@ table! {
         accumulate_dtype: FloatWord = FloatWord::F32,
         /// Fixes the order of samples and all drawn numbers.
         seed: u64 = 42,
+        /// So many validations in a row whose loss is not below the lowest end the run; 0 never.
+        early_stopping_patience: usize = 0,
         /// What a non-finite loss or gradient does.
         on_non_finite: NonFinite = NonFinite::Stop,
         /// A loss so many times its running mean is reported as a spike; 0 never.
@@ -256,7 +262,7 @@ table! {
         save_steps: usize = 100,
         /// Checkpoints that are kept; 0 keeps all.
         save_total_limit: usize = 1,
-        /// Also keeps the checkpoint with the lowest mean loss since the save before it.
+        /// Also keeps the checkpoint with the lowest loss on held-out samples; without any, with the lowest mean loss since the save before it.
         keep_best: bool = false,
         /// Whether saves hold the optimizer's moments, two thirds of their size. Without, a run goes on only from where a signal stopped it.
         moments: bool = true,
@@ -278,8 +284,12 @@ table! {
 }
 
 table! {
-    /// `[eval]`: what `xcomp eval` asks a checkpoint; nothing here moves a number of the training.
+    /// `[eval]`: how a run is measured on held-out samples, and what `xcomp eval` asks a checkpoint; nothing here moves a number of the training.
     EvalTable {
+        /// Steps between two validations, besides the one before every save; 0: only those.
+        every_steps: usize = 0,
+        /// Most samples of a validation, evenly spread over those that are held out; 0: all.
+        samples: usize = 256,
         /// An exported folder or the folder of a run: what `xcomp eval RECIPE` evaluates.
         checkpoint: String = String::new(),
         /// The questions, JSON, JSON lines or parquet as published.

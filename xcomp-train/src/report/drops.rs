@@ -15,8 +15,8 @@ use xcomp_model::vlm::{Vlm, supervised};
 
 use super::losses::{Mean, SampleLoss, mean_of};
 use super::probe::{Frame, r_squared};
-use super::samples::{Sample, evenly};
 use crate::plan::Plan;
+use crate::train::samples::{Sample, evenly};
 
 /// Frames that one drop's probe sees, of all samples together: half to fit, half to test.
 const PROBED_FRAMES: usize = 512;

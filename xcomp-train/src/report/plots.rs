@@ -18,9 +18,16 @@ pub fn plots(report: &Learnability, records: &BTreeMap<usize, Record>) -> Vec<St
     let logged = |number: fn(&Record) -> f64| -> Vec<Point> {
         records.iter().map(|(step, record)| point(*step, number(record))).collect()
     };
+    let held_out =
+        report.held_out.iter().map(|held_out| point(held_out.step, held_out.eval_loss.0));
     let predicted = report.drops.iter().filter_map(|row| Some(point(row.layer, row.predicted?)));
     let charts = [
-        chart("Loss of the run", "step", "loss", [("logged", logged(|r| r.loss))]),
+        chart(
+            "Loss of the run",
+            "step",
+            "loss",
+            [("logged", logged(|r| r.loss)), ("held out", held_out.collect())],
+        ),
         chart(
             "Gradient of the run",
             "step",

@@ -71,6 +71,14 @@ fn facts(report: &Learnability) -> Vec<String> {
         report.loss.samples,
         report.grad_norm
     ));
+    if let Some(last) = report.held_out.last() {
+        let lowest = report.held_out.iter().filter(|held_out| held_out.eval_loss.0.is_finite());
+        let lowest = lowest.min_by(|a, b| a.eval_loss.0.total_cmp(&b.eval_loss.0)).unwrap_or(last);
+        facts.push(format!(
+            "held-out loss {:.4} after step {} over {} samples, lowest {:.4} after step {}",
+            last.eval_loss.0, last.step, last.eval_samples, lowest.eval_loss.0, lowest.step
+        ));
+    }
     facts.extend(report.left_out.iter().map(|why| format!("left out: {why}")));
     facts.extend(broken(&report.broken_lines));
     facts

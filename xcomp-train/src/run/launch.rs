@@ -135,6 +135,7 @@ fn recorded(task: &Training, mut stop: Stop, progress: &mut RunProgress) -> Resu
         }
         match &event {
             Event::Step(record) => metrics.write(record),
+            Event::Validated(held_out) => metrics.validated(held_out),
             Event::Saved(_) => metrics.flush(task.plan),
             Event::Started { .. } | Event::Note(_) => Ok(()),
         }

@@ -10,6 +10,7 @@ use super::folder::{LOCK, PLAN, RECIPE};
 use super::metrics::{Recorded, broken};
 use crate::error::Error;
 use crate::machine::files::{entries, read_text};
+use crate::run::launch::EXPORT;
 use crate::show::numbers::bytes;
 use crate::show::table::Table;
 use crate::train::checkpoint::Checkpoints;
@@ -79,13 +80,14 @@ fn find(folder: &Path, depth: usize, runs: &mut Vec<Listed>) -> Result<(), Error
 
 impl Listed {
     fn of(folder: &Path) -> Result<Self, Error> {
-        let Recorded { records, broken_lines } = Recorded::of_run(folder)?;
+        let Recorded { records, broken_lines, .. } = Recorded::of_run(folder)?;
         let last = records.last_key_value();
         let saved = Checkpoints::open(folder).folders()?.last().map_or(0, |saved| saved.step);
         let planned = planned(folder);
+        let ended_early = folder.join(EXPORT).join("config.json").is_file();
         let state = match planned {
             _ if is_held(folder) => State::Running,
-            Some(planned) if saved >= planned => State::Finished,
+            Some(planned) if saved >= planned || ended_early => State::Finished,
             _ => State::Stopped,
         };
         Ok(Self {

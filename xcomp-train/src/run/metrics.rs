@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use serde_json::json;
 use xcomp_data::lines::{JsonLines, read_lines};
 
@@ -11,6 +12,7 @@ use crate::machine::files::{at, write_json};
 use crate::plan::Plan;
 use crate::run::events::Events;
 use crate::show::progress::say;
+use crate::train::held_out::HeldOut;
 use crate::train::meter::Record;
 
 /// Its name in a run folder.
@@ -23,6 +25,7 @@ pub struct Metrics {
     lines: JsonLines,
     events: Option<Events>,
     records: BTreeMap<usize, Record>,
+    held_out: BTreeMap<usize, HeldOut>,
 }
 
 impl Metrics {
@@ -34,11 +37,14 @@ impl Metrics {
     /// If a file cannot be opened.
     pub fn open(folder: &Path, step: usize, tensorboard: bool) -> Result<Self, Error> {
         let path = folder.join(METRICS);
-        let mut records = Recorded::of_run(folder)?.told();
-        records.retain(|recorded, _| *recorded <= step);
+        let mut recorded = Recorded::of_run(folder)?;
+        recorded.tell();
+        recorded.records.retain(|recorded, _| *recorded <= step);
+        recorded.held_out.retain(|recorded, _| *recorded <= step);
+        let Recorded { records, held_out, .. } = recorded;
         let lines = JsonLines::open(&path).map_err(at("cannot open", &path))?;
         let events = tensorboard.then(|| Events::start(folder, step + 1)).transpose()?;
-        Ok(Self { folder: folder.into(), lines, events, records })
+        Ok(Self { folder: folder.into(), lines, events, records, held_out })
     }
 
     /// Writes a record.
@@ -55,21 +61,42 @@ impl Metrics {
         Ok(())
     }
 
+    /// Writes a line for the loss on held-out samples.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn validated(&mut self, held_out: &HeldOut) -> Result<(), Error> {
+        let path = self.folder.join(METRICS);
+        self.lines.push(held_out).map_err(at("cannot write", &path))?;
+        if let Some(events) = &mut self.events {
+            let own = held_out.eval_sources.iter();
+            let own = own.map(|(name, loss)| (format!("eval_loss/{name}"), loss.0));
+            let all = std::iter::once(("eval/loss".to_owned(), held_out.eval_loss.0)).chain(own);
+            events.add(held_out.step, &all.collect::<Vec<_>>())?;
+        }
+        self.held_out.insert(held_out.step, held_out.clone());
+        Ok(())
+    }
+
     /// Writes `trainer_state.json`.
     ///
     /// # Errors
     /// If the disk refuses.
     pub fn flush(&mut self, plan: &Plan) -> Result<(), Error> {
-        let log: Vec<_> = self
-            .records
-            .values()
-            .map(|record| {
-                json!({
-                    "epoch": record.epoch, "grad_norm": record.grad_norm,
-                    "learning_rate": record.learning_rate, "loss": record.loss, "step": record.step,
-                })
-            })
-            .collect();
+        let trained = self.records.values().map(|record| {
+            let line = json!({
+                "epoch": record.epoch, "grad_norm": record.grad_norm,
+                "learning_rate": record.learning_rate, "loss": record.loss, "step": record.step,
+            });
+            (record.step, line)
+        });
+        let epoch = |step| self.records.get(&step).map(|record| record.epoch);
+        let validated = self.held_out.values().map(|HeldOut { step, eval_loss, .. }| {
+            (*step, json!({"epoch": epoch(*step), "eval_loss": eval_loss, "step": step}))
+        });
+        let mut log: Vec<_> = trained.chain(validated).collect();
+        log.sort_by_key(|(step, _)| *step); // stable: a step's own line first
+        let log: Vec<_> = log.into_iter().map(|(_, line)| line).collect();
         let last = self.records.values().next_back();
         let state = json!({
             "epoch": last.map_or(0.0, |record| record.epoch),
@@ -92,8 +119,18 @@ impl Metrics {
 pub struct Recorded {
     /// By step; of several lines for a step the last counts.
     pub records: BTreeMap<usize, Record>,
+    /// Losses on held-out samples, by step in the same way.
+    pub held_out: BTreeMap<usize, HeldOut>,
     /// Numbers of lines that are no record, from 1: half lines, and what a lost machine left.
     pub broken_lines: Vec<usize>,
+}
+
+/// A line.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Step(Box<Record>),
+    HeldOut(HeldOut),
 }
 
 /// Reads the records of a `metrics.jsonl`.
@@ -101,9 +138,15 @@ pub struct Recorded {
 /// # Errors
 /// If the file cannot be read.
 pub fn read(path: &Path) -> Result<Recorded, Error> {
-    let lines = read_lines::<Record>(path).map_err(at("cannot read", path))?;
-    let records = lines.values.into_iter().map(|record| (record.step, record)).collect();
-    Ok(Recorded { records, broken_lines: lines.broken })
+    let lines = read_lines::<Line>(path).map_err(at("cannot read", path))?;
+    let mut recorded = Recorded { broken_lines: lines.broken, ..Recorded::default() };
+    for line in lines.values {
+        match line {
+            Line::Step(record) => drop(recorded.records.insert(record.step, *record)),
+            Line::HeldOut(held_out) => drop(recorded.held_out.insert(held_out.step, held_out)),
+        }
+    }
+    Ok(recorded)
 }
 
 impl Recorded {
@@ -118,10 +161,14 @@ impl Recorded {
 
     /// The records; of lines that are none a user hears.
     pub fn told(self) -> BTreeMap<usize, Record> {
+        self.tell();
+        self.records
+    }
+
+    fn tell(&self) {
         if let Some(note) = broken(&self.broken_lines) {
             say(&note);
         }
-        self.records
     }
 }
 
@@ -191,7 +238,7 @@ mod tests {
         let mut second = Metrics::open(folder.path(), 2, false).unwrap();
         assert_eq!(second.records.keys().copied().collect::<Vec<_>>(), [1, 2]);
         second.write(&record(3, 30.0)).unwrap();
-        let Recorded { records, broken_lines } = read(&path).unwrap();
+        let Recorded { records, broken_lines, .. } = read(&path).unwrap();
         assert!((records[&3].loss - 30.0).abs() < 1e-12);
         assert_eq!((records.len(), broken_lines), (3, vec![4]));
     }

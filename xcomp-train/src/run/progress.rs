@@ -31,6 +31,10 @@ impl RunProgress {
             }
             Event::Note(note) => self.line(note),
             Event::Step(record) => self.step(record),
+            Event::Validated(held_out) => self.line(&format!(
+                "step {}: held-out loss {:.4} over {} samples, {:.1} s",
+                held_out.step, held_out.eval_loss.0, held_out.eval_samples, held_out.eval_s
+            )),
             Event::Saved(published) => self.line(&format!(
                 "saved {} in {:.1} s",
                 published.saved.folder.display(),

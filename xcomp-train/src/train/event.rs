@@ -11,6 +11,7 @@ use crate::plan::Plan;
 use crate::train::checkpoint::Saved;
 use crate::train::checkpoint::identity::Identity;
 use crate::train::checkpoint::resume::Origin;
+use crate::train::held_out::HeldOut;
 use crate::train::memory_guard::MemoryGuard;
 use crate::train::meter::Record;
 
@@ -49,6 +50,8 @@ pub enum Event {
     Note(String),
     /// A step was logged.
     Step(Box<Record>),
+    /// The weights were measured on held-out samples.
+    Validated(HeldOut),
     /// A checkpoint was published.
     Saved(Published),
 }

@@ -4,7 +4,7 @@ mod shared;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -242,6 +242,11 @@ impl Meter {
 
     fn of_step(&self, step: usize) -> impl Iterator<Item = &Part> {
         self.parts.iter().filter(move |part| part.step == step)
+    }
+
+    /// Leaves out time that is no part of a step.
+    pub fn pause(&mut self, time: Duration) {
+        self.since += time;
     }
 
     /// Closes a step with its gradient norm, which is read later.

@@ -40,15 +40,18 @@ impl<'a> Saves<'a> {
         step == self.task.plan.steps || (every > 0 && step.is_multiple_of(every))
     }
 
-    /// Begins to write the state, tensor by tensor from the device.
+    /// Chooses the best by the loss on held-out samples where there are any, else by the mean since the last save;
+    /// begins to write the state, tensor by tensor from the device.
     pub(super) fn start(
         &mut self,
         state: &mut TrainState,
         stop: &mut Stop,
         report: &mut Report,
     ) -> Result<(), Error> {
-        let loss = std::mem::take(&mut state.interval).mean();
-        if state.best.is_none_or(|best| loss < best.loss) {
+        let trained = std::mem::take(&mut state.interval).mean();
+        let held_out = state.validated.loss_at(state.step);
+        let loss = held_out.unwrap_or(Some(trained));
+        if let Some(loss) = loss.filter(|loss| state.best.is_none_or(|best| *loss < best.loss)) {
             state.best = Some(Best { step: state.step, loss });
         }
         self.write(state, self.task.plan.recipe.checkpoint.moments, stop, report)

@@ -17,6 +17,7 @@ use crate::show::progress::during;
 use crate::train::checkpoint::identity::{Identity, differences};
 use crate::train::checkpoint::tensors::{hold_named, hold_parameters, upload_named};
 use crate::train::checkpoint::{MODEL, OPTIMIZER, Saved, Snapshot, TRAIN_STATE, copies};
+use crate::train::held_out::Validated;
 use crate::train::optimizer::adamw::AdamWState;
 use crate::train::optimizer::init::random;
 use xcomp_model::base::family::Place;
@@ -46,6 +47,8 @@ pub struct TrainState {
     pub copied: usize,
     /// Running mean of the loss, for the spike watch.
     pub loss_mean: Option<f64>,
+    /// What is known of held-out samples.
+    pub validated: Validated,
     identity: Identity,
 }
 
@@ -90,6 +93,8 @@ struct Stored {
     best: Option<Best>,
     interval: Interval,
     loss_mean: Option<f64>,
+    #[serde(default, skip_serializing_if = "Validated::is_none")]
+    validated: Validated,
     identity: Identity,
 }
 
@@ -139,6 +144,7 @@ impl TrainState {
             best: None,
             interval: Interval::default(),
             loss_mean: None,
+            validated: Validated::default(),
             identity,
         })
     }
@@ -195,6 +201,7 @@ impl TrainState {
             best: stored.best,
             interval: stored.interval,
             loss_mean: stored.loss_mean,
+            validated: stored.validated.clone(),
             ..state
         })
     }
@@ -209,6 +216,7 @@ impl TrainState {
             best: self.best,
             interval: self.interval,
             loss_mean: self.loss_mean,
+            validated: self.validated.clone(),
             identity: self.identity.clone(),
         };
         let mut moments = hold_named(EXP_AVG, &optim.exp_avg);

@@ -17,12 +17,13 @@ pub type Identity = BTreeMap<String, String>;
 
 /// Keys that may change between starts: they move files, threads, saves and logs, not numbers.
 const FREE: &[(&str, &[&str])] = &[
-    ("eval", EvalTable::KEYS), // asked of what the run has made
+    ("eval", EvalTable::KEYS), // asked of what the run has made so far
     ("model", &["checkpoint", "config", "tokenizer"]), // their content is compared instead
     (
         "data",
         &[
             "mixture",
+            "validation_mixture", // nothing of it is trained on; what `validation_share` takes away is another matter
             "allow_outside_paths", // the hash of the mixture has what it does, and what `system` does
             "system",
             "workers",
@@ -36,7 +37,7 @@ const FREE: &[(&str, &[&str])] = &[
         ],
     ),
     ("vst", &["backward"]),
-    ("train", &["recompute", "memory_limit_gib", "spike_factor"]),
+    ("train", &["recompute", "memory_limit_gib", "spike_factor", "early_stopping_patience"]),
     ("checkpoint", &["save_steps", "save_total_limit", "keep_best", "moments", "export_dtype"]),
     ("log", &["logging_steps", "tensorboard", "peak_tflops"]),
 ];

@@ -1,4 +1,4 @@
-//! The samples that a report looks at.
+//! Samples that are looked at one by one, and not trained on.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub(crate) struct Sample {
 }
 
 /// Up to `wanted` of the numbers below `all`, evenly spread, ascending.
-pub fn evenly(wanted: usize, all: usize) -> Vec<usize> {
+pub(crate) fn evenly(wanted: usize, all: usize) -> Vec<usize> {
     let count = wanted.min(all);
     (0..count).map(|at| at * all / count).collect()
 }
