@@ -2,6 +2,7 @@
 
 pub mod cost;
 pub mod disk;
+pub mod fit;
 pub mod groups;
 pub mod lr;
 pub mod report;
