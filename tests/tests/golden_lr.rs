@@ -25,7 +25,7 @@ fn l_learning_rate() {
         let table = LrTable {
             lr_scheduler_type: LrKind::Cosine,
             warmup_ratio: case.number("/config/warmup_ratio"),
-            warmup_steps: 0,
+            ..LrTable::default()
         };
         let schedule = LrSchedule::new(&table, steps);
         assert_eq!(schedule.warmup(), case.count("/config/warmup_steps"));

@@ -112,6 +112,11 @@ const PATIENT: Beside = &[
     "optimizer.learning_rate=3.0",
     "train.max_steps=6",
 ];
+const STABLE: Beside = &[
+    "schedule.lr_scheduler_type=warmup_stable_decay",
+    "schedule.decay_steps=2",
+    "train.max_steps=6",
+];
 const NONE: Beside = &[];
 
 /// A key, another value than that of the tiny recipe and of what stands beside it, and what is seen to change.
@@ -183,6 +188,8 @@ const OTHER: &[(&str, &str, Beside, Seen)] = &[
     ("schedule.lr_scheduler_type", "linear", LONG, Numbers),
     ("schedule.warmup_ratio", "0.5", LONG, Numbers),
     ("schedule.warmup_steps", "3", LONG, Numbers),
+    ("schedule.min_lr_rate", "0.5", STABLE, Numbers),
+    ("schedule.decay_steps", "4", STABLE, Numbers),
     ("train.num_train_epochs", "0.5", &["train.max_steps=0"], Numbers),
     ("train.max_steps", "1", NONE, Numbers),
     ("train.per_device_batch_size", "2", NONE, Numbers),

@@ -112,7 +112,7 @@ fn the_loss_is_that_of_the_weights_and_the_split_parts_media() {
     let held = data.held_out.as_ref().unwrap();
     assert_eq!((plan.samples.count, data.mixture.len(), held.len()), (16, 16, 8));
     let media = |mixture: &xcomp_data::Mixture| -> BTreeSet<_> {
-        mixture.records().iter().flat_map(|record| record.paths()).collect()
+        mixture.records().iter().flat_map(xcomp_data::Record::paths).collect()
     };
     assert!(media(&data.mixture).is_disjoint(&media(held)));
     let found = held_out(&run);

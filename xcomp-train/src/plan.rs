@@ -2,6 +2,7 @@
 
 pub mod cost;
 pub mod disk;
+pub mod fit;
 pub mod groups;
 pub mod lr;
 pub mod ranks;
@@ -109,8 +110,12 @@ impl Plan {
 
         let samples = samples(&recipe, &config, counted);
         let steps = steps(&recipe, samples.count).map_err(mismatch)?;
+        let lr = LrSchedule::new(&recipe.schedule, steps);
+        if let Some(message) = lr.does_not_fit() {
+            return Err(mismatch(message));
+        }
         let mut plan = Self {
-            lr: LrSchedule::new(&recipe.schedule, steps),
+            lr,
             counts: count(&config, &parts),
             recompute: recipe.train.recompute == RecomputeWord::Layer,
             running: running(&recipe),

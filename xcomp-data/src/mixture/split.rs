@@ -1,7 +1,7 @@
 //! Media that are held out of a mixture.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
@@ -34,8 +34,7 @@ impl Mixture {
             )));
         }
         order.truncate(count);
-        let held: std::collections::HashSet<usize> =
-            order.into_iter().map(|(_, group)| group).collect();
+        let held: HashSet<usize> = order.into_iter().map(|(_, group)| group).collect();
         let (mut out, mut rest) = (vec![], vec![]);
         for (record, group) in self.records.into_iter().zip(group_of) {
             if held.contains(&group) { &mut out } else { &mut rest }.push(record);
@@ -54,15 +53,15 @@ impl Mixture {
 
     /// How many of its media another mixture shows as well.
     pub fn media_in_common(&self, other: &Self) -> usize {
-        let of = |mixture: &Self| -> std::collections::HashSet<PathBuf> {
-            mixture.records.iter().flat_map(Record::paths).map(plain).collect()
+        let of = |mixture: &Self| -> HashSet<PathBuf> {
+            mixture.records.iter().flat_map(Record::paths).map(|path| plain(&path)).collect()
         };
         of(self).intersection(&of(other)).count()
     }
 }
 
 /// A path without `.` and doubled separators.
-fn plain(path: PathBuf) -> PathBuf {
+fn plain(path: &Path) -> PathBuf {
     path.components().collect()
 }
 
@@ -71,9 +70,10 @@ fn groups(records: &[Record]) -> Vec<usize> {
     let mut parents: Vec<usize> = (0..records.len()).collect();
     let mut seen: HashMap<PathBuf, usize> = HashMap::new();
     for (at, record) in records.iter().enumerate() {
-        let own: Vec<PathBuf> = match record.media.is_empty() {
-            true => vec![PathBuf::from(format!("{}\0{:?}", record.dataset.tag, record.turns))],
-            false => record.paths().map(plain).collect(),
+        let own: Vec<PathBuf> = if record.media.is_empty() {
+            vec![PathBuf::from(format!("{}\0{:?}", record.dataset.tag, record.turns))]
+        } else {
+            record.paths().map(|path| plain(&path)).collect()
         };
         for path in own {
             let other = *seen.entry(path).or_insert(at);
@@ -95,7 +95,7 @@ fn root(parents: &mut [usize], mut at: usize) -> usize {
 /// Where a group stands in the order that is cut, by its first record.
 fn rank(record: &Record, seed: u64) -> [u8; 32] {
     let shown = match record.media.first() {
-        Some(file) => plain(file.path.clone().into()).to_string_lossy().into_owned(),
+        Some(file) => plain(file.path.as_ref()).to_string_lossy().into_owned(),
         None => format!("{:?}", record.turns),
     };
     Sha256::digest(format!("{seed}\0{}\0{shown}", record.dataset.tag)).into()
@@ -103,8 +103,6 @@ fn rank(record: &Record, seed: u64) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
     use crate::mixture::MixtureOptions;
     use crate::mixture::visual_rule::VisualRule;

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::args::{FormatArg, RecipeArgs};
 use crate::error::Error;
+use crate::plan::fit::Fit;
 use crate::plan::ranks::Ranks;
 use crate::plan::report::Measured;
 use crate::run::launch::planned;
@@ -25,6 +26,9 @@ pub(super) struct PlanArgs {
     /// Says what each of so many ranks holds, what they exchange, and how many are enough.
     #[arg(long, value_name = "N")]
     ranks: Option<usize>,
+    /// Says what of the recipe fits a card of so many GiB, and what each setting changes.
+    #[arg(long, value_name = "GIB", value_parser = gib, conflicts_with_all = ["samples_per_sec", "measured"])]
+    fit: Option<f64>,
     #[command(flatten)]
     format: FormatArg,
 }
@@ -41,8 +45,16 @@ impl PlanArgs {
     }
 }
 
+fn gib(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|gib| gib.is_finite() && *gib > 0.0);
+    number.ok_or_else(|| format!("`{text}` is no size in GiB, such as 24"))
+}
+
 pub(super) fn run(args: &PlanArgs) -> Result<(), Error> {
     let plan = planned(args.recipe.load()?)?;
+    if let Some(limit_gib) = args.fit {
+        return args.format.print(&Fit::new(&plan, limit_gib)?);
+    }
     let mut report = plan.report();
     report.measured = args.rate()?.map(|rate| Measured::new(&plan, rate));
     if let Some(ranks) = args.ranks {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::plan::fit::Fit;
 
 /// A checked-in recipe, from the crate's folder.
 fn recipe(name: &str, set: &[&str]) -> Recipe {
@@ -167,4 +168,39 @@ fn pooling_before_the_first_layer_counts_in_every_layer() {
     assert!(report.mean.layers.iter().all(|layer| layer.tokens == tokens));
     assert_eq!(report.mean.tokens_out, tokens);
     assert_eq!(report.mean.tokens_in, 16 * report.mean.frames + report.mean.text_tokens);
+}
+
+#[test]
+fn a_card_of_24_gib_is_told_what_it_can_hold() {
+    let base = plan("xcomp-2b.toml", &[]);
+    let fit = Fit::new(&base, 24.0).unwrap();
+    let (whole, last) = (&fit.rows[0], fit.rows.last().unwrap());
+    assert!(whole.set.is_empty() && !whole.fits && whole.peak == base.report().memory_peak);
+    assert!(last.fits && last.set[1].starts_with("tune.parts=[\"layers."), "{fit}");
+    // What is offered is what the plan of the same keys says, and one layer more would not fit.
+    for row in &fit.rows {
+        let set: Vec<&str> = row.set.iter().map(String::as_str).collect();
+        let planned = plan("xcomp-2b.toml", &set).report();
+        assert_eq!(row.peak, planned.memory_peak, "{set:?}");
+        assert_eq!(row.fits, planned.memory_peak as f64 <= 24.0 * GIB, "{set:?}");
+    }
+    let first: usize =
+        last.set[1].split("layers.").nth(1).unwrap().split('-').next().unwrap().parse().unwrap();
+    let more = format!("tune.parts=[\"layers.{}-27\"]", first - 1);
+    let more = plan("xcomp-2b.toml", &["train.recompute=layer", &more]).report();
+    assert!(more.memory_peak as f64 > 24.0 * GIB);
+    let large = Fit::new(&base, 80.0).unwrap();
+    assert!(large.rows.len() == 2 && large.rows[0].fits, "{large}");
+    assert!(large.to_string().ends_with("80 GiB hold the recipe as it is\n"));
+}
+
+#[test]
+fn the_most_frames_that_fit_are_named() {
+    let base = plan("xcomp-2b.toml", &["train.recompute=layer"]);
+    let of = |frames: usize| base.memory(SampleSize { frames, ..base.samples.worst }).peak() as f64;
+    let limit = of(512) / GIB;
+    let fit = Fit::new(&base, limit).unwrap();
+    let set = &fit.rows.iter().find(|row| row.fits).unwrap().set;
+    assert_eq!(*set, ["data.max_frames=512"], "{fit}");
+    assert!(of(520) > limit * GIB);
 }

@@ -3,7 +3,7 @@
 use super::Recipe;
 use super::problem::{Problem, Problems};
 use super::tables::{
-    CompressionTable, FeatureWord, FloatWord, Init, RecomputeWord, ScheduleKind, VstTable,
+    CompressionTable, FeatureWord, FloatWord, Init, LrKind, RecomputeWord, ScheduleKind, VstTable,
 };
 use crate::recipe::tune::Part;
 
@@ -241,7 +241,22 @@ fn optimizer(recipe: &Recipe, require: &mut Require) {
             format!("{beta} must be in 0..1, 1 excluded"),
         );
     }
-    let ratio = recipe.schedule.warmup_ratio;
+    let table = &recipe.schedule;
+    let (kind, word) = (table.lr_scheduler_type, table.lr_scheduler_type.word());
+    let (floor, falls) = (table.min_lr_rate, kind == LrKind::WarmupStableDecay);
+    require(
+        (0.0..=1.0).contains(&floor),
+        "schedule",
+        "min_lr_rate",
+        format!("{floor} is not a share in 0..1"),
+    );
+    let lowest = kind == LrKind::CosineWithMinLr;
+    let given = floor > 0.0;
+    let message = format!("lr_scheduler_type = \"{word}\" {}", wants(lowest));
+    require(falls || lowest == given, "schedule", "min_lr_rate", message);
+    let message = format!("lr_scheduler_type = \"{word}\" {}", wants(falls));
+    require(falls == (table.decay_steps > 0), "schedule", "decay_steps", message);
+    let ratio = table.warmup_ratio;
     require(
         (0.0..=1.0).contains(&ratio),
         "schedule",

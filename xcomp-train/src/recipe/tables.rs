@@ -218,6 +218,10 @@ table! {
         warmup_ratio: f64 = 0.0,
         /// Steps that warm up; wins over the ratio if not 0.
         warmup_steps: usize = 0,
+        /// For `cosine_with_min_lr` and `warmup_stable_decay`: the share of the peak rate at which the run ends.
+        min_lr_rate: f64 = 0.0,
+        /// For `warmup_stable_decay`: the last steps, in which the rate falls.
+        decay_steps: usize = 0,
     }
 }
 

@@ -277,8 +277,12 @@ words! {
         Cosine = "cosine",
         /// A straight line down to zero.
         Linear = "linear",
-        /// Flat after the warm-up.
+        /// Flat after the warm-up (`constant_with_warmup` where there is one).
         Constant = "constant",
+        /// Half a cosine down to `min_lr_rate`.
+        CosineWithMinLr = "cosine_with_min_lr",
+        /// Flat after the warm-up, then in the last `decay_steps` half a cosine down to `min_lr_rate`.
+        WarmupStableDecay = "warmup_stable_decay",
     }
 }
 

@@ -129,8 +129,11 @@ fn row(window: &Window, records: &[&Record]) -> Option<Row> {
 
 /// The released run's logged rates follow Hugging Face's formula to 6e-14, so the formula stands for them.
 fn rate_off(record: &Record) -> f64 {
-    let table =
-        LrTable { lr_scheduler_type: LrKind::Cosine, warmup_ratio: WARMUP_RATIO, warmup_steps: 0 };
+    let table = LrTable {
+        lr_scheduler_type: LrKind::Cosine,
+        warmup_ratio: WARMUP_RATIO,
+        ..LrTable::default()
+    };
     let want = PEAK * LrSchedule::new(&table, STEPS).factor(record.step);
     (record.learning_rate - want).abs() / want.max(f64::MIN_POSITIVE.sqrt())
 }
@@ -179,7 +182,7 @@ mod tests {
     /// A run that logs the window's own means, moved by `shift` allowed distances.
     fn records(shift: f64) -> Vec<Record> {
         let table =
-            LrTable { lr_scheduler_type: LrKind::Cosine, warmup_ratio: 0.03, warmup_steps: 0 };
+            LrTable { lr_scheduler_type: LrKind::Cosine, warmup_ratio: 0.03, ..LrTable::default() };
         let lr = LrSchedule::new(&table, STEPS);
         let of = |window: Window| {
             let allowed = |sd: f64| BAND * sd * (2.0_f64 / 107.0).sqrt();

@@ -175,8 +175,10 @@ impl<'a> Validation<'a> {
         report: &mut Report,
     ) -> Result<(), Error> {
         let found = std::mem::take(&mut state.validated.found);
-        let (all, unusable) = (found.len(), found.iter().filter_map(|found| found.as_ref().err()));
-        let (left_out, first) = (unusable.clone().count(), unusable.cloned().next());
+        let unusable: Vec<&String> =
+            found.iter().filter_map(|found| found.as_ref().err()).collect();
+        let (all, left_out, first) =
+            (found.len(), unusable.len(), unusable.first().map(ToString::to_string));
         let mut sums: BTreeMap<String, (f64, usize)> = BTreeMap::new();
         let mut whole = (0.0, 0);
         for (source, loss, weight) in found.into_iter().flatten() {
