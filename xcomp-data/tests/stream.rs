@@ -81,6 +81,7 @@ proptest! {
         for rank in 0..world {
             let mut options = options(&folder, workers);
             (options.rank, options.world, options.step_samples) = (rank, world, world * 3);
+            options.lanes = world;
             options.bad.max_fraction = 1.0;
             options.balance = balanced.then(|| Arc::clone(&costs));
             let whole = taken(&mixture, &options, Position::start(), stop + 100);
@@ -106,6 +107,7 @@ fn ranks_share_each_step_and_lose_nothing() {
         for rank in 0..world {
             let mut options = options(&folder, 1);
             (options.rank, options.world, options.step_samples) = (rank, world, 32);
+            options.lanes = world;
             options.balance.clone_from(&balance);
             let mine = taken(&mixture, &options, Position::start(), 96 / world);
             mine.iter().enumerate().for_each(|(i, (record, _))| {
@@ -285,11 +287,15 @@ fn contradicting_options_are_refused() {
     };
     check(&|o| o.workers = 0, "workers must be at least 1");
     check(&|o| o.rank = 1, "rank must be below world");
-    check(&|o| (o.world, o.step_samples) = (2, 3), "step_samples must be a multiple of world");
-    check(&|o| (o.world, o.step_samples) = (8, 8), "the mixture has 5 samples, fewer than the 8");
+    check(&|o| (o.world, o.lanes) = (2, 3), "lanes must be a multiple of world");
+    check(&|o| (o.lanes, o.step_samples) = (2, 3), "step_samples must be a multiple of lanes");
+    check(
+        &|o| (o.world, o.lanes, o.step_samples) = (8, 8, 8),
+        "the mixture has 5 samples, fewer than the 8",
+    );
     check(&|o| o.balance = Some([1.0].into()), "balance must have one cost");
     check(
-        &|o| (o.world, o.step_samples, o.bad.policy) = (2, 2, BadSamplePolicy::Skip),
+        &|o| (o.world, o.lanes, o.step_samples, o.bad.policy) = (2, 2, 2, BadSamplePolicy::Skip),
         "policy `skip` would leave ranks",
     );
 }

@@ -101,7 +101,7 @@ impl Tickets {
         let mine = rule.samples(&mixture, from.epoch);
         if mine.is_empty() {
             let (have, need) =
-                (mixture.len(), if rule.drop_last { rule.step_samples } else { rule.world });
+                (mixture.len(), if rule.drop_last { rule.step_samples } else { rule.lanes });
             return Err(DataError::Options(format!(
                 "the mixture has {have} samples, fewer than the {need} of one step"
             )));
@@ -137,7 +137,7 @@ impl Rule {
     /// The samples of this rank in one epoch.
     fn samples(&self, mixture: &Mixture, epoch: u64) -> Vec<(u64, u32)> {
         let order = epoch_order(mixture, self.order, self.seed, epoch);
-        let unit = if self.drop_last { self.step_samples } else { self.world };
+        let unit = if self.drop_last { self.step_samples } else { self.lanes };
         let used = order.len() / unit * unit;
         let steps = order[..used].chunks(self.step_samples).enumerate();
         steps.flat_map(|(step, indices)| self.of_step(step, indices)).collect()
