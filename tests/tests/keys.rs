@@ -293,7 +293,10 @@ fn observe_run(task: &Task, set: &[&str], note: &mut dyn FnMut(Seen, String) -> 
     note(Mfu, of(&["mfu_pct"]).contains(|digit: char| digit.is_ascii_digit()).to_string());
     note(Export, hash("export/model.safetensors"));
     let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
-    let names = entries(&run).unwrap_or_default().iter().map(|path| name(path)).collect::<Vec<_>>();
+    let names = |folder: &Path| -> Vec<String> {
+        entries(folder).unwrap_or_default().iter().map(|path| name(path)).collect()
+    };
+    let names = [names(&run), names(&run.join("last"))].concat();
     let kind = |name: &str| name.split("tfevents").next().unwrap().to_owned();
     note(Files, names.iter().map(|name| kind(name) + " ").collect());
     let kept = entries(&task.path("features")).unwrap_or_default();
