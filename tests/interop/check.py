@@ -2,6 +2,7 @@
 
 check.py transformers FOLDER OURS.json   logits within 1e-4 and equal greedy tokens
 check.py tokens FOLDER OURS.json         equal greedy tokens of a real model
+check.py video FOLDER OURS.json          the same logits of a question about a video, from the same pixels and ids
 check.py safetensors FOLDER              every tensor, with the released names and shapes
 """
 import json
@@ -36,6 +37,28 @@ def with_transformers(folder, ours, tolerance=TOLERANCE):
 def tokens_with_transformers(folder, ours):
     """A large model: equal greedy tokens; logits of thirty layers may differ more."""
     with_transformers(folder, ours, tolerance=1e-2)
+
+
+def video_with_transformers(folder, ours):
+    import torch
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    ours = json.loads(Path(ours).read_text())
+    model, loading = transformers.LlavaNextVideoForConditionalGeneration.from_pretrained(
+        folder, torch_dtype=torch.float32, output_loading_info=True)
+    assert not loading["missing_keys"] and not loading["unexpected_keys"], loading
+    pixels = torch.tensor(ours["pixels"]).reshape(1, *ours["shape"])
+    count = ours["tokens_per_frame"] * ours["shape"][0]
+    ids = [token for id in ours["ids"] for token in ([model.config.video_token_index] * count if id < 0 else [id])]
+    ids = torch.tensor([ids])
+    with torch.no_grad():
+        logits = model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values_videos=pixels).logits[0]
+    want = torch.tensor(ours["scores"])
+    assert len(want) > 5 and (want - want[0]).abs().max() > 1e-2, "the scores say nothing"
+    off = (logits[-len(want):] - want).abs().max().item()
+    assert off <= TOLERANCE, f"logits differ by {off}"
+    print(f"transformers {transformers.__version__}: {len(want)} rows of logits of a video within {off:.1e}")
 
 
 def released(config):
@@ -90,4 +113,4 @@ def with_safetensors(folder):
 
 
 if __name__ == "__main__":
-    {"transformers": with_transformers, "tokens": tokens_with_transformers, "safetensors": with_safetensors}[sys.argv[1]](*sys.argv[2:])
+    {"transformers": with_transformers, "tokens": tokens_with_transformers, "video": video_with_transformers, "safetensors": with_safetensors}[sys.argv[1]](*sys.argv[2:])

@@ -22,8 +22,13 @@ material() {
 }
 cargo build --release --workspace --features "${FEATURES:-turbojpeg}" --bins || exit 1
 target=$(cd "$target" && pwd)
-xcomp=$target/release/xcomp tokens=$target/release/qwen2-tokens
-(material) || { echo "interop: the export itself failed" >&2; exit 1; }
+xcomp=$target/release/xcomp tokens=$target/release/qwen2-tokens logits=$target/release/video-logits
+next_video() {
+  "$target/release/tiny-run" "$work/next" llava-next-video && cd "$work/next" &&
+    "$xcomp" train recipe.toml --out run >/dev/null && "$xcomp" export run whole &&
+    "$logits" whole media/folder_1 'What colour is it?' 3 >ours.json
+}
+(material) && (next_video) || { echo "interop: the export itself failed" >&2; exit 1; }
 
 venv=${INTEROP_VENV:-$target/interop-venv}
 if ! command -v python3 >/dev/null; then
@@ -38,9 +43,10 @@ elif [ -x "$venv/bin/python" ] || python3 -m venv "$venv" 2>"$work/venv.log"; th
     not_run safetensors "$(tail -1 "$work/pip.log")"
   fi
   has torch && has transformers ||
-    "$venv/bin/pip" install -q torch==2.2.2 'numpy<2' transformers==4.44.2 safetensors 2>"$work/pip.log"
+    "$venv/bin/pip" install -q torch==2.2.2 'numpy<2' transformers==4.48.3 safetensors 2>"$work/pip.log"
   if has torch && has transformers; then
     check transformers "$venv/bin/python" tests/interop/check.py transformers "$work/plain" "$work/ours.json"
+    check transformers "$venv/bin/python" tests/interop/check.py video "$work/next/whole" "$work/next/ours.json"
   else
     not_run transformers "$(tail -1 "$work/pip.log")"
   fi

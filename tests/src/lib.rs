@@ -9,6 +9,8 @@ pub mod ffmpeg;
 mod golden;
 pub mod imports;
 mod llava;
+#[cfg(feature = "video")]
+mod llava_task;
 mod llm;
 mod material;
 mod module;
@@ -28,6 +30,8 @@ pub use golden::{
     Case, HostData, HostTensor, case, cases, golden_roots, read_tensors, write_tensors,
 };
 pub use llava::{assert_gradients, hf_config};
+#[cfg(feature = "video")]
+pub use llava_task::{llava_next_video, llava_task, llava_video};
 pub use llm::{case_schedule, compare_gradients, compare_hidden, prompts};
 pub use material::{kills, media_root, shared_root, skipped};
 pub use module::{
@@ -42,5 +46,5 @@ pub use task::{Ended, Task, program};
 pub use varied::varied;
 pub use video_xl::{
     WholeSequence, assert_video_xl_gradients, video_xl, video_xl_config, video_xl_plan,
-    video_xl_prompt,
+    video_xl_prompt, windows_config,
 };

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 use xcomp_train::demo::bpe::write_tokenizer;
 
-use crate::Task;
+use crate::{Task, windows_config};
 
 /// [`Task::folders`] with another of everything that a key of its recipe can name.
 ///
@@ -17,6 +17,7 @@ pub fn varied() -> Task {
     task.write("other.json", &read("config.json").replace("1e-6", "1e-3").replace("1e-06", "1e-3"));
     // So many tokens that the last round of merging leaves some alone: only then is there an order to choose.
     task.write("three.json", &read("config.json").replace("tome4", "tome3"));
+    task.write("windows.json", &windows_config(&read("config.json")).to_string());
     write_tokenizer(&task.path("other_tokenizer.json"), &["It is red.".into()], 400).unwrap();
     let mixture = |name: &str, annotation: &str| {
         let text = format!(

@@ -168,3 +168,21 @@ impl<F: Fn(Gradients) -> BTreeMap<String, HostTensor>> Sequence for WholeSequenc
         }
     }
 }
+
+/// A Video-XL of the sizes of another model: 8 by 8 patches, 16 tokens of a frame, windows of two frames.
+///
+/// # Panics
+/// If it has no sizes.
+pub fn windows_config(config: &str) -> Value {
+    let mut config: Value = serde_json::from_str(config).expect("sizes");
+    let side = config["vision_config"]["image_size"].as_u64().expect("sizes");
+    let keys = json!({ "beacon_window": 32, "beacon_ratio": [2], "beacon_param": ["q", "k", "v"],
+        "eos_token_id": 0, "mm_projector_type": "mlp2x_gelu", "mm_vision_select_layer": -1,
+        "mm_vision_tower": "openai/clip-tiny", "vision_config": { "image_size": side, "patch_size": side / 8,
+        "hidden_size": config["mm_hidden_size"], "num_hidden_layers": 1, "num_attention_heads": 1,
+        "intermediate_size": 16 } });
+    for (key, value) in keys.as_object().expect("sizes") {
+        config[key] = value.clone();
+    }
+    config
+}

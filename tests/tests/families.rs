@@ -10,86 +10,11 @@ use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::vlm::Vlm;
-use xcomp_tests::{Task, media_root};
+use xcomp_tests::{Task, llava_next_video, llava_task, llava_video, media_root};
 use xcomp_train::machine::device::Choice;
 use xcomp_train::machine::stop::Stop;
 use xcomp_train::recipe::Recipe;
 use xcomp_train::run::launch::train_recipe;
-
-/// Sizes of a tiny decoder of 9 layers.
-fn decoder() -> Value {
-    json!({
-        "vocab_size": 512, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 9,
-        "num_attention_heads": 2, "num_key_value_heads": 2, "rms_norm_eps": 1e-6, "rope_theta": 1e4,
-        "hidden_act": "silu", "tie_word_embeddings": false,
-    })
-}
-
-/// Sizes of a tiny tower; a SigLIP leaves two pixels over.
-fn tower(side: usize) -> Value {
-    json!({
-        "image_size": side, "patch_size": 6, "hidden_size": 16, "num_hidden_layers": 2,
-        "num_attention_heads": 2, "intermediate_size": 32,
-    })
-}
-
-fn llava_video(newline: &str) -> Value {
-    let mut config = decoder();
-    for (key, value) in [
-        ("architectures", json!(["LlavaQwenForCausalLM"])),
-        ("mm_vision_tower", json!("google/siglip-tiny")),
-        ("mm_projector_type", json!("mlp2x_gelu")),
-        ("mm_patch_merge_type", json!("spatial_unpad")),
-        ("mm_newline_position", json!(newline)),
-        ("mm_spatial_pool_mode", json!("bilinear")),
-        ("vision_config", tower(32)),
-    ] {
-        config[key] = value;
-    }
-    config
-}
-
-fn llava_next_video() -> Value {
-    let mut text = decoder();
-    text["rope_scaling"] = json!({"type": "linear", "factor": 2.0});
-    json!({
-        "architectures": ["LlavaNextVideoForConditionalGeneration"], "model_type": "llava_next_video",
-        "text_config": text, "vision_config": tower(36),
-    })
-}
-
-/// Pictures, folders of frames, two pictures in one sample, and a text alone, for a model of this `config.json`.
-fn task(config: &Value, vicuna: bool) -> Task {
-    let task = Task::folders();
-    task.write("config.json", &config.to_string());
-    let turns = |question: &str| json!([{"from": "human", "value": question}, {"from": "gpt", "value": "It is red."}]);
-    task.write(
-        "more.json",
-        &json!([
-            {"id": "two", "image": ["picture_0.png", "picture_3.png"],
-                "conversations": turns("<image>\n<image>\nWhat colour is it?")},
-            {"id": "none", "conversations": turns("What colour is it?")},
-        ])
-        .to_string(),
-    );
-    let read = |name: &str| std::fs::read_to_string(task.path(name)).unwrap();
-    task.write(
-        "mixture.yaml",
-        &(read("mixture.yaml") + "  - json_path: more.json\n    data_root: media\n"),
-    );
-    if vicuna {
-        // The same tokenizer with the names of LLaMA's special tokens.
-        let text =
-            read("tokenizer.json").replace("<|endoftext|>", "<s>").replace("<|im_end|>", "</s>");
-        task.write("tokenizer.json", &text);
-    }
-    let recipe = read("recipe.toml")
-        .replace("min_frames = 8", "fps = 1.0\nmin_frames = 1\nclip_frames = 1")
-        .replace("max_frames = 16", "max_frames = 3")
-        .replace("[tune]", "[compression]\nschedule = \"cosine_full_first\"\n\n[tune]");
-    task.write("recipe.toml", &recipe);
-    task
-}
 
 fn xcomp(task: &Task, arguments: &[&str]) -> String {
     let ended = task.run(arguments);
@@ -110,26 +35,49 @@ fn exported(task: &Task, folder: &str) -> BTreeSet<String> {
     names
 }
 
-fn run(config: &Value, vicuna: bool, parts: &str) -> BTreeSet<String> {
-    let task = task(config, vicuna);
+fn losses(task: &Task, run: &str) -> Vec<f64> {
+    let metrics = std::fs::read_to_string(task.path(run).join("metrics.jsonl")).unwrap();
+    let loss = |line| serde_json::from_str::<Value>(line).unwrap()["loss"].as_f64().unwrap();
+    metrics.lines().map(loss).collect()
+}
+
+/// Trains and asks a model whose frames have so many tokens; the names of its tensors.
+fn run(config: &Value, vicuna: bool, parts: &str, tokens: usize) -> BTreeSet<String> {
+    let task = llava_task(config, vicuna);
     let (parts, system) = (format!("tune.parts={parts}"), "model.system_prompt=\"Be brief.\"");
     xcomp(&task, &["plan", "recipe.toml", "--set", &parts]);
     xcomp(&task, &["train", "recipe.toml", "--out", "run", "--set", &parts, "--set", system]);
-    let losses: Vec<f64> = std::fs::read_to_string(task.path("run/metrics.jsonl"))
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap()["loss"].as_f64().unwrap())
-        .collect();
+    let losses = losses(&task, "run");
     assert!(losses.len() == 6 && losses[5] < losses[0], "{losses:?}");
     let broken = std::fs::read_to_string(task.path("run/data/quarantine.jsonl")).unwrap();
     assert!(broken.is_empty(), "{broken}");
+    if !parts.contains("vision") {
+        // The cache is filled by one run and read by the next; neither changes a number.
+        for out in ["filling", "filled"] {
+            let cache = ["--set", "data.feature_cache=features", "--set", &parts, "--set", system];
+            xcomp(&task, &[&["train", "recipe.toml", "--out", out][..], &cache].concat());
+            assert_eq!(self::losses(&task, out), losses, "{out}");
+        }
+    }
     for (media, frames) in [("media/folder_1", 3), ("media/picture_2.png", 1)] {
         let asked = ["ask", "run/export", media, "What colour is it?", "--format", "json"];
         let more = ["--frames", "3", "--max-new-tokens", "4", "--device", "cpu"];
         let answer: Value =
             serde_json::from_str(&xcomp(&task, &[&asked[..], &more].concat())).unwrap();
         assert_eq!(answer["frames"], frames, "{answer}");
+        assert_eq!(answer["visual_tokens_in"], frames * tokens, "{answer}");
     }
+    let chosen = ["ask", "run/export", "media/folder_1", "What colour is it?", "--format", "json"];
+    let more = ["--frames", "16", "--select", "2", "--max-new-tokens", "2", "--device", "cpu"];
+    let answer: Value =
+        serde_json::from_str(&xcomp(&task, &[&chosen[..], &more].concat())).unwrap();
+    assert_eq!((&answer["frames"], &answer["frames_looked_at"]), (&json!(2), &json!(16)));
+    xcomp(&task, &["export", "run/export", "plain", "--llm-only"]);
+    let plain = std::fs::read_to_string(task.path("plain/config.json")).unwrap();
+    assert!(
+        plain.contains(if vicuna { "LlamaForCausalLM" } else { "Qwen2ForCausalLM" }),
+        "{plain}"
+    );
     let stated = std::fs::read(task.path("run/export/config.json")).unwrap();
     let stated: Value = serde_json::from_slice(&stated).unwrap();
     assert_eq!(stated["xcomp_prompt"]["system"], "Be brief.");
@@ -138,8 +86,9 @@ fn run(config: &Value, vicuna: bool, parts: &str) -> BTreeSet<String> {
 
 #[test]
 fn llava_video_is_trained_exported_and_asked() {
-    for newline in ["grid", "frame", "one_token", "no_token"] {
-        let names = run(&llava_video(newline), false, "[\"llm\", \"projector\"]");
+    // Of 5 x 5 patches 3 x 3 are left, with or without what ends a row or a frame.
+    for (newline, tokens) in [("grid", 12), ("frame", 10), ("one_token", 9), ("no_token", 9)] {
+        let names = run(&llava_video(newline), false, "[\"llm\", \"projector\"]", tokens);
         assert!(names.contains("model.image_newline"));
         assert!(names.contains("model.mm_projector.2.bias"));
     }
@@ -147,7 +96,8 @@ fn llava_video_is_trained_exported_and_asked() {
 
 #[test]
 fn llava_next_video_is_trained_exported_and_asked() {
-    let names = run(&llava_next_video(), true, "[\"llm\", \"projector\", \"vision\"]");
+    let parts = "[\"llm\", \"projector\", \"vision\"]";
+    let names = run(&llava_next_video(), true, parts, 9);
     assert!(names.contains("multi_modal_projector.linear_2.bias"));
     assert!(names.contains("vision_tower.vision_model.encoder.layers.1.mlp.fc1.weight"));
 }

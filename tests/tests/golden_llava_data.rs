@@ -1,7 +1,7 @@
 //! Kinds `n_image` and `n_prompt`: pictures as towers of the LLaVA families get them, frames, sentences, templates.
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails like the test itself")]
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use serde_json::{Value, json};
 use xcomp_data::frames::whole;
 use xcomp_data::resize::{Fitter, Picture};
@@ -12,7 +12,7 @@ use xcomp_data::{
 use xcomp_model::base::llava_next_video::LLAVA_NEXT_VIDEO;
 use xcomp_model::base::llava_video::LLAVA_VIDEO;
 use xcomp_model::vision::frames::normalise;
-use xcomp_tests::{Case, Tolerance, assert_close, cases, media_root};
+use xcomp_tests::{Case, HostTensor, Tolerance, assert_close, cases, media_root};
 
 /// Pins: the straight resize and the centre crop, exact to the last bit, and both sets of constants.
 #[test]
@@ -31,24 +31,41 @@ fn n_pictures() {
             let (width, height) = style.fit.resized(width, height, side);
             assert_eq!(json!([height, width]), *size, "case {}", case.name);
         }
-        let square = if case.has("cropped_u8") { "cropped_u8" } else { "resized_u8" };
+        let square = if style.fit == Fit::Crop { "cropped_u8" } else { "resized_u8" };
         if case.has(square) {
             assert_eq!(got, case.tensor(square).u8(), "case {}", case.name);
+        } else {
+            let (stride, want) = strided(&case, &format!("{square}_rows"));
+            let rows = got.chunks(3 * side).step_by(stride).flatten();
+            assert!(rows.eq(want.u8()), "case {}: every {stride}th row", case.name);
         }
         let pixels = normalise(&got, 1, side, &family.pixels, &Device::flex());
         check_pixels(&case, pixels, side);
     }
 }
 
-/// Large cases keep some rows of the pixels only.
+/// Large cases keep every so manyth row, and of pixels column.
+fn strided<'a>(case: &'a Case, name: &str) -> (usize, &'a HostTensor) {
+    let prefix = format!("{name}_stride");
+    let mut found = case.under(&prefix);
+    let (stride, tensor) = found.next().unwrap_or_else(|| panic!("case {}: no {name}", case.name));
+    (stride.parse().unwrap(), tensor)
+}
+
 fn check_pixels(case: &Case, pixels: Tensor<4>, side: usize) {
     let tolerance = case.tolerance("forward", Tolerance::TABLE);
-    let all = pixels.clone().reshape([3, side, side]);
+    let all = pixels.reshape([3, side, side]);
     let sum: f64 = all.clone().into_data().iter::<f64>().sum();
     let want = case.number("/expect/pixel_values_sum");
     assert!((sum - want).abs() <= 1e-5 * (3 * side * side) as f64, "case {}: {sum}", case.name);
     if case.has("pixel_values") {
         assert_close(case, "pixel_values", all, case.tensor("pixel_values"), tolerance);
+    } else {
+        let (stride, want) = strided(case, "pixel_values");
+        let kept: Vec<i32> = (0..side as i32).step_by(stride).collect();
+        let kept = Tensor::<1, Int>::from_ints(kept.as_slice(), &Device::flex());
+        let some = all.select(1, kept.clone()).select(2, kept);
+        assert_close(case, "pixel_values", some, want, tolerance);
     }
 }
 
@@ -106,10 +123,8 @@ fn n_prompts() {
     for case in cases("n_prompt_llavavideo") {
         for row in case.value("/expect/rows").as_array().expect("rows") {
             let turns: Vec<Turn> = serde_json::from_value(row["conversations"].clone()).unwrap();
-            let kind = match row["args"]["add_time_instruction"] == true {
-                true => TimeMessage::Instruction,
-                false => TimeMessage::None,
-            };
+            let timed = row["args"]["add_time_instruction"] == true;
+            let kind = if timed { TimeMessage::Instruction } else { TimeMessage::None };
             let messages: Vec<String> = if row["video"].is_null() {
                 vec![]
             } else {

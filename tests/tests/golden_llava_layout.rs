@@ -75,14 +75,14 @@ fn n_layouts() {
             "intermediate_size": rows("language_model.model.layers.0.mlp.up_proj.weight")[0],
             "num_hidden_layers": count(&tiny, "language_model.model.layers.", ".mlp.up_proj.weight"),
         });
-        assert_eq!(layout(&hf(text.clone(), vision.clone())), tiny);
+        assert_eq!(layout(&hf(&text, &vision)), tiny);
         let mut config = text;
         config["vision_config"] = vision;
         assert_eq!(layout(&original_layout(config)), original);
         let large = json!({ "image_size": 336, "patch_size": 14, "hidden_size": 1024, "num_hidden_layers": 24,
             "num_attention_heads": 16, "intermediate_size": 4096 });
         let found = check_full(
-            &hf(json!({ "vocab_size": 32_064 }), large),
+            &hf(&json!({ "vocab_size": 32_064 }), &large),
             case.value("/expect/full_hf_7b/patterns"),
             false,
         );
@@ -92,7 +92,7 @@ fn n_layouts() {
     }
 }
 
-fn hf(text: Value, vision: Value) -> Value {
+fn hf(text: &Value, vision: &Value) -> Value {
     json!({ "model_type": "llava_next_video", "text_config": text, "vision_config": vision })
 }
 

@@ -155,7 +155,7 @@ fn recompute_agrees(case: &Case, schedule: &Schedule, keep: KeepRule) {
         })
         .map(|visual| visual.into_iter().collect())
         .collect();
-    let batch = MicroBatch { prompts, merged, replay: vec![] };
+    let batch = MicroBatch { prompts, merged, replay: vec![], windows: vec![] };
 
     for norm in [LossNorm::Sample, LossNorm::Token] {
         let kept = Keep.run(&model, batch.clone(), &plan, norm);
@@ -237,8 +237,12 @@ fn a_frozen_lower_half_learns_nothing_and_costs_no_backward() {
 
     let prompts = xcomp_tests::prompts(case);
     let visual: Tensor<3> = case.burn::<2>("visual.0", &Device::flex()).unsqueeze();
-    let batch =
-        MicroBatch { prompts: prompts[..1].to_vec(), merged: vec![vec![visual]], replay: vec![] };
+    let batch = MicroBatch {
+        prompts: prompts[..1].to_vec(),
+        merged: vec![vec![visual]],
+        replay: vec![],
+        windows: vec![],
+    };
     let ways: [(&str, &dyn Backward); 2] = [("keep", &Keep), ("every layer", &EveryLayer)];
     for (name_of_way, way) in ways {
         let grads = way.run(&model, batch.clone(), &plan, LossNorm::Token).grads;

@@ -45,7 +45,7 @@ fn v_frames() {
             }
         }
         for row in rows("infer_linspace") {
-            let got = chosen(row, 25.0, 1.0, count(row, "max_frames"), Sampling::Uniform);
+            let got = chosen(row, 25.0, 1.0, count(row, "max_frames"), Sampling::Spread);
             assert_eq!(json!(got.expect("frames")), row["indices"], "{row}");
         }
         for row in rows("vnbench_1fps") {
@@ -94,12 +94,11 @@ fn v_prompts() {
             let question = behind.strip_prefix('\n').and_then(|behind| {
                 behind.strip_suffix(&format!("{}{}", template.footer("user"), template.answer))
             });
-            let ids = match question {
-                Some(question) => render_question(&own, &tokenizer, question, "").expect("ids"),
-                None => {
-                    let encode = |text: &str| tokenizer.encode(text).expect("ids");
-                    [encode(before), vec![-200], encode(behind)].concat()
-                }
+            let ids = if let Some(question) = question {
+                render_question(&own, &tokenizer, question, "").expect("ids")
+            } else {
+                let encode = |text: &str| tokenizer.encode(text).expect("ids");
+                [encode(before), vec![-200], encode(behind)].concat()
             };
             assert_eq!(json!(ids), row["ids"], "{row}");
         }

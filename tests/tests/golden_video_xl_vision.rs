@@ -187,20 +187,23 @@ fn whole(case: &Case) {
     let (prompt, pixels) = (video_xl_prompt(case), pixels(case, &device.clone().inner()));
     let plan = video_xl_plan(case, &prompt, 0);
     let prompts = [prompt];
-    let features = vlm.vision.forward(Tensor::from_inner(pixels).unsqueeze_dim(1));
-    let encoded = vec![vec![vlm.connector.fixed(features)]];
-    let visual = vlm.connector.visual(encoded[0][0].clone());
+    // A tape is consumed by its backward: every one starts at the pixels.
+    let encoded = || {
+        let pixels = Tensor::from_inner(pixels.clone()).unsqueeze_dim(1);
+        vec![vec![vlm.connector.fixed(vlm.vision.forward(pixels))]]
+    };
+    let visual = vlm.connector.visual(encoded()[0][0].clone());
     assert_close(case, "visual", visual, case.tensor("visual"), Tolerance::FORWARD);
-    logits(case, &vlm, &prompts[0], encoded.clone());
+    logits(case, &vlm, &prompts[0], encoded());
 
     let plans = [plan];
-    let (loss, weight) = vlm.loss_in_windows(&prompts, encoded.clone(), &plans, LossNorm::Sample);
+    let (loss, weight) = vlm.loss_in_windows(&prompts, encoded(), &plans, LossNorm::Sample);
     assert_eq!(weight, 1);
     check_loss(case, &loss);
     let grads = GradientsParams::from_grads(loss.backward(), &vlm);
     assert_video_xl_gradients(case, &model_gradients(&vlm, &grads));
 
-    let (x, layout) = vlm.embed(&prompts, encoded);
+    let (x, layout) = vlm.embed(&prompts, encoded());
     let rows = supervised(&prompts, &layout);
     let named = |tape| model_gradients(&vlm, &GradientsParams::from_grads(tape, &vlm));
     let mut whole = WholeSequence::new(x.clone().inner(), named);

@@ -9,7 +9,7 @@ use serde_json::json;
 use xcomp_model::base::llm::LlmConfig;
 use xcomp_model::base::vst::{VstConfig, VstMaps};
 use xcomp_model::compress::vst::pass::{empty, remember, rope, run, woven};
-use xcomp_model::compress::vst::{Kind, Parts, Purpose, RatioMix, VstPlan, VstRule};
+use xcomp_model::compress::vst::{Kind, Parts, Purpose, RatioMix, Segment, VstPlan, VstRule};
 use xcomp_model::decoder::qwen2::Qwen2ForCausalLm;
 use xcomp_model::decoder::vst::Roles;
 use xcomp_model::loss::{IGNORE, SupervisedRows};
@@ -54,7 +54,7 @@ impl Lesson {
     /// The mean loss and all gradients, on one tape.
     fn on_one_tape(&self) -> (f64, BTreeMap<String, HostTensor>) {
         let (x, rows) = self.embed();
-        let loss = loss(&self.llm, x, &self.plan, &rows) / rows.len() as f64;
+        let loss = loss(&self.llm, &x, &self.plan, &rows) / rows.len() as f64;
         let mut tape = loss.backward();
         let visual = self.visual.grad_remove(&mut tape).map(host);
         let mut found = self.named(tape);
@@ -135,7 +135,7 @@ fn forward(case: &Case) {
     }
     let held = case.value("/expect/cache");
     let of = |kind: fn(&Kind) -> bool| -> usize {
-        plan.segments.iter().filter(|one| kind(&one.kind)).map(|one| one.kept()).sum()
+        plan.segments.iter().filter(|one| kind(&one.kind)).map(Segment::kept).sum()
     };
     let got = json!({ "sink": of(|k| *k == Kind::Prefix), "raw": of(|k| *k == Kind::Tail),
         "vst": of(|k| matches!(k, Kind::Window { .. })) });

@@ -101,6 +101,10 @@ const WIDE: Beside = &[
     "eval.min_frames=8",
     "eval.max_frames=32",
 ];
+const WINDOWS: Beside =
+    &["model.config=windows.json", "compression.schedule=none", "data.clip_frames=1", FILMS[0]];
+const MIXED: Beside =
+    &[WINDOWS[0], WINDOWS[1], WINDOWS[2], FILMS[0], "vst.ratios=[2,4,8]", LONG[0]];
 const WATCHED: Beside = &["data.validation_mixture=folders.yaml"];
 const PATIENT: Beside = &[
     "data.validation_mixture=folders.yaml",
@@ -164,6 +168,11 @@ const OTHER: &[(&str, &str, Beside, Seen)] = &[
         &["data.mixture=noise.yaml", "model.config=three.json"],
         Numbers,
     ),
+    ("vst.window_tokens", "16", WINDOWS, Numbers),
+    ("vst.ratios", "[4]", WINDOWS, Numbers),
+    ("vst.ratio_mix", "sequence", MIXED, Numbers),
+    ("vst.backward", "tape", WINDOWS, Plan),
+    ("vst.curriculum", "[{ until = 1.0, ratios = [8] }]", WINDOWS, Numbers),
     ("tune.parts", "[\"layers.4-8\",\"norm\"]", NONE, Numbers),
     ("tune.labels", "answers", NONE, Numbers),
     ("tune.projector_gradient_below_frames", "8", FILMS, Numbers),
@@ -185,7 +194,7 @@ const OTHER: &[(&str, &str, Beside, Seen)] = &[
     ("train.max_steps", "1", NONE, Numbers),
     ("train.per_device_batch_size", "2", NONE, Numbers),
     ("train.gradient_accumulation_steps", "3", NONE, Numbers),
-    ("train.lanes", "2", NONE, Numbers),
+    ("train.lanes", "2", &["train.gradient_accumulation_steps=4"], Numbers),
     ("train.loss_norm", "token", LONG, Numbers),
     ("train.recompute", "layer", NONE, Plan),
     ("train.memory_limit_gib", "0.001", NONE, End),
@@ -293,10 +302,8 @@ fn observe_run(task: &Task, set: &[&str], note: &mut dyn FnMut(Seen, String) -> 
     note(Mfu, of(&["mfu_pct"]).contains(|digit: char| digit.is_ascii_digit()).to_string());
     note(Export, hash("export/model.safetensors"));
     let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
-    let names = |folder: &Path| -> Vec<String> {
-        entries(folder).unwrap_or_default().iter().map(|path| name(path)).collect()
-    };
-    let names = [names(&run), names(&run.join("last"))].concat();
+    let files = [&run, &run.join("last")].map(|folder| entries(folder).unwrap_or_default());
+    let names = files.concat().iter().map(|path| name(path)).collect::<Vec<_>>();
     let kind = |name: &str| name.split("tfevents").next().unwrap().to_owned();
     note(Files, names.iter().map(|name| kind(name) + " ").collect());
     let kept = entries(&task.path("features")).unwrap_or_default();

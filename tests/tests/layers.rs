@@ -84,3 +84,16 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let of = |path: PathBuf| if path.is_dir() { rust_files(&path) } else { vec![path] };
     entries.flat_map(of).collect()
 }
+
+/// What only some machines have is no part of the default build.
+#[test]
+fn the_default_build_needs_no_mpi() {
+    let tree = std::process::Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--workspace", "--prefix", "none", "--edges", "normal,build"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(tree.stdout).unwrap();
+    assert!(text.contains("xcomp-train v"), "{}", String::from_utf8_lossy(&tree.stderr));
+    assert!(!text.lines().any(|line| line.starts_with("mpi")), "the default build has MPI in it");
+}

@@ -95,6 +95,8 @@ pub enum Sampling {
     Fps,
     /// `max_frames` evenly spread frames of every video, repeated where it has fewer (LLaVA-Video, `force_sample`).
     Uniform,
+    /// The same of videos of any rate (Video-XL's `demo.py`).
+    Spread,
     /// The frame at every whole second, `max_frames` evenly spread ones where these are more (Video-XL's `eval_vnbench.py`, which has no limit).
     Seconds,
 }

@@ -26,6 +26,7 @@ pub use frames::style::FrameStyle;
 pub use frames::{Choice, FrameOptions, FrameRule, Sampling, TimeMessage, Truncated};
 pub use media::limits::{Limits, Watch};
 pub use mixture::annotation::{LeftOut, Media, MediaFile, Record, is_confined};
+pub use mixture::share::Share;
 pub use mixture::strategy::Strategy;
 pub use mixture::turns::{SystemTurn, Turn};
 pub use mixture::visual_rule::VisualRule;

@@ -188,9 +188,12 @@ fn records_are_judged_as_they_are_rendered() {
     assert_eq!(broken, ["blank", "silent", "unheard"]);
 
     let good = &mixture.records()[find(&mixture, "good")];
-    let length = load_example(good, 0, &small_options(&folder)).unwrap().input_ids.len() - 1 + 4;
+    let length =
+        load_example(good, 0, &small_options(&folder)).unwrap().input_ids.len() - 1 + 4 + 1;
     let with = |max_tokens| {
-        let options = LoadOptions { tokens_per_frame: 4, max_tokens, ..small_options(&folder) };
+        let small = small_options(&folder);
+        let (tokens_per_frame, tokens_behind_frames) = (4, 1);
+        let options = LoadOptions { tokens_per_frame, tokens_behind_frames, max_tokens, ..small };
         load_example(good, 0, &options).map(|_| ()).map_err(|error| error.to_string())
     };
     assert_eq!(with(length), Ok(()));

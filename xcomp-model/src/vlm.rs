@@ -107,7 +107,7 @@ impl Vlm {
             let one = Layout { sequences: vec![sequence] };
             let rows = supervised(&prompts[b..=b], &one);
             if !rows.is_empty() {
-                sum = sum + windows::loss(&self.llm, x, plan, &rows) * rows.share(norm);
+                sum = sum + windows::loss(&self.llm, &x, plan, &rows) * rows.share(norm);
             }
             weight += rows.weight(norm);
         }

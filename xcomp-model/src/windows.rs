@@ -26,11 +26,11 @@ fn targets(rows: &SupervisedRows, segment: &Segment) -> SupervisedRows {
 /// If the model has no learned token and the plan has some.
 pub fn loss(
     llm: &Qwen2ForCausalLm,
-    x: Tensor<3>,
+    x: &Tensor<3>,
     plan: &VstPlan,
     rows: &SupervisedRows,
 ) -> Tensor<1> {
-    let (rope, mut memory) = (rope(&llm.model, plan, 0, &x), empty(&llm.model));
+    let (rope, mut memory) = (rope(&llm.model, plan, 0, x), empty(&llm.model));
     let mut sum = Tensor::zeros([1], &x.device());
     for segment in &plan.segments {
         let own = targets(rows, segment);

@@ -5,23 +5,21 @@ pub mod clips;
 mod generation_config;
 pub mod precision;
 pub mod select;
+mod stated;
 pub mod text_stream;
+mod windows;
 
-use std::cell::OnceCell;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use burn::tensor::{Device, Tensor};
-use serde_json::Value;
 use xcomp_data::{
     Choice, DataError, FeatureCache, Features, FrameOptions, FrameRule, Frames, Limits, Media,
     Template, TimeMessage, Tokenizer, render_question,
 };
 use xcomp_model::base::config::ModelConfig;
-use xcomp_model::base::family::Family;
 use xcomp_model::compress::schedule::CompressionPlan;
-use xcomp_model::error::ModelError;
 use xcomp_model::generate::sample::Sampling;
 use xcomp_model::generate::{Decoding, Prefix};
 use xcomp_model::splice::Prompt;
@@ -29,17 +27,18 @@ use xcomp_model::transfer::read;
 use xcomp_model::vision::frames::{Clips, Encoding};
 use xcomp_model::vlm::Vlm;
 
+pub use self::clips::EncodedMedia;
 use self::clips::{EncodedClips, HeldClips};
 use self::generation_config::Generation;
 use self::precision::Precision;
+use self::stated::{compression_of, folder_template};
 use self::text_stream::GrowingText;
 use crate::data::features::{Stored, Tower, to_device};
 use crate::error::Error;
 use crate::machine::random::Random;
-use crate::plan::survey::{frame_style, styled, template};
+use crate::plan::survey::{frame_style, styled};
 use crate::plan::{compression_plan, model_config};
-use crate::recipe::tables::{CompressionTable, DataTable, ScheduleKind};
-use crate::recipe::{COMPRESSION_BLOCK, PROMPT_BLOCK, checked_compression};
+use crate::recipe::tables::DataTable;
 use crate::show::progress::during;
 
 /// Seconds that reading one video may take where a person waits for it; videos of many hours are welcome.
@@ -56,6 +55,8 @@ pub struct Answerer {
     config: ModelConfig,
     compression: CompressionPlan,
     template: Template,
+    /// Visual tokens for each learned one, if videos are read in windows.
+    ratio: Option<usize>,
     tokenizer: Arc<Tokenizer>,
     generation: Generation,
     device: Device,
@@ -82,24 +83,6 @@ impl Default for AnswerOptions {
     }
 }
 
-/// Frames of a video or image after the tower, and what the prompt says of them.
-#[derive(Debug, Clone)]
-pub struct EncodedMedia {
-    /// `[clips, frames * tokens_per_frame, mm_hidden]`.
-    pub merged: Tensor<3>,
-    /// The sentence about duration and frames; empty for an image.
-    pub message: String,
-    /// The decoder's reading of it, from its first question on.
-    prefix: OnceCell<Prefix>,
-}
-
-impl EncodedMedia {
-    /// A video that no question has been asked about.
-    pub fn new(merged: Tensor<3>, message: String) -> Self {
-        Self { merged, message, prefix: OnceCell::new() }
-    }
-}
-
 impl Answerer {
     /// Loads an exported folder; a folder without a compression block answers without compression.
     ///
@@ -122,7 +105,7 @@ impl Answerer {
         device: &Device,
     ) -> Result<Self, Error> {
         let path = folder.join("config.json");
-        let table = read_compression(&path)?;
+        let table = compression_of(&path)?;
         let mut config = model_config(&path, &table)?;
         if let Some(frames) = clip_frames {
             config.vision.clip_frames = frames;
@@ -135,12 +118,13 @@ impl Answerer {
         let mut model = Vlm::new(&config, &device);
         let stored = model.stored_weights(folder)?;
         during("loading the weights", || model.take_weights(&stored, precision.held()))?;
-        let prefills = AtomicUsize::new(0);
+        let (prefills, ratio) = (AtomicUsize::new(0), windows::usual_ratio(&config));
         Ok(Self {
             model,
             config,
             compression,
             template,
+            ratio,
             tokenizer,
             generation,
             device,
@@ -167,6 +151,11 @@ impl Answerer {
     /// How its prompts are written.
     fn template(&self) -> &Template {
         &self.template
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Vlm {
+        &self.model
     }
 
     /// Sizes of the model.
@@ -241,7 +230,7 @@ impl Answerer {
     ) -> Result<EncodedMedia, Error> {
         let (count, size, clip) = (frames.count, frames.size, self.config.vision.clip_frames);
         let (clips, message) = match media {
-            Media::Image => (Clips::image(frames.pixels, size), String::new()),
+            Media::Image => (Clips::video(frames.pixels, count, size, 1), String::new()),
             Media::Video => (
                 Clips::video(frames.pixels, count, size, clip),
                 choice.message(self.time_message()),
@@ -375,7 +364,10 @@ impl Answerer {
         let prefix = seen.prefix.get_or_init(|| {
             self.prefills.fetch_add(1, Relaxed);
             let (x, layout) = embed(before);
-            Prefix::run(llm, x, layout, plan)
+            match self.ratio {
+                Some(ratio) => self.read_in_windows(&x, &layout, ratio),
+                None => Prefix::run(llm, x, layout, plan),
+            }
         });
         let question = llm.model.embed_tokens.forward(question).unsqueeze::<3>();
         Decoding::after(llm, prefix, question, max_new_tokens)
@@ -394,38 +386,4 @@ fn finite(scores: Tensor<1>, question: &str) -> Result<Vec<f32>, Error> {
         return Ok(row);
     }
     Err(Error::Scores { what: format!("the question `{question}`") })
-}
-
-/// A folder's `config.json`.
-fn read_config(path: &Path) -> Result<Value, ModelError> {
-    let wrong = |source| ModelError::ConfigFile { path: path.into(), source };
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.into()))?;
-    serde_json::from_str(&text).map_err(|error| wrong(error.into()))
-}
-
-/// How a folder's prompts are written: as its `config.json` states, else as its family's.
-fn folder_template(path: &Path, family: &Family) -> Result<Template, Error> {
-    let whole = read_config(path)?;
-    let Some(block) = whole.get(PROMPT_BLOCK) else { return Ok(template(family)) };
-    let word = |key: &str| block.get(key).and_then(Value::as_str);
-    let named = word("template").and_then(Template::named);
-    let (Some(named), Some(system)) = (named, word("system")) else {
-        let source =
-            format!("`{PROMPT_BLOCK}` is {block}, expected a known template and a system prompt");
-        return Err(ModelError::ConfigFile { path: path.into(), source: source.into() }.into());
-    };
-    Ok(Template { system: system.to_owned().into(), ..named })
-}
-
-/// The compression that a folder's `config.json` states.
-fn read_compression(path: &Path) -> Result<CompressionTable, Error> {
-    let wrong = |source| ModelError::ConfigFile { path: path.into(), source };
-    let whole = read_config(path)?;
-    let table = match whole.get(COMPRESSION_BLOCK) {
-        Some(block) => {
-            serde_json::from_value(block.clone()).map_err(|error| wrong(error.into()))?
-        }
-        None => CompressionTable { schedule: ScheduleKind::None, ..CompressionTable::default() },
-    };
-    Ok(checked_compression(table, path, vec![])?)
 }

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::machine::device::{Choice, open};
 use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
+use crate::plan::vst::require_whole;
 use crate::recipe::Recipe;
 use crate::recipe::tables::{CompressionTable, Init, ScheduleKind};
 use crate::train::batch::seen;
@@ -53,6 +54,7 @@ pub fn bench(
     tell: &mut dyn FnMut(&Row),
 ) -> Result<BenchReport, Error> {
     let plan = Plan::new(measured(recipe, options), Some(usize::MAX))?;
+    require_whole(&plan, "bench")?;
     let opened = open(device)?;
     let mut state = TrainState::start(&plan, Identity::new(), &opened)?;
     let mut rows = vec![];

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use xcomp_data::{
     BadSample, BadSamplePolicy, DataError, FeatureCache, LoadOptions, Mixture, MixtureOptions,
-    Order as DataOrder, Position, Stream, StreamOptions, Tokenizer, TooLong, stream,
+    Order as DataOrder, Position, Share, Stream, StreamOptions, Tokenizer, TooLong, stream,
 };
 use xcomp_model::base::config::ModelConfig;
 
@@ -53,6 +53,15 @@ impl Data {
         let mut options = stream_options(recipe, config, Arc::clone(&tokenizer), quarantine);
         options.load.visuals = mixture.visuals();
         Ok(Self { mixture: Arc::new(mixture), held_out, tokenizer, options })
+    }
+
+    /// The records of a share of the mixture, for work that processes do apart.
+    #[must_use]
+    pub fn share(mut self, share: Option<Share>) -> Self {
+        if let Some(share) = share {
+            self.mixture = Arc::new(self.mixture.share(share));
+        }
+        self
     }
 
     /// The samples of one of `world` ranks, which share the lanes of a step.
@@ -150,6 +159,7 @@ fn stream_options(
         frames: frame_options(recipe, config),
         labels: label_rule(recipe),
         tokens_per_frame: config.tokens_per_frame(),
+        tokens_behind_frames: config.connector.tail(),
         max_tokens: recipe.model.model_max_length,
         too_long: match data.too_long {
             TooLongWord::Skip => TooLong::Skip,

@@ -5,15 +5,19 @@ pub mod disk;
 pub mod fit;
 pub mod groups;
 pub mod lr;
+pub mod ranks;
 pub mod report;
 pub mod survey;
 pub mod text;
+mod unfit;
+pub mod vst;
 
 use std::path::Path;
 
 use burn::tensor::{Device, FloatDType};
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::base::connector::GroupOrder;
+use xcomp_model::base::family::Place;
 use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, RankStage, Schedule, Stage};
 use xcomp_model::cost::{Formats, Kernels};
 use xcomp_model::loss::LossNorm;
@@ -25,17 +29,19 @@ use crate::plan::cost::SampleSize;
 use crate::plan::cost::flops::{Flops, Work, of_sample};
 use crate::plan::cost::layers::{LayerCost, of_layers};
 use crate::plan::cost::memory::{Memory, Process, Running, of_step};
-use crate::plan::cost::parameters::tensors;
 use crate::plan::cost::parameters::{PartCount, count};
 use crate::plan::groups::peak_rate;
 use crate::plan::lr::{LrSchedule, Rate};
 use crate::plan::survey::Survey;
+use crate::plan::unfit::unfit;
+use crate::plan::vst::Windows;
 use crate::recipe::Recipe;
 use crate::recipe::tables::{
-    CompressionTable, FloatWord, GroupOrderWord, Keep, LossNormWord, RecomputeWord, ScheduleKind,
+    BackwardWord, CompressionTable, FloatWord, GroupOrderWord, Keep, LossNormWord, RecomputeWord,
+    ScheduleKind,
 };
 use crate::recipe::tune::{Part, tuned};
-use crate::show::numbers::{GIB, bytes};
+use crate::show::numbers::GIB;
 
 /// A checked recipe with all that follows from it.
 #[derive(Debug, Clone)]
@@ -46,6 +52,8 @@ pub struct Plan {
     pub config: ModelConfig,
     /// Tokens of a frame in every layer.
     pub compression: CompressionPlan,
+    /// How samples are read in windows, if the model has learned tokens for them.
+    pub vst: Option<Windows>,
     /// What is tuned.
     pub parts: Vec<Part>,
     /// Parameters by part.
@@ -96,8 +104,7 @@ impl Plan {
             .iter()
             .map(|part| part.parse().expect("the recipe checked its parts"))
             .collect();
-        let wrong = group_without_tensors(&recipe, &config, &parts);
-        if let Some(message) = wrong.or_else(|| other_clips(&recipe, &config)) {
+        if let Some(message) = unfit(&recipe, &config, &parts) {
             return Err(mismatch(message));
         }
 
@@ -112,6 +119,7 @@ impl Plan {
             counts: count(&config, &parts),
             recompute: recipe.train.recompute == RecomputeWord::Layer,
             running: running(&recipe),
+            vst: Windows::new(&recipe.vst, &config, recipe.train.seed),
             compression,
             config,
             parts,
@@ -164,7 +172,11 @@ impl Plan {
 
     /// FLOPs of a sample of this size.
     pub fn flops(&self, size: SampleSize) -> Flops {
-        of_sample(&self.work(), size)
+        let whole = of_sample(&self.work(), size);
+        match &self.vst {
+            None => whole,
+            Some(windows) => windows.flops(whole, size, self.config.tokens_per_frame()),
+        }
     }
 
     /// Memory of a step whose micro-batches hold samples of this size.
@@ -179,26 +191,26 @@ impl Plan {
 
     /// Memory of a step whose largest micro-batch holds samples of these sizes.
     pub fn memory_of(&self, batch: &[SampleSize]) -> Memory {
-        of_step(&self.work(), batch, self.running)
+        let Some(windows) = self.vst.as_ref().filter(|vst| vst.backward == BackwardWord::Windows)
+        else {
+            return of_step(&self.work(), batch, self.running);
+        };
+        // One after the other, window by window; what the tower made of all frames lies there meanwhile.
+        let tokens = self.config.tokens_per_frame();
+        let largest = batch.iter().map(|size| windows.at_once(*size, tokens));
+        let steps = largest.map(|size| of_step(&self.work(), &[size], self.running));
+        let step = steps.max_by_key(Memory::peak).unwrap_or_default();
+        let frames: usize = batch.iter().map(|size| size.frames).sum();
+        let vision = &self.config.vision;
+        let features = frames * vision.patches() * vision.hidden_size;
+        let features = features as u64 * self.running.formats.activation;
+        let moves = tuned(&self.parts, Place::Vision);
+        Memory { frames: step.frames + if moves { 0 } else { features }, ..step }
     }
 
     /// What each decoder layer costs for a sample of this size.
     pub fn layers(&self, size: SampleSize) -> Vec<LayerCost> {
         of_layers(&self.work(), size, self.running.formats)
-    }
-
-    /// Bytes on the host beside the device's: frames of samples of this size that wait, and a tensor on its way to the disk.
-    pub fn host_bytes(&self, size: SampleSize) -> u64 {
-        let tuned = tensors(&self.config).into_iter().filter(|tensor| self.tunes(&tensor.name));
-        let largest = tuned.map(|tensor| tensor.count).max().unwrap_or(0);
-        // As it was read, and as it is written.
-        let saved = 2 * 4 * largest as u64;
-        let data = &self.recipe.data;
-        let side = self.config.vision.image_size as u64;
-        let sample = (size.frames as u64 * 3 * side * side).max(1);
-        let waiting = (data.workers * xcomp_data::stream::WAITING_PER_WORKER) as u64;
-        // Whole samples wait, and one always may.
-        sample * waiting.min((data.prefetch_mib << 20) / sample).max(1) + saved
     }
 
     /// Tokens of a sample before the first layer.
@@ -243,24 +255,6 @@ impl Plan {
             parts: &self.parts,
             recompute: self.recompute,
         }
-    }
-
-    /// Why the largest step does not fit the memory limit, and what would hold it; nothing where it does or none is given.
-    fn does_not_fit(&self) -> Option<String> {
-        let limit = self.recipe.train.memory_limit_gib.filter(|_| !self.fits())?;
-        let again = Self { recompute: true, ..self.clone() };
-        let least = again.memory(self.samples.worst);
-        let found = format!("the worst step does not fit memory_limit_gib = {limit}");
-        if again.fits() {
-            let peak = bytes(least.peak());
-            return Some(format!("{found}: with recompute = \"layer\" it takes {peak}"));
-        }
-        let weights = least.peak() - least.of_samples() - least.process;
-        Some(format!(
-            "{found}: a device of {} would hold it with recompute = \"layer\"; weights, gradients and moments alone take {}, less where fewer parts are tuned",
-            bytes(least.peak()),
-            bytes(weights)
-        ))
     }
 
     /// Whether the largest step fits the memory limit with nothing recomputed.
@@ -327,43 +321,6 @@ fn schedule(table: &CompressionTable) -> Schedule {
         ScheduleKind::Uniform => Schedule::Uniform(table.uniform_tokens.unwrap_or(0)),
         ScheduleKind::List => Schedule::List(table.tokens.clone()),
     }
-}
-
-/// What names no tuned tensor: a part, or a learning rate of one.
-fn group_without_tensors(recipe: &Recipe, config: &ModelConfig, parts: &[Part]) -> Option<String> {
-    let none = |parts: &[Part]| count(config, parts).iter().all(|count| count.tuned == 0);
-    for (part, word) in parts.iter().zip(&recipe.tune.parts) {
-        if none(std::slice::from_ref(part)) {
-            let tied = *part == Part::Head;
-            return Some(format!(
-                "[tune] parts: `{word}` matches no tensor of this model of {} layers{}",
-                config.llm.num_hidden_layers,
-                if tied { ", whose head is tied to the embeddings" } else { "" }
-            ));
-        }
-    }
-    let optimizer = &recipe.optimizer;
-    let rates = [
-        ("mm_projector_lr", optimizer.mm_projector_lr, Part::Projector, "projector"),
-        ("mm_vision_tower_lr", optimizer.mm_vision_tower_lr, Part::Vision, "vision"),
-    ];
-    let idle = |part: &Part| !parts.contains(part);
-    let (key, _, _, word) =
-        rates.into_iter().find(|(_, rate, part, _)| rate.is_some() && idle(part))?;
-    Some(format!(
-        "[optimizer] {key}: no tensor of {word} is tuned; add \"{word}\" to [tune] parts, or leave the key out"
-    ))
-}
-
-/// Clips that the tower has no positions for: it sees those of its own length, or single frames.
-fn other_clips(recipe: &Recipe, config: &ModelConfig) -> Option<String> {
-    let (asked, own) = (recipe.data.clip_frames, config.vision.clip_frames);
-    (own > 1 && asked != own && asked != 1).then(|| {
-        format!(
-            "[data] clip_frames = {asked}: the tower sees clips of {own} frames, or single ones; set it to {own} or 1, or state other clips in {}",
-            recipe.model.config
-        )
-    })
 }
 
 fn samples(recipe: &Recipe, config: &ModelConfig, counted: Option<usize>) -> Samples {

@@ -18,7 +18,7 @@ use described::Described;
 use problem::{Problem, Problems, RecipeError};
 use tables::{
     CheckpointTable, CompressionTable, DataTable, EvalTable, LogTable, LrTable, ModelTable,
-    OptimizerTable, TrainTable, TuneTable,
+    OptimizerTable, TrainTable, TuneTable, VstTable,
 };
 
 /// Where a value comes from.
@@ -86,6 +86,8 @@ recipe! {
     data: DataTable,
     /// LP-Comp.
     compression: CompressionTable,
+    /// Windows of Video-XL.
+    vst: VstTable,
     /// Which weights move.
     tune: TuneTable,
     /// `AdamW`.

@@ -16,6 +16,7 @@ pub mod step;
 pub mod together;
 pub(crate) mod unsound;
 mod validation;
+mod windows;
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -166,10 +167,17 @@ fn first_state(task: &Training, report: &mut Report) -> Result<TrainState, Error
         report(Event::Note(note.clone()))?;
     }
     let identity = task.identity.clone();
-    match &task.from.checkpoint {
-        Some(saved) => TrainState::restore(task.plan, identity, saved, task.device),
-        None => TrainState::start(task.plan, identity, task.device),
+    let state = match &task.from.checkpoint {
+        Some(saved) => TrainState::restore(task.plan, identity, saved, task.device)?,
+        None => TrainState::start(task.plan, identity, task.device)?,
+    };
+    if state.copied > 0 {
+        report(Event::Note(format!(
+            "{} tensors of learned tokens are not in {}: they begin as copies of the model's own maps and of an embedding",
+            state.copied, task.plan.recipe.model.checkpoint
+        )))?;
     }
+    Ok(state)
 }
 
 /// The last step, and every `logging_steps`.

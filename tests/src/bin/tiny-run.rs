@@ -1,15 +1,21 @@
-//! `tiny-run FOLDER`: the material of a tiny run, for scripts.
+//! `tiny-run FOLDER [llava-next-video]`: the material of a tiny run, for scripts.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use xcomp_tests::Task;
+use xcomp_tests::{Task, llava_next_video, llava_task};
 
 fn main() -> io::Result<()> {
     let folder = std::env::args_os().nth(1);
-    let folder = folder.ok_or_else(|| io::Error::other("usage: tiny-run FOLDER"))?;
-    copy(&Task::pictures().path(""), Path::new(&folder))
+    let usage = || io::Error::other("usage: tiny-run FOLDER [llava-next-video]");
+    let folder = folder.ok_or_else(usage)?;
+    let task = match std::env::args().nth(2).as_deref() {
+        None => Task::pictures(),
+        Some("llava-next-video") => llava_task(&llava_next_video(), true),
+        Some(_) => return Err(usage()),
+    };
+    copy(&task.path(""), Path::new(&folder))
 }
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {

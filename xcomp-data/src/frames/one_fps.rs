@@ -11,6 +11,10 @@ use crate::python::round_half_even;
 /// # Errors
 /// If the file has fewer than half the frames a second that are asked for: no frame is one of so many.
 pub fn whole(vlen: usize, fps: f64, options: &FrameOptions) -> Result<Choice, DataError> {
+    if options.sampling == Sampling::Spread {
+        let duration_s = vlen as f64 / fps;
+        return Ok(Choice { indices: spread(vlen, options.max_frames), first: 0, fps, duration_s });
+    }
     let step = round_half_even(fps / options.fps);
     if step < 1.0 {
         return Err(DataError::Options(format!(

@@ -12,6 +12,8 @@ pub struct FrameStyle {
     pub sampling: Sampling,
     /// Frames per second that the rule asks for.
     pub fps: f64,
+    /// Fewest and most frames of a video in the released evaluation.
+    pub frames: (usize, usize),
     /// What the prompt says of them.
     pub time_message: TimeMessage,
     /// How pictures are brought to a square.
@@ -19,11 +21,12 @@ pub struct FrameStyle {
 }
 
 /// All that are known.
-const STYLES: [FrameStyle; 3] = [
+const STYLES: [FrameStyle; 4] = [
     FrameStyle {
         name: "clips",
         sampling: Sampling::Clips,
         fps: 8.0,
+        frames: (128, 1024),
         time_message: TimeMessage::Short,
         fit: Fit::Squeeze,
     },
@@ -31,6 +34,7 @@ const STYLES: [FrameStyle; 3] = [
         name: "timed",
         sampling: Sampling::Uniform,
         fps: 1.0,
+        frames: (64, 64),
         time_message: TimeMessage::Instruction,
         fit: Fit::Squeeze,
     },
@@ -38,8 +42,17 @@ const STYLES: [FrameStyle; 3] = [
         name: "cropped",
         sampling: Sampling::Uniform,
         fps: 1.0,
+        frames: (32, 32),
         time_message: TimeMessage::None,
         fit: Fit::Crop,
+    },
+    FrameStyle {
+        name: "tiled",
+        sampling: Sampling::Spread,
+        fps: 1.0,
+        frames: (128, 128),
+        time_message: TimeMessage::None,
+        fit: Fit::Tiles,
     },
 ];
 

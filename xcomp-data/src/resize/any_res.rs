@@ -1,4 +1,4 @@
-//! One picture as several tiles of one size, on the canvas that wastes least of it (AnyRes: `select_best_resolution`,
+//! One picture as several tiles of one size, on the canvas that wastes least of it (`AnyRes`: `select_best_resolution`,
 //! `resize_and_pad_image` and `divide_to_patches` of LLaVA's `mm_utils.py`).
 
 use super::{Picture, Resize, Resizer};
@@ -56,6 +56,11 @@ impl Canvas {
         };
         let at = ((size.0 - picture.0) / 2, (size.1 - picture.1) / 2);
         Self { size, picture, at }
+    }
+
+    /// Squares of `tile` pixels on it.
+    pub fn tiles(&self, tile: usize) -> usize {
+        (self.size.0 / tile) * (self.size.1 / tile)
     }
 
     /// Draws a picture on the canvas and cuts it into squares of `tile` pixels, row by row: `[tiles, tile, tile, 3]`.

@@ -16,6 +16,8 @@ pub enum Fit {
     Squeeze,
     /// The shorter side to that of the square, then its middle (`CLIPImageProcessor`).
     Crop,
+    /// Frames of a video as `crop`; a picture becomes several squares ([`super::Canvas`]; Video-XL).
+    Tiles,
 }
 
 impl Fit {
@@ -23,8 +25,8 @@ impl Fit {
     pub fn resized(self, width: usize, height: usize, side: usize) -> (usize, usize) {
         match self {
             Self::Squeeze => (side, side),
-            Self::Crop if width <= height => (side, side * height / width),
-            Self::Crop => (side * width / height, side),
+            Self::Crop | Self::Tiles if width <= height => (side, side * height / width),
+            Self::Crop | Self::Tiles => (side * width / height, side),
         }
     }
 }
@@ -53,7 +55,7 @@ impl Fitter {
     /// When a side is 0.
     pub fn fit_into(&mut self, source: Picture<'_>, out: &mut Vec<u8>) -> Result<(), String> {
         let (width, height) = (source.width, source.height);
-        if self.fit == Fit::Crop && width.max(height) > LONGEST_CROPPED * width.min(height) {
+        if self.fit != Fit::Squeeze && width.max(height) > LONGEST_CROPPED * width.min(height) {
             return Err(format!(
                 "a picture of {width} x {height} pixels is more than {LONGEST_CROPPED} times as long as wide; cut it"
             ));

@@ -160,7 +160,8 @@ pub(crate) fn render_record(
     let prompt = render_chat(template, tokenizer, &record.turns, messages, options.labels)?;
     let id = || record.id.clone();
     let text = prompt.input_ids.len() - messages.len();
-    let (tokens, limit) = (text + frames * options.tokens_per_frame, options.max_tokens);
+    let visual = frames * options.tokens_per_frame + messages.len() * options.tokens_behind_frames;
+    let (tokens, limit) = (text + visual, options.max_tokens);
     if tokens > limit {
         return Err(DataError::TooLong { id: id(), tokens, limit });
     }

@@ -25,6 +25,8 @@ pub struct LoadOptions {
     pub visuals: VisualRule,
     /// Visual tokens of a frame before the first layer.
     pub tokens_per_frame: usize,
+    /// Tokens behind all frames of an image or video.
+    pub tokens_behind_frames: usize,
     /// Longest sequence in tokens, before compression.
     pub max_tokens: usize,
     /// What a longer sample does.
@@ -47,6 +49,7 @@ impl LoadOptions {
             labels: LabelRule::default(),
             visuals: VisualRule::default(),
             tokens_per_frame: 0,
+            tokens_behind_frames: 0,
             max_tokens: usize::MAX,
             too_long: TooLong::default(),
             vocabulary: usize::MAX,

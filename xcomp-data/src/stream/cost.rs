@@ -7,11 +7,15 @@ use crate::Mixture;
 use crate::frames::{FrameOptions, whole};
 use crate::media::read::Source;
 use crate::mixture::annotation::{Media, Record};
+use crate::resize::Fit;
 
 /// Frame rate that is assumed where only a duration is known.
 const ASSUMED_FPS: f64 = 30.0;
 /// Duration that is assumed where nothing is known, in seconds.
 const ASSUMED_DURATION_S: f64 = 30.0;
+
+/// Tiles of a picture that is cut into some: of one of 640 x 480 pixels.
+const ASSUMED_TILES: usize = 4;
 
 /// Predicts the floating-point operations of a sample from its frames and words.
 ///
@@ -73,7 +77,10 @@ fn predicted_of(
     options: &FrameOptions,
 ) -> PredictedFrames {
     if source.media == Media::Image {
-        return PredictedFrames { count: 1, known: true };
+        return match options.fit {
+            Fit::Tiles => PredictedFrames { count: ASSUMED_TILES, known: false },
+            Fit::Squeeze | Fit::Crop => PredictedFrames { count: 1, known: true },
+        };
     }
     let duration_s = source.part.map(|(start, end)| end - start).or(duration_s);
     let vlen = (duration_s.unwrap_or(ASSUMED_DURATION_S).max(0.0) * ASSUMED_FPS) as usize;

@@ -1,4 +1,6 @@
 //! LLaVA-Video: `SigLIP`, a two-layer MLP, pooling, `image_newline`, Qwen2 (lmms-lab's layout of `LLaVA-Video-7B-Qwen2`).
+//!
+//! A picture is a video of one frame: the reference cuts it into tiles (anyres), which are not made here.
 
 use serde_json::{Value, json};
 

@@ -13,7 +13,7 @@ use crate::error::ModelError;
 /// Tokens of a side that become one, whatever `config.json` says (`llava_arch.py`, `get_2dPool`).
 const POOL_STRIDE: usize = 2;
 
-/// The layout of the released Video-XL (VectorSpaceLab).
+/// The layout of the released Video-XL (`VectorSpaceLab/Video-XL`).
 pub const VIDEO_XL: Family = Family {
     name: "Video-XL",
     llm: Names::prefixed(""),
@@ -27,7 +27,7 @@ pub const VIDEO_XL: Family = Family {
     spare,
     visuals: Visuals::Any,
     template: "video-xl",
-    frames: "cropped",
+    frames: "tiled",
     pixels: CLIP_PIXELS,
     recognises: |config| config.get("beacon_window").is_some(),
     read,

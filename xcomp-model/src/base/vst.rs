@@ -52,9 +52,9 @@ impl VstConfig {
             ("enable_beacon", json!(true)),
         ];
         for (key, wanted) in wanted {
-            match config.get(key).filter(|value| !value.is_null() && **value != wanted) {
-                Some(found) => return Err(invalid(key, found, &wanted.to_string())),
-                None => {}
+            let other = config.get(key).filter(|value| !value.is_null() && **value != wanted);
+            if let Some(found) = other {
+                return Err(invalid(key, found, &wanted.to_string()));
             }
         }
         Ok(Self {

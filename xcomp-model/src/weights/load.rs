@@ -92,16 +92,17 @@ pub fn take(
     parts: &mut [Part<'_>],
     held: WeightDtype,
 ) -> Result<Loaded, ModelError> {
-    let (files, mut tensors, mut parameters) = (stored.files(), 0, 0);
+    let (files, mut tensors, mut parameters, mut copied) = (stored.files(), 0, 0, 0);
     for part in parts {
         let taken: Vec<Parameter> = (part.module.parameters(part.names).into_iter())
             .filter(|parameter| stored.tensors.contains_key(&parameter.name))
             .collect();
         tensors += taken.len();
+        copied += taken.iter().filter(|one| stored.copied.contains(&one.name)).count();
         parameters += taken.iter().map(Parameter::count).sum::<usize>();
         fill(part, &taken, stored, held)?;
     }
-    Ok(Loaded { files, tensors, parameters, copied: stored.copied })
+    Ok(Loaded { files, tensors, parameters, copied })
 }
 
 /// A copy of the embedding table under the name of the head: accepted and not used.
@@ -136,7 +137,7 @@ fn copy_absent(
         });
         if let Some(copy) = copy {
             stored.tensors.insert(name.clone(), copy);
-            stored.copied += 1;
+            stored.copied.insert(name.clone());
         }
     }
 }

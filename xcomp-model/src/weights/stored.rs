@@ -13,7 +13,8 @@ use crate::error::ModelError;
 #[derive(Debug, Clone, Default)]
 pub struct StoredWeights {
     pub(super) tensors: BTreeMap<String, StoredTensor>,
-    pub(super) copied: usize,
+    /// Names of those that stand for what the files lack.
+    pub(super) copied: BTreeSet<String>,
 }
 
 impl StoredWeights {
@@ -22,7 +23,7 @@ impl StoredWeights {
     /// # Errors
     /// If there are no weights, the index is unusable, or a file is damaged.
     pub fn in_folder(folder: &Path) -> Result<Self, ModelError> {
-        Ok(Self { tensors: stored_tensors(folder)?, copied: 0 })
+        Ok(Self { tensors: stored_tensors(folder)?, ..Self::default() })
     }
 
     /// Those of one file.
@@ -30,12 +31,7 @@ impl StoredWeights {
     /// # Errors
     /// If it cannot be read or is damaged.
     pub fn in_file(path: &Path) -> Result<Self, ModelError> {
-        Ok(Self { tensors: read_headers([path.to_owned()])?, copied: 0 })
-    }
-
-    /// How many of them stand for tensors that the files lack ([`crate::base::family::Absent::Copy`]).
-    pub fn copied(&self) -> usize {
-        self.copied
+        Ok(Self { tensors: read_headers([path.to_owned()])?, ..Self::default() })
     }
 
     /// Their names, sorted.
@@ -62,7 +58,10 @@ impl StoredWeights {
     #[must_use]
     pub fn before(mut self, others: Self) -> Self {
         for (name, tensor) in others.tensors {
-            self.tensors.entry(name).or_insert(tensor);
+            if !self.tensors.contains_key(&name) {
+                self.copied.extend(others.copied.get(&name).cloned());
+                self.tensors.insert(name, tensor);
+            }
         }
         self
     }

@@ -1,9 +1,11 @@
 //! Encoded clips of one video, each run through the tower once however often it is looked at.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use burn::tensor::Tensor;
 use xcomp_data::Frames;
+use xcomp_model::generate::Prefix;
 use xcomp_model::vision::frames::Clips;
 
 use crate::error::Error;
@@ -24,6 +26,24 @@ pub struct EncodedClips<'a> {
 
 /// Runs the tower over clips: `[clips, frames * tokens_per_frame, mm_hidden]`.
 pub(super) type Encode<'a> = dyn Fn(&Clips) -> Tensor<3> + 'a;
+
+/// Frames of a video or image after the tower, and what the prompt says of them.
+#[derive(Debug, Clone)]
+pub struct EncodedMedia {
+    /// `[clips, frames * tokens_per_frame, mm_hidden]`.
+    pub merged: Tensor<3>,
+    /// The sentence about duration and frames; empty for an image.
+    pub message: String,
+    /// The decoder's reading of it, from its first question on.
+    pub(super) prefix: OnceCell<Prefix>,
+}
+
+impl EncodedMedia {
+    /// A video that no question has been asked about.
+    pub fn new(merged: Tensor<3>, message: String) -> Self {
+        Self { merged, message, prefix: OnceCell::new() }
+    }
+}
 
 /// Encoded clips by the numbers of their frames.
 pub type HeldClips = HashMap<Vec<usize>, Tensor<3>>;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use xcomp_data::Share;
 
 use crate::error::Error;
 use crate::machine::device::{Choice, open};
@@ -42,6 +43,14 @@ impl DeviceArg {
     pub(super) fn open(self) -> Result<Device, Error> {
         open(self.choice)
     }
+}
+
+/// The share of the work that this process does.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct PartArg {
+    /// Does only part I of N (counted from 0), beside processes that do the others; without it, everything that is left.
+    #[arg(long = "part", value_name = "I/N")]
+    pub(super) share: Option<Share>,
 }
 
 /// How a report is printed.

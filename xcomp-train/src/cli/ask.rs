@@ -162,14 +162,14 @@ fn report(
     let plan = answerer.compression();
     let times: Vec<f64> = choice.times_s().collect();
     let [clips, clip_tokens, _] = seen.merged.dims();
-    let frames_in = clips * clip_tokens / plan.tokens_per_frame();
+    let frames_in = clips * clip_tokens / answerer.config().connector.cached_tokens_per_frame();
     Report {
         answer,
         frames: selection.frames.len(),
         frames_looked_at: choice.indices.len(),
         duration_s: choice.duration_s,
         times_s: selection.frames.iter().filter_map(|frame| times.get(*frame)).copied().collect(),
-        visual_tokens_in: clips * clip_tokens,
+        visual_tokens_in: frames_in * plan.tokens_per_frame(),
         visual_tokens_out: plan.visual_tokens(plan.layers() - 1, frames_in),
         peak_memory_mib: peak_rss_bytes() >> 20,
     }

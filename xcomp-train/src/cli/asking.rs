@@ -16,6 +16,7 @@ use crate::answer::{AnswerOptions, Answerer};
 use crate::error::Error;
 use crate::eval::question::max_new_tokens;
 use crate::plan::compression_plan;
+use crate::plan::survey::frame_style;
 use crate::recipe::answer_compression;
 use crate::recipe::tables::{Benchmark, EvalTable};
 
@@ -36,7 +37,7 @@ pub(super) enum Asker {
 /// How a video is looked at and an answer is written.
 #[derive(Debug, Args)]
 pub(super) struct AskingArgs {
-    /// Frames to look at: one number, or fewest-most [default: 128-1024, or as the recipe says].
+    /// Frames to look at: one number, or fewest-most [default: as the recipe says, else as the model's family is evaluated].
     #[arg(long, value_name = "N|MIN-MAX")]
     frames: Option<String>,
     /// Frames that the question chooses out of those looked at (QC-Comp); all without it.
@@ -57,6 +58,9 @@ pub(super) struct AskingArgs {
     /// Frames of a clip in the tower instead of those of config.json: 4 or 8.
     #[arg(long, value_name = "4|8", value_parser = ["4", "8"])]
     clip_frames: Option<String>,
+    /// Visual tokens for each learned one, where videos are read in windows; 0 keeps all [default: the largest of config.json].
+    #[arg(long, value_name = "R")]
+    ratio: Option<usize>,
     /// Dtype of the weights; a GPU computes in it, a CPU in f32 [default: bf16 on a GPU, f32 on a CPU].
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
@@ -101,6 +105,10 @@ impl AskingArgs {
         let clip_frames = self.clip_frames.as_deref().map(|word| word.parse().expect("4 or 8"));
         let precision = self.dtype.unwrap_or(Precision::of(device));
         let answerer = Answerer::open_as(folder, clip_frames, precision, device)?;
+        let answerer = match self.ratio {
+            Some(ratio) => answerer.with_ratio(ratio)?,
+            None => answerer,
+        };
         let given =
             self.set.iter().filter_map(|given| given.trim_start().strip_prefix(COMPRESSION));
         let settings: Vec<String> =
@@ -126,8 +134,10 @@ impl AskingArgs {
                 (ScoreMode::Reference, max_new_tokens(benchmark), &Sampling::GREEDY)
             }
         };
-        let stated_frames = || format!("{}-{}", stated.min_frames, stated.max_frames);
-        let frames = self.frames.clone().unwrap_or_else(stated_frames);
+        let frames = self.frames.clone().unwrap_or_else(|| {
+            let (fewest, most) = usual_frames(stated, frame_style(answerer.config().family).frames);
+            format!("{fewest}-{most}")
+        });
         let tokens = self.max_new_tokens.or(stated.max_new_tokens).unwrap_or(tokens);
         if tokens == 0 {
             return Err(Error::Argument("--max-new-tokens is at least 1".into()));
@@ -164,6 +174,12 @@ impl AskingArgs {
             repetition_penalty: self.repetition_penalty.unwrap_or(usual.repetition_penalty),
         }
     }
+}
+
+/// What the recipe states, or where it leaves both numbers as they are those of the model's family.
+fn usual_frames(stated: &EvalTable, family: (usize, usize)) -> (usize, usize) {
+    let (usual, stated) = (EvalTable::default(), (stated.min_frames, stated.max_frames));
+    if stated == (usual.min_frames, usual.max_frames) { family } else { stated }
 }
 
 /// Whole clips between the two numbers.

@@ -10,7 +10,7 @@ use xcomp_data::report::{
 use xcomp_data::{LintOptions, StatsOptions};
 use xcomp_model::base::config::ModelConfig;
 
-use super::args::{DeviceArg, FormatArg, RecipeArgs};
+use super::args::{DeviceArg, FormatArg, PartArg, RecipeArgs};
 use crate::data::Data;
 use crate::error::Error;
 use crate::plan::Plan;
@@ -36,7 +36,7 @@ pub(super) struct DataArgs {
 #[derive(Debug, Subcommand)]
 enum Report {
     /// Opens every media file once and lists what cannot be used; exit code 3 if anything.
-    Lint(Common),
+    Lint(LintArgs),
     /// Counts samples, frames, tokens and FLOPs by dataset.
     Stats(Common),
     /// Shows one sample as the model gets it.
@@ -66,6 +66,14 @@ struct ShowArgs {
 }
 
 #[derive(Debug, Args)]
+struct LintArgs {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    part: PartArg,
+}
+
+#[derive(Debug, Args)]
 struct CacheArgs {
     #[command(flatten)]
     common: Common,
@@ -73,12 +81,14 @@ struct CacheArgs {
     #[arg(long)]
     verify: bool,
     #[command(flatten)]
+    part: PartArg,
+    #[command(flatten)]
     device: DeviceArg,
 }
 
 pub(super) fn run(args: &DataArgs) -> Result<(), Error> {
     match &args.report {
-        Report::Lint(common) => run_lint(common),
+        Report::Lint(args) => run_lint(args),
         Report::Stats(common) => run_stats(common),
         Report::Show(args) => run_show(args),
         Report::Cache(args) => run_cache(args),
@@ -95,8 +105,9 @@ fn open(common: &Common) -> Result<(Plan, Data), Error> {
     Ok((plan, data))
 }
 
-fn run_lint(common: &Common) -> Result<(), Error> {
+fn run_lint(LintArgs { common, part }: &LintArgs) -> Result<(), Error> {
     let (plan, data) = open(common)?;
+    let data = data.share(part.share);
     let (load, threads) = (data.load_options().clone(), plan.recipe.data.workers);
     let options = LintOptions { load, decode: true, threads };
     let progress = Progress::new("media", data.mixture.len());
@@ -227,7 +238,7 @@ fn run_show(args: &ShowArgs) -> Result<(), Error> {
 
 fn run_cache(args: &CacheArgs) -> Result<(), Error> {
     let (plan, data) = open(&args.common)?;
-    let device = args.device.open()?;
+    let (data, device) = (data.share(args.part.share), args.device.open()?);
     let samples = data.mixture.len();
     let task = if args.verify { Task::Verify } else { Task::Fill };
     let report = fill(&plan, &data, &device, task)?;

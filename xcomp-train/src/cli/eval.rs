@@ -4,18 +4,19 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::args::{DeviceArg, FormatArg, default_out};
+use super::args::{DeviceArg, FormatArg, PartArg, default_out};
 use super::asking::{Asker, AskingArgs};
 use super::export::plan_of_run;
 use crate::error::{EXIT_STOPPED, Error};
 use crate::eval::model::{ModelResponder, without_video};
 use crate::eval::question::{Questions, read_questions};
 use crate::eval::report::{EvalReport, named};
-use crate::eval::responses::{Missing, Record, answer_all};
+use crate::eval::responses::{Missing, Record, answer_all, part_folder};
 use crate::eval::results::RESULTS;
 use crate::export::{export, find_checkpoint};
 use crate::machine::device::{Choice, open};
 use crate::machine::files::write_atomically;
+use crate::machine::memory::peak_rss_bytes;
 use crate::machine::stop::on_end_of_input;
 use crate::recipe::Recipe;
 use crate::recipe::tables::{AnswerBy, Benchmark, EvalTable};
@@ -53,6 +54,8 @@ pub(super) struct EvalArgs {
     #[arg(long)]
     limit: Option<usize>,
     #[command(flatten)]
+    part: PartArg,
+    #[command(flatten)]
     asking: AskingArgs,
     #[command(flatten)]
     device: DeviceArg,
@@ -72,6 +75,11 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
     let Questions { benchmark, asked: mut questions, mut unasked } =
         read_questions(eval.questions.as_ref(), eval.benchmark, subtitles)?;
     questions.truncate(args.limit.unwrap_or(usize::MAX));
+    if let Some(share) = args.part.share {
+        let mut taken = share.takes(questions.iter().map(|one| one.video.clone())).into_iter();
+        questions.retain(|_| taken.next() == Some(true));
+        unasked.clear(); // the whole counts them
+    }
     unasked.extend(without_video(eval.videos.as_ref(), &mut questions));
     if args.missing == Missing::Stop && !unasked.is_empty() {
         let message = format!(
@@ -82,7 +90,8 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
         return Err(Error::Argument(message));
     }
     let folder = exported(eval.checkpoint.as_ref())?;
-    let out = args.out.clone().unwrap_or_else(|| default_out(&args.subject, "-eval"));
+    let whole = args.out.clone().unwrap_or_else(|| default_out(&args.subject, "-eval"));
+    let out = args.part.share.map_or(whole.clone(), |share| part_folder(&whole, share));
     let answerer = args.asking.open(&folder, &args.device.open()?)?;
     let asking = args.asking.resolve(&eval, &answerer, Asker::Benchmark(benchmark))?;
     let mut responder = ModelResponder::new(answerer, &folder, eval.videos.as_ref(), asking)?;
@@ -101,7 +110,10 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
         answer_all(benchmark, &questions, args.missing, &mut responder, &out, &mut show)?;
     drop(progress);
     let (asked, read) = (answers.records.len(), responder.prefills());
-    say(&format!("{asked} answers; visual tokens went through the decoder {read} times for them"));
+    let peak = peak_rss_bytes() >> 20;
+    say(&format!(
+        "{asked} answers; visual tokens went through the decoder {read} times for them; peak memory {peak} MiB"
+    ));
     answers.unasked.splice(..0, unasked);
     let report = EvalReport::new(benchmark, &answers, args.asking.seed);
     write_results(&out, &report, &answers.records)?;

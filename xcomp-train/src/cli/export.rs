@@ -12,6 +12,7 @@ use crate::export::llm_only::export_llm;
 use crate::export::{export, find_checkpoint};
 use crate::machine::device::{Choice, open};
 use crate::machine::files::at;
+use crate::machine::memory::peak_rss_bytes;
 use crate::plan::Plan;
 use crate::recipe::Recipe;
 use crate::run::folder::RECIPE;
@@ -46,13 +47,22 @@ struct Exported {
     /// Steps that the weights have seen; none where an exported folder was the source.
     step: Option<usize>,
     folder: PathBuf,
+    /// Of the process, in MiB.
+    peak_memory_mib: u64,
+}
+
+impl Exported {
+    fn new(step: Option<usize>, folder: PathBuf) -> Self {
+        Self { step, folder, peak_memory_mib: peak_rss_bytes() >> 20 }
+    }
 }
 
 impl fmt::Display for Exported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (folder, peak) = (self.folder.display(), self.peak_memory_mib);
         match self.step {
-            Some(step) => write!(f, "exported step {step} to {}", self.folder.display()),
-            None => write!(f, "exported the language model to {}", self.folder.display()),
+            Some(step) => write!(f, "exported step {step} to {folder}; peak memory {peak} MiB"),
+            None => write!(f, "exported the language model to {folder}; peak memory {peak} MiB"),
         }
     }
 }
@@ -63,7 +73,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
     let exported = args.run.join("config.json").is_file();
     if args.llm_only && exported {
         export_llm(&args.run, &folder)?;
-        return args.format.print(&Exported { step: None, folder });
+        return args.format.print(&Exported::new(None, folder));
     }
     let saved = find_checkpoint(&args.run, args.step)?;
     let plan = plan_of_run(&args.run, &args.set)?;
@@ -76,7 +86,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
     } else {
         export(&plan, &saved, &folder, &device)?;
     }
-    args.format.print(&Exported { step: Some(saved.step), folder })
+    args.format.print(&Exported::new(Some(saved.step), folder))
 }
 
 /// A folder next to the export that no one else has.

@@ -7,6 +7,7 @@ use clap::Args;
 use super::args::{FormatArg, RecipeArgs};
 use crate::error::Error;
 use crate::plan::fit::Fit;
+use crate::plan::ranks::Ranks;
 use crate::plan::report::Measured;
 use crate::run::launch::planned;
 use crate::run::metrics::METRICS;
@@ -22,6 +23,9 @@ pub(super) struct PlanArgs {
     /// Says what the run takes at the rate of this run, whose folder has metrics.
     #[arg(long, value_name = "RUN")]
     measured: Option<PathBuf>,
+    /// Says what each of so many ranks holds, what they exchange, and how many are enough.
+    #[arg(long, value_name = "N")]
+    ranks: Option<usize>,
     /// Says what of the recipe fits a card of so many GiB, and what each setting changes.
     #[arg(long, value_name = "GIB", value_parser = gib, conflicts_with_all = ["samples_per_sec", "measured"])]
     fit: Option<f64>,
@@ -53,5 +57,15 @@ pub(super) fn run(args: &PlanArgs) -> Result<(), Error> {
     }
     let mut report = plan.report();
     report.measured = args.rate()?.map(|rate| Measured::new(&plan, rate));
+    if let Some(ranks) = args.ranks {
+        let micro_steps = plan.recipe.train.gradient_accumulation_steps;
+        if !ranks.is_power_of_two() || !micro_steps.is_multiple_of(ranks) {
+            let message = format!(
+                "--ranks {ranks}: give a power of two that divides gradient_accumulation_steps = {micro_steps}"
+            );
+            return Err(Error::Argument(message));
+        }
+        report.ranks = Some(Ranks::of(&plan, ranks));
+    }
     args.format.print(&report)
 }

@@ -3,6 +3,7 @@
 use xcomp_data::{
     Example, FeatureSlot, Features, Frames, IGNORE, IMAGE_TOKEN, Media, Visual, VisualData,
 };
+use xcomp_model::compress::vst::VstError;
 use xcomp_model::splice::Prompt;
 use xcomp_model::vision::frames::Clips;
 
@@ -18,6 +19,9 @@ pub enum CollateError {
     /// Not one place for each of several images and videos, or of none.
     #[error("sample {id} of {source}: {found} image markers in the prompt for {visuals} images and videos", source = origin)]
     Several { id: String, origin: String, found: usize, visuals: usize },
+    /// Windows that do not fit it.
+    #[error("sample {id} of {source}: {error}", source = origin)]
+    Windows { id: String, origin: String, error: VstError },
     /// Frames that do not make whole clips.
     #[error("sample {id} of {source}: {frames} frames do not make whole clips of {clip_frames}", source = origin)]
     Clips { id: String, origin: String, frames: usize, clip_frames: usize },
@@ -86,7 +90,8 @@ fn input(visual: Visual, clip_frames: usize) -> Option<VisualInput> {
 
 fn clips(frames: Frames, media: Media, clip_frames: usize) -> Option<Clips> {
     match media {
-        Media::Image => Clips::image(frames.pixels, frames.size),
+        // A picture may be several tiles.
+        Media::Image => Clips::video(frames.pixels, frames.count, frames.size, 1),
         Media::Video => Clips::video(frames.pixels, frames.count, frames.size, clip_frames),
     }
 }

@@ -163,8 +163,11 @@ impl Responder for ModelResponder {
         let clip = self.answerer.config().vision.clip_frames;
         let compression = self.answerer.compression();
         let weights = &self.weights;
-        let settings =
+        let mut settings =
             format!("{weights}{frames:?} {select:?} {by:?} {answer:?} {clip} {compression:?}");
+        if let Some(ratio) = self.answerer.ratio() {
+            settings = format!("{settings} ratio {ratio}");
+        }
         match self.answerer.precision() {
             Precision::F32 => settings,
             Precision::Bf16 => settings + " Bf16",

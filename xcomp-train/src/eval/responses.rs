@@ -1,17 +1,23 @@
 //! What was answered so far: one line per question, kept as it comes, so that a broken run goes on where it stopped.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use xcomp_data::Share;
 use xcomp_data::lines::JsonLines;
 
 use super::question::{Question, Unasked};
 use super::rules::{chosen, counts};
 use crate::error::Error;
-use crate::machine::files::{at, create_folder, sha256};
+use crate::machine::files::{at, create_folder, entries, sha256};
 use crate::machine::random::Random;
 use crate::recipe::tables::Benchmark;
+
+/// The file of responses in a folder of an evaluation.
+const RESPONSES: &str = "responses.jsonl";
+/// How folders of shares begin.
+const PART: &str = "part-";
 
 /// One answered question; the words are those of lmms-eval's sample logs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,6 +83,20 @@ pub struct Answers {
     pub unasked: Vec<Unasked>,
 }
 
+/// Where the responses of a share lie.
+pub fn part_folder(whole: &Path, share: Share) -> PathBuf {
+    whole.join(format!("{PART}{}-of-{}", share.index, share.of))
+}
+
+/// Responses that other processes gave to their shares of these questions.
+fn part_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let is_part = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PART))
+    };
+    let parts = entries(folder)?.into_iter().filter(is_part);
+    Ok(parts.map(|part| part.join(RESPONSES)).collect())
+}
+
 /// Questions in their order, but those about a video all at its first: it is read once.
 fn by_video(questions: &[Question]) -> Vec<usize> {
     let mut first: HashMap<&str, usize> = HashMap::new();
@@ -101,9 +121,11 @@ pub fn answer_all(
     on_record: &mut dyn FnMut(usize, &Record),
 ) -> Result<Answers, Error> {
     create_folder(folder)?;
-    let path = folder.join("responses.jsonl");
-    let mut held: HashMap<String, Record> =
-        read_records(&path)?.into_iter().map(|record| (record.key.clone(), record)).collect();
+    let path = folder.join(RESPONSES);
+    let mut held: HashMap<String, Record> = HashMap::new();
+    for file in part_files(folder)?.into_iter().chain([path.clone()]) {
+        held.extend(read_records(&file)?.into_iter().map(|record| (record.key.clone(), record)));
+    }
     let mut file = JsonLines::open(&path).map_err(at("cannot write", &path))?;
     let settings = responder.settings();
     let mut answers = Answers::default();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use xcomp_model::base::config::ModelConfig;
-use xcomp_model::base::family::{Family, Region};
+use xcomp_model::base::family::{Family, Place, Region};
 use xcomp_model::weights::{StoredWeights, copy};
 
 use super::copy_tokenizer;
@@ -52,9 +52,10 @@ pub fn export_llm(source: &Path, folder: &Path) -> Result<(), Error> {
     copy_tokenizer(&source.join("tokenizer.json"), folder)
 }
 
-/// The name of a language model's tensor in a plain Qwen2; `None` for all others.
+/// The name of a language model's tensor in a plain Qwen2; `None` for all others, learned tokens of windows too.
 fn llm_path(family: &Family, name: &str) -> Option<String> {
-    family.place(name).filter(|place| place.region() == Region::Llm)?;
+    let plain = |place: &Place| place.region() == Region::Llm && *place != Place::Vst;
+    family.place(name).filter(plain)?;
     family.llm.path(name)
 }
 
@@ -88,6 +89,7 @@ fn read_json(path: &Path) -> Result<Value, Error> {
 
 #[cfg(test)]
 mod tests {
+    use xcomp_model::base::video_xl::VIDEO_XL;
     use xcomp_model::base::videochat_flash::VIDEOCHAT_FLASH;
 
     use super::*;
@@ -99,6 +101,8 @@ mod tests {
         {
             assert_eq!(llm_path(&VIDEOCHAT_FLASH, name).as_deref(), Some(name));
         }
+        let learned = "model.layers.0.self_attn.beacon_q_proj.weight";
+        assert_eq!(llm_path(&VIDEO_XL, learned), None);
         for name in ["model.mm_projector.mlp.0.weight", "model.vision_tower.vision_tower.encoder.x"]
         {
             assert_eq!(llm_path(&VIDEOCHAT_FLASH, name), None);

@@ -1,7 +1,9 @@
 //! Room that a run takes on disk: checkpoints as they come and go, and the export behind the last.
 
 use crate::plan::Plan;
+use crate::plan::cost::SampleSize;
 use crate::plan::cost::memory::{checkpoint_bytes, export_bytes};
+use crate::plan::cost::parameters::tensors;
 use crate::recipe::tables::FloatWord;
 
 /// Bytes of tensors in one file of an export; above it, shards with an index are written.
@@ -54,6 +56,20 @@ impl Plan {
             checkpoint: checkpoint_bytes(&self.counts, self.recipe.checkpoint.moments),
             export: export_bytes(&self.counts, value),
         }
+    }
+
+    /// Bytes on the host beside the device's: frames of samples of this size that wait, and a tensor on its way to the disk.
+    pub fn host_bytes(&self, size: SampleSize) -> u64 {
+        let tuned = tensors(&self.config).into_iter().filter(|tensor| self.tunes(&tensor.name));
+        let largest = tuned.map(|tensor| tensor.count).max().unwrap_or(0);
+        // As it was read, and as it is written.
+        let saved = 2 * 4 * largest;
+        let data = &self.recipe.data;
+        let side = self.config.vision.image_size as u64;
+        let sample = (size.frames as u64 * 3 * side * side).max(1);
+        let waiting = (data.workers * xcomp_data::stream::WAITING_PER_WORKER) as u64;
+        // Whole samples wait, and one always may.
+        sample * waiting.min((data.prefetch_mib << 20) / sample).max(1) + saved
     }
 
     /// The checkpoints of the steps behind `step`, where `present` are on disk.

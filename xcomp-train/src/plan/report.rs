@@ -9,7 +9,10 @@ use crate::plan::cost::layers::LayerCost;
 use crate::plan::cost::memory::Memory;
 use crate::plan::cost::parameters::PartCount;
 use crate::plan::groups::Groups;
+use crate::plan::ranks::Ranks;
+use crate::plan::vst::WindowsReport;
 use crate::recipe::tables::{CompressionTable, ScheduleKind};
+use crate::show::numbers::bytes;
 
 /// A plan, every number in base units: values, tokens, FLOPs, bytes, seconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -40,6 +43,9 @@ pub struct PlanReport {
     pub sizes_measured: bool,
     /// Samples of one optimizer step.
     pub samples_per_step: usize,
+    /// How samples are read in windows; none where they are read whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub windows: Option<WindowsReport>,
     /// Optimizer steps.
     pub steps: usize,
     /// Of which warm up.
@@ -75,6 +81,9 @@ pub struct PlanReport {
     pub frames_per_sec_at_40_percent: Option<f64>,
     /// The run at a rate that was measured; none unless one is named.
     pub measured: Option<Measured>,
+    /// The run on many ranks; none unless their number is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<Ranks>,
     /// Tuned tensors by learning rate and decay.
     pub groups: Groups,
 }
@@ -156,7 +165,9 @@ impl Plan {
             frames_per_sec_at_40_percent: seconds
                 .map(|seconds| used * mean.frames as f64 / seconds),
             measured: None,
+            ranks: None,
             groups: Groups::of(self),
+            windows: self.vst.as_ref().map(|vst| vst.report(&self.config)),
             mean,
             worst,
             recompute: self.recompute,
@@ -168,6 +179,24 @@ impl Plan {
             export_bytes: on_disk.export,
             disk_bytes: self.checkpoints_behind(0, 0).bytes(on_disk),
         }
+    }
+
+    /// Why the largest step does not fit the memory limit, and what would hold it; nothing where it does or none is given.
+    fn does_not_fit(&self) -> Option<String> {
+        let limit = self.recipe.train.memory_limit_gib.filter(|_| !self.fits())?;
+        let again = Self { recompute: true, ..self.clone() };
+        let least = again.memory(self.samples.worst);
+        let found = format!("the worst step does not fit memory_limit_gib = {limit}");
+        if again.fits() {
+            let peak = bytes(least.peak());
+            return Some(format!("{found}: with recompute = \"layer\" it takes {peak}"));
+        }
+        let weights = least.peak() - least.of_samples() - least.process;
+        Some(format!(
+            "{found}: a device of {} would hold it with recompute = \"layer\"; weights, gradients and moments alone take {}, less where fewer parts are tuned",
+            bytes(least.peak()),
+            bytes(weights)
+        ))
     }
 
     fn cost(&self, size: SampleSize) -> SampleCost {

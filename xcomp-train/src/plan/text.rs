@@ -17,7 +17,8 @@ impl fmt::Display for PlanReport {
         self.run(f)?;
         self.flops(f)?;
         self.memory(f)?;
-        self.disk_and_time(f)
+        self.disk_and_time(f)?;
+        self.ranks.iter().try_for_each(|ranks| ranks.fmt(f))
     }
 }
 
@@ -39,7 +40,11 @@ impl PlanReport {
             "compression  {}, {} kept, {:.2} tokens a frame in the mean; in each layer",
             self.schedule, self.keep, self.mean_tokens_per_frame
         )?;
-        writeln!(f, "             {}", tokens.join(" "))
+        writeln!(f, "             {}", tokens.join(" "))?;
+        match &self.windows {
+            None => Ok(()),
+            Some(windows) => writeln!(f, "{windows}"),
+        }
     }
 
     fn run(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,7 +3,7 @@
 use super::Recipe;
 use super::problem::{Problem, Problems};
 use super::tables::{
-    CompressionTable, FeatureWord, FloatWord, Init, LrKind, RecomputeWord, ScheduleKind,
+    CompressionTable, FeatureWord, FloatWord, Init, LrKind, RecomputeWord, ScheduleKind, VstTable,
 };
 use crate::recipe::tune::Part;
 
@@ -27,6 +27,7 @@ pub(super) fn cross_fields(recipe: &Recipe, problems: &mut Problems) {
         "schedule",
         "\"fastv\" drops tokens when a question is answered and cannot be trained; train under another schedule and answer with --set compression.schedule=fastv".into(),
     );
+    vst(&recipe.vst, &mut require);
     tune(recipe, &mut require);
     optimizer(recipe, &mut require);
     train(recipe, &mut require);
@@ -115,6 +116,25 @@ fn data(recipe: &Recipe, require: &mut Require) {
         "mixture",
         "name the mixture YAML, or for a plan alone `expected_samples`".into(),
     );
+}
+
+/// Ratios by time fill the whole run.
+fn vst(vst: &VstTable, require: &mut Require) {
+    require(vst.window_tokens != Some(0), "vst", "window_tokens", "must be positive".into());
+    let (mut from, mut message) = (0.0, None);
+    for phase in &vst.curriculum {
+        if phase.ratios.is_empty() {
+            message = Some(format!("the phase until {} has no ratios", phase.until));
+        }
+        if phase.until <= from || phase.until > 1.0 || phase.until.is_nan() {
+            message = Some(format!("`until` {} must be above {from} and at most 1", phase.until));
+        }
+        from = phase.until;
+    }
+    if message.is_none() && !vst.curriculum.is_empty() && from < 1.0 {
+        message = Some(format!("the last phase ends at {from}; let it end at 1.0"));
+    }
+    require(message.is_none(), "vst", "curriculum", message.unwrap_or_default());
 }
 
 /// Features can be kept or rounded only while nothing in the tower moves.

@@ -158,9 +158,25 @@ table! {
 }
 
 table! {
+    /// `[vst]`: windows of models that have learned tokens for them (Video-XL).
+    VstTable {
+        /// Visual tokens of a window; as `beacon_window` of `config.json` if absent.
+        window_tokens: Option<usize> = None,
+        /// Visual tokens for each learned one, 0 for a window that stays raw; as `beacon_ratio` of `config.json` if empty.
+        ratios: Vec<usize> = vec![],
+        /// How one of several ratios is found: among those that divide a window.
+        ratio_mix: RatioMixWord = RatioMixWord::Step,
+        /// How much of a sample is on a tape at a time.
+        backward: BackwardWord = BackwardWord::Windows,
+        /// Ratios by time, each phase a table `[[vst.curriculum]]` with `until`, the share of the run where it ends, and `ratios`; wins over `ratios`.
+        curriculum: Vec<RatioPhase> = vec![],
+    }
+}
+
+table! {
     /// `[tune]`: which weights move, and what carries loss.
     TuneTable {
-        /// `llm`, `projector`, `vision`, `embed`, `head`, `norm`, `layers` or `layers.A-B`.
+        /// `llm`, `projector`, `vision`, `embed`, `head`, `norm`, `layers`, `layers.A-B`, or `vst`, the learned tokens of windows and their maps.
         parts: Vec<String> = vec!["llm".into()],
         /// Which tokens carry loss.
         labels: LabelRule = LabelRule::Reference,

@@ -57,7 +57,7 @@ fn wrong_values_and_contradictions_come_all_at_once() {
     runs/a.toml:9: [compression] tokens: schedule = "cosine" has no use for this key
     runs/a.toml:11: [train] recompute: "auto" plans for memory_limit_gib, which is not given
     runs/a.toml:12: [train] seed = "x": invalid type: string "x", expected u64
-    runs/a.toml:14: [tune] parts: `lm` names no part; there are llm, newline, projector, vision, embed, head, norm, layers and layers.A-B
+    runs/a.toml:14: [tune] parts: `lm` names no part; there are llm, newline, projector, vision, vst, embed, head, norm, layers and layers.A-B
     runs/a.toml: [optimizer] adam_beta1: 2 must be in 0..1, 1 excluded
     "#);
 }

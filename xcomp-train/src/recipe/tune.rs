@@ -16,6 +16,8 @@ pub enum Part {
     Projector,
     /// The vision tower.
     Vision,
+    /// The learned token of windows and its maps.
+    Vst,
     /// The token embeddings (and the head, where tied to them).
     Embed,
     /// The untied language-model head.
@@ -31,7 +33,7 @@ pub enum Part {
 /// A word in `tune.parts` that names no part.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{given}` names no part; there are llm, newline, projector, vision, embed, head, norm, layers and layers.A-B"
+    "`{given}` names no part; there are llm, newline, projector, vision, vst, embed, head, norm, layers and layers.A-B"
 )]
 pub struct NoSuchPart {
     given: String,
@@ -47,6 +49,7 @@ impl FromStr for Part {
             "newline" => Part::Newline,
             "projector" => Part::Projector,
             "vision" => Part::Vision,
+            "vst" => Part::Vst,
             "embed" => Part::Embed,
             "head" => Part::Head,
             "norm" => Part::Norm,
@@ -73,6 +76,7 @@ impl Part {
             Self::Newline => place == Place::Newline,
             Self::Projector => place == Place::Connector,
             Self::Vision => place == Place::Vision,
+            Self::Vst => place == Place::Vst,
             Self::Embed => place == Place::Embed,
             Self::Head => place == Place::Head,
             Self::Norm => place == Place::Norm,
@@ -100,6 +104,7 @@ mod tests {
         Place::Connector,
         Place::Vision,
         Place::Newline,
+        Place::Vst,
     ];
 
     fn check(part: &str, holds: &[usize]) {
@@ -110,7 +115,8 @@ mod tests {
 
     #[test]
     fn parts_are_found_by_place() {
-        check("llm", &[0, 1, 2, 3, 4, 7]);
+        check("llm", &[0, 1, 2, 3, 4, 7, 8]);
+        check("vst", &[8]);
         check("newline", &[7]);
         check("embed", &[0]);
         check("layers", &[1, 2]);

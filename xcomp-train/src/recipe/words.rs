@@ -157,6 +157,44 @@ words! {
 }
 
 words! {
+    /// How one of several ratios is found.
+    RatioMixWord {
+        /// Drawn for every window, as the released scripts.
+        Step = "step",
+        /// Drawn once for every sample.
+        Instance = "instance",
+        /// One after the other in every sample.
+        Sequence = "sequence",
+    }
+}
+
+words! {
+    /// How much of a sample that is read in windows is on a tape at a time.
+    BackwardWord {
+        /// One window: all are run once more on the way back, last to first.
+        Windows = "windows",
+        /// All of it, as the released code: for small models.
+        Tape = "tape",
+    }
+}
+
+/// A part of a run, and the ratios that windows have in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RatioPhase {
+    /// The share of the run where it ends.
+    pub until: f64,
+    /// Its ratios.
+    pub ratios: Vec<usize>,
+}
+
+impl Value for RatioPhase {
+    fn kind() -> String {
+        "table".into()
+    }
+}
+
+words! {
     /// Which tokens carry loss.
     LabelRule {
         /// The released code's: answers, and every line break and turn marker.

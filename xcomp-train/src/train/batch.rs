@@ -6,19 +6,21 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor};
 use xcomp_data::{Position, Stream};
+use xcomp_model::compress::vst::VstPlan;
 use xcomp_model::loss::IGNORE;
 use xcomp_model::splice::Prompt;
 use xcomp_model::vlm::Vlm;
 
-use crate::data::collate::{VisualInput, collate};
+use crate::data::collate::{CollateError, VisualInput, collate};
 use crate::data::features::merged;
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
-use crate::recipe::tables::FloatWord;
+use crate::recipe::tables::{BackwardWord, FloatWord};
 use crate::train::meter::Meter;
 use crate::train::optimizer::grads::NamedTensors;
 use crate::train::step::{Backward, EveryLayer, Keep, MicroBatch, MicroStep, tuned};
+use crate::train::windows;
 
 /// The samples of one forward, on the host.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub(crate) struct HostBatch {
     prompts: Vec<Prompt>,
     /// What each sample shows.
     visuals: Vec<Vec<VisualInput>>,
+    /// Windows of each sample, where the model reads it in windows.
+    windows: Vec<VstPlan>,
 }
 
 /// Takes the next samples off the stream and moves the position behind them.
@@ -39,7 +43,13 @@ pub(crate) fn load_micro_batch(
     meter: &mut Meter,
     position: &mut Position,
 ) -> Result<HostBatch, Error> {
-    let mut batch = HostBatch { source: "".into(), ids: vec![], prompts: vec![], visuals: vec![] };
+    let mut batch = HostBatch {
+        source: "".into(),
+        ids: vec![],
+        prompts: vec![],
+        visuals: vec![],
+        windows: vec![],
+    };
     let mut sizes = vec![];
     for _ in 0..plan.recipe.train.per_device_batch_size {
         let asked = Instant::now();
@@ -52,7 +62,18 @@ pub(crate) fn load_micro_batch(
         if example.limited {
             meter.limited();
         }
+        let shown: Vec<usize> =
+            example.visuals.iter().map(|visual| visual.choice.indices.len()).collect();
         let (prompt, visuals) = collate(example, plan.recipe.data.clip_frames)?;
+        if let Some(windows) = &plan.vst {
+            let sequence = prompt.layout(&shown, plan.config.connector.span_shape());
+            let progress = position.samples as f64 / (plan.steps * plan.samples_per_step()) as f64;
+            let found = windows.of(&sequence, position.samples, progress);
+            batch.windows.push(found.map_err(|error| {
+                let (id, origin) = (id.clone(), source.to_string());
+                CollateError::Windows { id, origin, error }
+            })?);
+        }
         let size = SampleSize {
             frames,
             text_tokens: prompt.text_tokens(),
@@ -82,7 +103,9 @@ pub(crate) fn encode(
     let of_cache = |visual: &VisualInput| matches!(visual, VisualInput::Features(_));
     let is_cached = |own: &&Vec<VisualInput>| !own.is_empty() && own.iter().all(of_cache);
     let (begun, cached) = (Instant::now(), batch.visuals.iter().filter(is_cached).count());
+    let windows = batch.windows;
     let batch = seen(plan, model, batch.prompts, batch.visuals, device);
+    let batch = MicroBatch { windows, ..batch };
     meter.encoded(begun.elapsed().as_secs_f64(), cached);
     batch
 }
@@ -95,7 +118,8 @@ pub(crate) fn seen(
     visuals: Vec<Vec<VisualInput>>,
     device: &Device,
 ) -> MicroBatch {
-    let replayed = plan.recompute && tuned(&model.vision);
+    let in_windows = plan.vst.as_ref().is_some_and(|vst| vst.backward == BackwardWord::Windows);
+    let replayed = (plan.recompute || in_windows) && tuned(&model.vision);
     let pixels = |visual: &VisualInput| match visual {
         VisualInput::Clips(clips, _) => Some(clips.clone()),
         VisualInput::Features(_) => None,
@@ -107,13 +131,28 @@ pub(crate) fn seen(
     let encoded = |own: Vec<VisualInput>| {
         own.into_iter().map(|visual| merged(plan, model, visual, device)).collect()
     };
-    MicroBatch { prompts, merged: visuals.into_iter().map(encoded).collect(), replay }
+    if in_windows && replayed {
+        // Every window runs the tower over its own frames.
+        return MicroBatch {
+            merged: vec![vec![]; prompts.len()],
+            prompts,
+            replay,
+            windows: vec![],
+        };
+    }
+    let merged = visuals.into_iter().map(encoded).collect();
+    MicroBatch { prompts, merged, replay, windows: vec![] }
 }
 
 /// Forward and backward of what is trained, behind the tower.
 pub(crate) fn backward(plan: &Plan, model: &Vlm, micro: MicroBatch) -> MicroStep {
-    let way: &dyn Backward = if plan.recompute { &EveryLayer } else { &Keep };
     let norm = plan.loss_norm();
+    let run = |model: &Vlm, micro: MicroBatch| match &plan.vst {
+        None if plan.recompute => EveryLayer.run(model, micro, &plan.compression, norm),
+        None => Keep.run(model, micro, &plan.compression, norm),
+        Some(vst) if vst.backward == BackwardWord::Tape => windows::on_one_tape(model, micro, norm),
+        Some(_) => windows::run(model, micro, plan.encoding(), norm),
+    };
     if silent_projector(plan, &micro) {
         let (mut model, mut micro) = (model.clone(), micro);
         model.connector = model.connector.valid();
@@ -125,9 +164,9 @@ pub(crate) fn backward(plan: &Plan, model: &Vlm, micro: MicroBatch) -> MicroStep
             }
             micro.replay.clear();
         }
-        return way.run(&model, micro, &plan.compression, norm);
+        return run(&model, micro);
     }
-    way.run(model, micro, &plan.compression, norm)
+    run(model, micro)
 }
 
 /// Whether this batch gives the projector no gradient: the released code, for a video of so many frames, alone in its batch (`llava_arch.py:454-466`).

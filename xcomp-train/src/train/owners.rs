@@ -11,6 +11,7 @@ use xcomp_model::vlm::Vlm;
 use xcomp_model::weights::{Change, Look, Named};
 
 use crate::peers::Peers;
+use crate::plan::ranks::shares;
 use crate::train::optimizer::adamw::AdamWState;
 use crate::train::optimizer::grads::NamedTensors;
 
@@ -20,19 +21,6 @@ pub struct Owners<'a> {
     peers: &'a dyn Peers,
     /// Owner and number of values, by name.
     tensors: BTreeMap<String, (usize, usize)>,
-}
-
-/// The owner of each of so many tensors of these sizes: the largest first, each to the rank with fewest values.
-pub fn shares(sizes: &[usize], world: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..sizes.len()).collect();
-    order.sort_by_key(|at| (std::cmp::Reverse(sizes[*at]), *at));
-    let (mut owners, mut held) = (vec![0; sizes.len()], vec![0; world]);
-    for at in order {
-        let owner = (0..world).min_by_key(|rank| (held[*rank], *rank)).expect("a rank");
-        held[owner] += sizes[at];
-        owners[at] = owner;
-    }
-    owners
 }
 
 /// What every rank says, by rank.
@@ -205,32 +193,5 @@ impl Change for Writing {
             upload::<D, burn::tensor::Float>(TensorData::new(numbers, shape), &old.device())
                 .require_grad()
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Qwen2-1.5B with tied embeddings: the embedding alone is more than a sixteenth.
-    #[test]
-    fn whole_tensors_are_shared_well_enough() {
-        let (hidden, inner, kv, vocab) = (1536, 8960, 256, 151_936);
-        let mut sizes = vec![vocab * hidden, hidden];
-        for _ in 0..28 {
-            sizes.extend([hidden * hidden, hidden, kv * hidden, kv, kv * hidden, kv]);
-            sizes.extend([hidden * hidden, inner * hidden, inner * hidden, inner * hidden]);
-            sizes.extend([hidden, hidden]);
-        }
-        let all: usize = sizes.iter().sum();
-        for (world, most) in [(1, 1.0), (2, 1.001), (4, 1.01), (8, 1.21)] {
-            let owners = shares(&sizes, world);
-            let held = |rank| -> usize {
-                owners.iter().zip(&sizes).filter(|(own, _)| **own == rank).map(|(_, s)| s).sum()
-            };
-            let largest = (0..world).map(held).max().unwrap();
-            assert!((largest * world) as f64 <= most * all as f64, "{world} ranks");
-            assert_eq!((0..world).map(held).sum::<usize>(), all);
-        }
     }
 }

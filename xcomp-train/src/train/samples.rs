@@ -12,6 +12,7 @@ use crate::data::collate::collate;
 use crate::data::features::merged;
 use crate::error::Error;
 use crate::plan::Plan;
+use crate::plan::vst::require_whole;
 use crate::train::step::MicroBatch;
 
 /// One sample behind the tower.
@@ -42,6 +43,7 @@ pub(crate) fn load(
     options: &LoadOptions,
     device: &Device,
 ) -> Result<Sample, Error> {
+    require_whole(plan, "a report of gradients")?;
     let example = load_example(record, index, options)?;
     let (source, id) = (Arc::clone(&example.source), example.id.clone());
     let frames = example.frame_count();
@@ -50,7 +52,8 @@ pub(crate) fn load(
         return Err(Error::Argument(format!("sample {id} of {source} has no token with a loss")));
     }
     let merged = seen.into_iter().map(|seen| merged(plan, model, seen, device)).collect();
-    let batch = MicroBatch { prompts: vec![prompt], merged: vec![merged], replay: vec![] };
+    let batch =
+        MicroBatch { prompts: vec![prompt], merged: vec![merged], replay: vec![], windows: vec![] };
     Ok(Sample { source, id, frames, batch })
 }
 

@@ -110,8 +110,10 @@ impl<'a> Saves<'a> {
         stop: &mut Stop,
         report: &mut Report,
     ) -> Result<Error, Error> {
-        if state.step > self.newest {
-            self.write(state, true, stop, report)?; // it is to go on from here
+        // It is to go on from here: also where the same step was saved without moments.
+        let whole = self.task.plan.recipe.checkpoint.moments;
+        if state.step > self.newest || (!whole && state.step > 0) {
+            self.write(state, true, stop, report)?;
         }
         self.finish(stop, report)?;
         let steps = self.task.plan.steps;

@@ -43,6 +43,8 @@ pub struct TrainState {
     pub best: Option<Best>,
     /// Losses since the last regular save, for the choice of the best.
     pub interval: Interval,
+    /// Tensors that this start has as copies of others, since the base lacks them.
+    pub copied: usize,
     /// Running mean of the loss, for the spike watch.
     pub loss_mean: Option<f64>,
     /// What is known of held-out samples.
@@ -131,8 +133,10 @@ impl TrainState {
         device: &Device,
     ) -> Result<Self, Error> {
         let (mut model, stored) = model_and_weights(plan, tuned, &device.clone().autodiff())?;
-        during("loading the weights", || model.take_weights(&stored, WeightDtype::F32))?;
+        let loaded =
+            during("loading the weights", || model.take_weights(&stored, WeightDtype::F32))?;
         Ok(Self {
+            copied: loaded.copied,
             step: 0,
             model: freeze(model, plan),
             optim: AdamWState::default(),

@@ -5,6 +5,7 @@ use burn::tensor::{DType, Tensor};
 use xcomp_model::compress::lp_comp::Survivors;
 use xcomp_model::compress::pass::Pass;
 use xcomp_model::compress::schedule::CompressionPlan;
+use xcomp_model::compress::vst::VstPlan;
 use xcomp_model::decoder::rope::Rope;
 use xcomp_model::loss::{LossNorm, weighted_loss};
 use xcomp_model::splice::Prompt;
@@ -22,6 +23,8 @@ pub struct MicroBatch {
     pub merged: Vec<Vec<Tensor<3>>>,
     /// The pixels of `merged`, where a tuned tower is to run again on the way back; else empty.
     pub replay: Vec<Vec<Clips>>,
+    /// Windows of each sequence, where the model reads it in windows; else empty.
+    pub windows: Vec<VstPlan>,
 }
 
 /// A way from a micro-batch to gradients: which activations of the decoder outlive the forward.

@@ -56,7 +56,7 @@ impl Source {
     ) -> Result<Box<dyn Reader>, DataError> {
         let (path, truncated) = (self.path.as_path(), options.truncated);
         if self.media == Media::Image {
-            return Ok(Box::new(pictures::Single::new(path, truncated, watch)));
+            return Ok(Box::new(pictures::Single::new(path, options, watch)));
         }
         let read_type = self.read_type.unwrap_or_else(|| by_file(path));
         match read_type {

@@ -1,5 +1,6 @@
 //! Single pictures, and folders of frames.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -9,32 +10,62 @@ use crate::DataError;
 use crate::frames::{Choice, FrameOptions, Sampling, Truncated, folder, one_fps, whole};
 use crate::media::limits::Watch;
 use crate::media::picture::{read_frame, read_picture};
+use crate::media::rgb::Rgb;
 use crate::open::read_regular;
+use crate::resize::{Canvas, Fit, MOST_TILES, Picture, Resize, canvases};
 
 /// Largest note beside a folder, in bytes.
 const MAX_NOTE_BYTES: u64 = 1 << 20;
 
-/// One picture: one frame, whatever the options say.
+/// One picture: one frame, or as many as it has tiles.
 pub(super) struct Single {
     path: PathBuf,
     truncated: Truncated,
+    /// Side of a tile, if it is cut into tiles.
+    tile: Option<usize>,
+    resize: Resize,
     watch: Watch,
+    picture: OnceCell<Rgb>,
 }
 
 impl Single {
-    pub(super) fn new(path: &Path, truncated: Truncated, watch: Watch) -> Self {
-        Self { path: path.to_owned(), truncated, watch }
+    pub(super) fn new(path: &Path, options: &FrameOptions, watch: Watch) -> Self {
+        let tile = (options.fit == Fit::Tiles).then_some(options.image_size);
+        let (truncated, resize) = (options.truncated, options.resize);
+        Self { path: path.to_owned(), truncated, tile, resize, watch, picture: OnceCell::new() }
+    }
+
+    fn picture(&self) -> Result<&Rgb, DataError> {
+        if self.picture.get().is_none() {
+            let read = read_picture(&self.path, self.watch.limits(), self.truncated)?;
+            return Ok(self.picture.get_or_init(|| read));
+        }
+        Ok(self.picture.get().expect("it has been read"))
+    }
+
+    fn canvas(&self, tile: usize) -> Result<Canvas, DataError> {
+        let picture = self.picture()?;
+        Ok(Canvas::of(picture.width, picture.height, &canvases(tile, MOST_TILES)))
     }
 }
 
 impl Reader for Single {
     fn choose(&self, _: Option<(f64, f64)>, _: &FrameOptions) -> Result<Choice, DataError> {
-        Ok(Choice { indices: vec![0], first: 0, fps: 1.0, duration_s: 0.0 })
+        let tiles = match self.tile {
+            Some(tile) => self.canvas(tile)?.tiles(tile),
+            None => 1,
+        };
+        Ok(Choice { indices: (0..tiles).collect(), first: 0, fps: 1.0, duration_s: 0.0 })
     }
 
     fn read(&mut self, numbers: &[usize], sink: &mut Sink<'_>) -> Result<(), DataError> {
-        let picture = read_picture(&self.path, self.watch.limits(), self.truncated)?;
-        numbers.iter().try_for_each(|_| sink(picture.view()))
+        let picture = self.picture()?;
+        let Some(side) = self.tile else {
+            return numbers.iter().try_for_each(|_| sink(picture.view()));
+        };
+        let tiles = self.canvas(side)?.cut(picture.view(), side, self.resize);
+        let tile = |number: usize| &tiles[3 * side * side * number..][..3 * side * side];
+        numbers.iter().try_for_each(|number| sink(Picture::packed(side, side, tile(*number))))
     }
 }
 

@@ -54,7 +54,7 @@ impl Reader for VideoReader {
         };
         let choice = match options.sampling {
             Sampling::Clips => clip_at_one_fps(self.fps, start, end, options),
-            Sampling::Fps | Sampling::Uniform | Sampling::Seconds => {
+            Sampling::Fps | Sampling::Uniform | Sampling::Spread | Sampling::Seconds => {
                 one_fps::part(frames, self.fps, (start, end), options)?
             }
         };

@@ -122,7 +122,7 @@ pub(super) struct LayerWork {
 /// The decoder layers, first to last.
 pub(super) fn layer_work(work: &Work, size: SampleSize) -> Vec<LayerWork> {
     let tunes = |place| tuned(work.parts, place);
-    let below = [Place::Vision, Place::Connector, Place::Newline, Place::Embed];
+    let below = [Place::Vision, Place::Connector, Place::Newline, Place::Embed, Place::Vst];
     let mut passes = below.into_iter().any(tunes);
     let layer = |layer| {
         let moves = tunes(Place::Layer(layer));

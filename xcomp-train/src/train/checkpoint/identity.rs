@@ -36,6 +36,7 @@ const FREE: &[(&str, &[&str])] = &[
             "expected_supervised_tokens",
         ],
     ),
+    ("vst", &["backward"]),
     ("train", &["recompute", "memory_limit_gib", "spike_factor", "early_stopping_patience"]),
     ("checkpoint", &["save_steps", "save_total_limit", "keep_best", "moments", "export_dtype"]),
     ("log", &["logging_steps", "tensorboard", "peak_tflops"]),

@@ -1,0 +1,60 @@
+//! `video-logits FOLDER MEDIA QUESTION FRAMES`: what an export's model scores of a question about a video, for other code to compare with.
+//!
+//! Prints JSON: pixels `[frames, 3, size, size]` and ids (-200 for the video) as the data path makes them, and the scores of every token
+//! behind the video, without compression.
+
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor};
+use serde_json::json;
+use xcomp_data::{IMAGE_TOKEN, Limits, Template, Tokenizer, load_media, render_question};
+use xcomp_model::compress::pass;
+use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, Schedule};
+use xcomp_model::loss::IGNORE;
+use xcomp_model::splice::Prompt;
+use xcomp_model::vision::frames::Clips;
+use xcomp_train::answer::Answerer;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [folder, media, question, frames] = arguments.as_slice() else {
+        return Err("usage: video-logits FOLDER MEDIA QUESTION FRAMES".into());
+    };
+    let (device, folder, frames) = (Device::flex(), Path::new(folder), frames.parse()?);
+    let answerer = Answerer::open(folder, &device)?;
+    let options = answerer.frame_options(frames..=frames);
+    let (seen, choice, _) = load_media(Path::new(media), None, &options, &Limits::default())?;
+    let config = answerer.config();
+    let template = Template::named(config.family.template).ok_or("a known template")?;
+    let tokenizer = Tokenizer::open(&folder.join("tokenizer.json"), &template)?;
+    let message = choice.message(options.time_message);
+    let ids = render_question(&template, &tokenizer, question, &message)?;
+
+    let clips = Clips::video(seen.pixels, seen.count, seen.size, 1).ok_or("whole frames")?;
+    let pixels = clips.pixels(0, clips.count, &config.family.pixels, &device);
+    let shape = pixels.dims();
+    let layers = config.llm.num_hidden_layers;
+    let tokens = config.tokens_per_frame();
+    let plan = CompressionPlan::new(&Schedule::None, KeepRule::Suffix, tokens, layers)?;
+    let visual_at = ids.iter().position(|id| *id == IMAGE_TOKEN).into_iter().collect();
+    let prompt = Prompt { labels: vec![IGNORE; ids.len()], ids: ids.clone(), visual_at };
+    let (model, encoded) = (answerer.model(), answerer.encode(&clips));
+    let (x, layout) = model.embed(&[prompt], vec![vec![encoded]]);
+    let end = layout.sequences[0].spans[0].end();
+    let (hidden, layout) = pass::forward(&model.llm.model, x, layout, &plan);
+    let behind: Tensor<2> = hidden.slice_dim(1, end..layout.longest()).flatten(0, 1);
+    let scores = model.llm.logits(behind);
+    let [_, vocabulary] = scores.dims();
+    let values: Vec<f32> = pixels.into_data().iter().collect();
+    let all: Vec<f32> = scores.into_data().iter().collect();
+    println!(
+        "{}",
+        json!({
+            "pixels": values,
+            "shape": [shape[0] * shape[1], shape[2], shape[3], shape[4]],
+            "ids": ids, "tokens_per_frame": tokens,
+            "scores": all.chunks(vocabulary).collect::<Vec<_>>(),
+        })
+    );
+    Ok(())
+}

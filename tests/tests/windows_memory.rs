@@ -1,0 +1,107 @@
+//! What a sequence of many windows takes on one tape, and window by window. Alone in its file: it reads what the process takes.
+
+#![cfg(all(feature = "flex", target_os = "linux"))]
+
+use std::fs;
+use std::ops::Range;
+
+use burn::tensor::{Device, Gradients, Tensor};
+use xcomp_model::base::llm::LlmConfig;
+use xcomp_model::base::vst::{VstConfig, VstMaps};
+use xcomp_model::compress::layout::{Layout, SequenceLayout, VisualSpan};
+use xcomp_model::compress::vst::{Parts, Purpose, RatioMix, VstPlan, VstRule};
+use xcomp_model::decoder::qwen2::Qwen2ForCausalLm;
+use xcomp_model::loss::{IGNORE, Labels, SupervisedRows};
+use xcomp_model::windows::{Sequence, backward, loss};
+use xcomp_tests::{drawn, drawn_module};
+
+const WIDTH: usize = 256;
+const WINDOW: usize = 256;
+const TEXT: usize = 16;
+
+fn model() -> Qwen2ForCausalLm {
+    let maps = VstMaps { q: true, k: true, v: true, ..VstMaps::default() };
+    let vst = VstConfig { maps, window: WINDOW, ratios: vec![16], first_row: 0 };
+    let config = LlmConfig {
+        vocab_size: 64,
+        hidden_size: WIDTH,
+        intermediate_size: 4 * WIDTH,
+        num_hidden_layers: 2,
+        num_attention_heads: 8,
+        num_key_value_heads: 1,
+        rms_norm_eps: 1e-6,
+        rope_theta: 1e6,
+        tie_word_embeddings: true,
+        qkv_bias: true,
+        rope_factor: 1.0,
+        vst: Some(vst),
+    };
+    drawn_module(Qwen2ForCausalLm::new(&config, &Device::flex().autodiff()), 3)
+}
+
+/// So many windows between two texts, the last of which is learnt.
+fn planned(windows: usize) -> (VstPlan, SupervisedRows) {
+    let rule = VstRule { window: WINDOW, ratios: vec![16], mix: RatioMix::Step };
+    let parts = Parts { prefix: TEXT, visual: windows * WINDOW, tail: TEXT };
+    let plan = rule.plan(parts, Purpose::Training, &mut |ratios| ratios[0]).unwrap();
+    let span = VisualSpan::new(TEXT, windows, WINDOW);
+    let layout = SequenceLayout::new(2 * TEXT + windows * WINDOW, Some(span));
+    let mut labels = vec![IGNORE; 2 * TEXT + 1];
+    (TEXT + 2..=2 * TEXT).for_each(|at| labels[at] = at as i32);
+    let labels = [Labels { labels: &labels, visual_at: &[TEXT] }];
+    (plan, SupervisedRows::new(&labels, &Layout { sequences: vec![layout] }))
+}
+
+/// Tokens that are made when they are asked for.
+struct MadeUp;
+
+fn tokens(rows: Range<usize>, device: &Device) -> Tensor<3> {
+    drawn(rows.start as u64, [1, rows.len(), WIDTH], device)
+}
+
+impl Sequence for MadeUp {
+    fn embed(&mut self, rows: Range<usize>) -> Tensor<3> {
+        tokens(rows, &Device::flex())
+    }
+    fn learn(&mut self, _: Range<usize>, _: Tensor<3>) {}
+    fn collect(&mut self, _: Gradients) {}
+}
+
+/// MiB that the process takes at most while `run` runs, beyond what it took before.
+fn peak(run: impl FnOnce()) -> f64 {
+    let kib = |key: &str| -> f64 {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with(key)).unwrap().to_owned();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    fs::write("/proc/self/clear_refs", "5").unwrap(); // the peak begins anew
+    let before = kib("VmRSS:");
+    run();
+    (kib("VmHWM:") - before) / 1024.0
+}
+
+#[test]
+fn windows_take_the_memory_of_one() {
+    let llm = model();
+    let in_windows = |windows| {
+        let (plan, rows) = planned(windows);
+        peak(|| drop(backward(&llm, &plan, &rows, 1.0, &mut MadeUp)))
+    };
+    let on_one_tape = |windows| {
+        let (plan, rows) = planned(windows);
+        peak(|| {
+            let device = Device::flex().autodiff();
+            let each = plan.segments.iter().map(|segment| tokens(segment.rows.clone(), &device));
+            let x = Tensor::cat(each.collect(), 1);
+            drop(loss(&llm, &x, &plan, &rows).backward());
+        })
+    };
+    in_windows(2); // pools of threads and their scratch
+    let counts = [4, 16, 64];
+    let windows = counts.map(in_windows);
+    let tape = counts.map(on_one_tape);
+    println!("windows {counts:?}: MiB window by window {windows:.1?}, on one tape {tape:.1?}");
+    assert!(tape[2] > 3.0 * tape[1] && tape[2] > 8.0 * windows[2], "{windows:?} {tape:?}");
+    // What stays of every window grows, and the gradient that is asked of it.
+    assert!(windows[2] < windows[0] + 0.1 * tape[2], "{windows:?} {tape:?}");
+}

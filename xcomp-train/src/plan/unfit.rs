@@ -1,0 +1,83 @@
+//! What of a recipe does not fit the model.
+
+use xcomp_model::base::config::ModelConfig;
+
+use crate::plan::cost::parameters::count;
+use crate::recipe::Recipe;
+use crate::recipe::tables::{RecomputeWord, ScheduleKind, VstTable};
+use crate::recipe::tune::Part;
+
+/// The first of it, in words.
+pub(super) fn unfit(recipe: &Recipe, config: &ModelConfig, parts: &[Part]) -> Option<String> {
+    group_without_tensors(recipe, config, parts)
+        .or_else(|| other_clips(recipe, config))
+        .or_else(|| learned_tokens(recipe, config))
+}
+
+/// What names no tuned tensor: a part, or a learning rate of one.
+fn group_without_tensors(recipe: &Recipe, config: &ModelConfig, parts: &[Part]) -> Option<String> {
+    let none = |parts: &[Part]| count(config, parts).iter().all(|count| count.tuned == 0);
+    for (part, word) in parts.iter().zip(&recipe.tune.parts) {
+        if none(std::slice::from_ref(part)) {
+            let tied = *part == Part::Head;
+            return Some(format!(
+                "[tune] parts: `{word}` matches no tensor of this model of {} layers{}",
+                config.llm.num_hidden_layers,
+                if tied { ", whose head is tied to the embeddings" } else { "" }
+            ));
+        }
+    }
+    let optimizer = &recipe.optimizer;
+    let rates = [
+        ("mm_projector_lr", optimizer.mm_projector_lr, Part::Projector, "projector"),
+        ("mm_vision_tower_lr", optimizer.mm_vision_tower_lr, Part::Vision, "vision"),
+    ];
+    let idle = |part: &Part| !parts.contains(part);
+    let (key, _, _, word) =
+        rates.into_iter().find(|(_, rate, part, _)| rate.is_some() && idle(part))?;
+    Some(format!(
+        "[optimizer] {key}: no tensor of {word} is tuned; add \"{word}\" to [tune] parts, or leave the key out"
+    ))
+}
+
+/// Clips that the tower has no positions for: it sees those of its own length, or single frames.
+fn other_clips(recipe: &Recipe, config: &ModelConfig) -> Option<String> {
+    let (asked, own) = (recipe.data.clip_frames, config.vision.clip_frames);
+    (own > 1 && asked != own && asked != 1).then(|| {
+        format!(
+            "[data] clip_frames = {asked}: the tower sees clips of {own} frames, or single ones; set it to {own} or 1, or state other clips in {}",
+            recipe.model.config
+        )
+    })
+}
+
+/// What of a recipe does not fit a model with learned tokens, or is meant for one.
+fn learned_tokens(recipe: &Recipe, config: &ModelConfig) -> Option<String> {
+    if config.llm.vst.is_none() {
+        let table = |vst: &VstTable| toml::Table::try_from(vst).unwrap_or_default();
+        let (given, usual) = (table(&recipe.vst), table(&VstTable::default()));
+        let key = VstTable::KEYS.iter().find(|key| given.get(**key) != usual.get(**key))?;
+        return Some(format!(
+            "[vst] {key}: a {} has no learned tokens for windows; leave the table out",
+            config.family.name
+        ));
+    }
+    let name = config.family.name;
+    if recipe.compression.schedule != ScheduleKind::None {
+        return Some(format!(
+            "[compression] schedule = \"{}\": a {name} summarises windows and drops no tokens between layers; set it to \"none\"",
+            recipe.compression.schedule.word()
+        ));
+    }
+    if recipe.train.recompute != RecomputeWord::None {
+        return Some(format!(
+            "[train] recompute: a {name} computes whole windows again by [vst] backward = \"windows\"; set it to \"none\""
+        ));
+    }
+    (recipe.data.clip_frames != 1).then(|| {
+        format!(
+            "[data] clip_frames = {}: the tower of a {name} sees single frames; set it to 1",
+            recipe.data.clip_frames
+        )
+    })
+}
