@@ -123,6 +123,30 @@ fn the_loss_is_that_of_the_weights_and_the_split_parts_media() {
     assert_eq!(found[&6].eval_samples, 8);
 }
 
+/// Weights that stay, a step over all samples, the same samples held out: both losses are the mean over them.
+#[test]
+fn the_loss_is_that_of_a_step_for_models_that_read_in_windows_too() {
+    let task = task();
+    let windows = xcomp_tests::windows_config(&read_text(&task.path("config.json")).unwrap());
+    task.write("windows.json", &windows.to_string());
+    let still = [
+        "data.validation_mixture=mixture.yaml",
+        "optimizer.learning_rate=0",
+        "train.gradient_accumulation_steps=12",
+        "train.max_steps=1",
+    ];
+    let in_windows =
+        ["model.config=windows.json", "compression.schedule=none", "data.clip_frames=1"];
+    for (name, more) in [("whole", &[][..]), ("windows", &in_windows)] {
+        let run = task.path(name);
+        train(&task, &run, &[&still[..], more].concat()).unwrap();
+        let Recorded { records, held_out, .. } = Recorded::of_run(&run).unwrap();
+        let (want, got) = (records[&1].loss, held_out[&1].eval_loss.0);
+        assert_eq!((records[&1].samples, held_out[&1].eval_samples), (12, 12));
+        assert!((got - want).abs() <= 1e-5 * want, "{name}: {got}, not {want}");
+    }
+}
+
 #[test]
 fn the_best_is_that_of_the_held_out_loss_and_patience_ends_the_run() {
     let task = task();

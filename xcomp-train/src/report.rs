@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::export::find_checkpoint;
 use crate::machine::files::{write_atomically, write_json};
 use crate::plan::Plan;
+use crate::plan::vst::require_whole;
 use crate::recipe::tables::Init;
 use crate::run::launch::EXPORT;
 use crate::run::metrics::Recorded;
@@ -124,6 +125,7 @@ impl Subject {
     /// If no sample can be used, or the feature cache cannot be opened.
     pub fn measure(&self, samples: usize) -> Result<Learnability, Error> {
         let Self { plan, data, state, device, .. } = self;
+        require_whole(plan, "a report of gradients")?;
         let options = xcomp_data::LoadOptions {
             features: open_cache(plan, &state.model, device)?,
             ..data.load_options().clone()

@@ -36,6 +36,22 @@ pub(crate) struct HostBatch {
     windows: Vec<VstPlan>,
 }
 
+/// How a sample is read in windows, if the model does; its number and the share of the run behind it decide what is drawn.
+pub(crate) fn windows(
+    plan: &Plan,
+    prompt: &Prompt,
+    frames: &[usize],
+    (number, progress): (u64, f64),
+    (id, source): (&str, &str),
+) -> Result<Option<VstPlan>, CollateError> {
+    let Some(windows) = &plan.vst else { return Ok(None) };
+    let sequence = prompt.layout(frames, plan.config.connector.span_shape());
+    windows.of(&sequence, number, progress).map(Some).map_err(|error| {
+        let (id, origin) = (id.to_owned(), source.to_owned());
+        CollateError::Windows { id, origin, error }
+    })
+}
+
 /// Takes the next samples off the stream and moves the position behind them.
 pub(crate) fn load_micro_batch(
     plan: &Plan,
@@ -65,15 +81,9 @@ pub(crate) fn load_micro_batch(
         let shown: Vec<usize> =
             example.visuals.iter().map(|visual| visual.choice.indices.len()).collect();
         let (prompt, visuals) = collate(example, plan.recipe.data.clip_frames)?;
-        if let Some(windows) = &plan.vst {
-            let sequence = prompt.layout(&shown, plan.config.connector.span_shape());
-            let progress = position.samples as f64 / (plan.steps * plan.samples_per_step()) as f64;
-            let found = windows.of(&sequence, position.samples, progress);
-            batch.windows.push(found.map_err(|error| {
-                let (id, origin) = (id.clone(), source.to_string());
-                CollateError::Windows { id, origin, error }
-            })?);
-        }
+        let progress = position.samples as f64 / (plan.steps * plan.samples_per_step()) as f64;
+        let own = windows(plan, &prompt, &shown, (position.samples, progress), (&id, &source))?;
+        batch.windows.extend(own);
         let size = SampleSize {
             frames,
             text_tokens: prompt.text_tokens(),

@@ -12,7 +12,7 @@ use crate::data::collate::collate;
 use crate::data::features::merged;
 use crate::error::Error;
 use crate::plan::Plan;
-use crate::plan::vst::require_whole;
+use crate::train::batch::windows;
 use crate::train::step::MicroBatch;
 
 /// One sample behind the tower.
@@ -34,7 +34,7 @@ pub(crate) fn evenly(wanted: usize, all: usize) -> Vec<usize> {
     (0..count).map(|at| at * all / count).collect()
 }
 
-/// Reads a record, and runs the tower over it unless its features are kept.
+/// Reads a record, the whole of it or in windows of the run's last ratios, and runs the tower over it unless its features are kept.
 pub(crate) fn load(
     plan: &Plan,
     model: &Vlm,
@@ -43,17 +43,23 @@ pub(crate) fn load(
     options: &LoadOptions,
     device: &Device,
 ) -> Result<Sample, Error> {
-    require_whole(plan, "a report of gradients")?;
     let example = load_example(record, index, options)?;
     let (source, id) = (Arc::clone(&example.source), example.id.clone());
     let frames = example.frame_count();
+    let shown: Vec<usize> =
+        example.visuals.iter().map(|visual| visual.choice.indices.len()).collect();
     let (prompt, seen) = collate(example, plan.recipe.data.clip_frames)?;
     if prompt.labels.iter().skip(1).all(|label| *label == IGNORE) {
         return Err(Error::Argument(format!("sample {id} of {source} has no token with a loss")));
     }
     let merged = seen.into_iter().map(|seen| merged(plan, model, seen, device)).collect();
-    let batch =
-        MicroBatch { prompts: vec![prompt], merged: vec![merged], replay: vec![], windows: vec![] };
+    let windows = windows(plan, &prompt, &shown, (index as u64, 1.0), (&id, &source))?;
+    let batch = MicroBatch {
+        prompts: vec![prompt],
+        merged: vec![merged],
+        replay: vec![],
+        windows: windows.into_iter().collect(),
+    };
     Ok(Sample { source, id, frames, batch })
 }
 

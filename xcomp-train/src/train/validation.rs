@@ -22,6 +22,7 @@ use crate::train::owners::told;
 use crate::train::samples::{Sample, evenly, load};
 use crate::train::saves::Saves;
 use crate::train::state::TrainState;
+use crate::train::step::MicroBatch;
 use crate::train::together;
 
 /// The held-out samples of a run.
@@ -163,8 +164,13 @@ impl<'a> Validation<'a> {
         let record = &self.mixture.expect("a sample of it was chosen").records()[index];
         let sample = load(plan, model, record, index, &self.options, self.task.device);
         let Sample { source, batch, .. } = sample.map_err(|error| error.to_string())?;
-        let (loss, weight) =
-            model.loss(&batch.prompts, batch.merged, &plan.compression, plan.loss_norm());
+        let MicroBatch { prompts, merged, windows, .. } = batch;
+        let norm = plan.loss_norm();
+        let (loss, weight) = if windows.is_empty() {
+            model.loss(&prompts, merged, &plan.compression, norm)
+        } else {
+            model.loss_in_windows(&prompts, merged, &windows, norm)
+        };
         Ok((source.to_string(), read_number(loss).to_bits(), weight))
     }
 
