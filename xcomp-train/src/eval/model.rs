@@ -192,7 +192,9 @@ impl Responder for ModelResponder {
                 likeliest(&letters, &scores).to_string()
             }
         };
-        let times: Vec<f64> = video.choice.times_s().collect();
+        // In whole microseconds, which JSON gives back as they were written.
+        let times: Vec<f64> =
+            video.choice.times_s().map(|time| (time * 1e6).round() / 1e6).collect();
         let frames_s = selection.frames.iter().filter_map(|at| times.get(*at)).copied().collect();
         self.last = Some((question.video.clone(), video));
         Ok(Response { text, frames_s })
