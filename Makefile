@@ -24,8 +24,9 @@ torture: native
 
 # Ranks under MPI: the same bits on 1, 2 and 4 of them, whatever ends them. XCOMP_TORTURE=200 kills 50 ranks instead of 5.
 MPI_FEATURES := $(FEATURES),xcomp-train/mpi,xcomp-tests/mpi
-mpi-check: native
-	@scripts/mpi-libraries.sh
+mpi-check:
+	@scripts/native-libraries.sh mpi
+	$(CARGO) clippy --release --workspace --features "$(MPI_FEATURES)" --all-targets -- -D warnings
 	$(CARGO) build --release --workspace --features "$(MPI_FEATURES)" --bin xcomp-under-test
 	$(CARGO) test --release --workspace --features "$(MPI_FEATURES)" --test peers
 

@@ -8,6 +8,10 @@ use xcomp_data::media::picture::read_picture;
 use xcomp_data::{DataError, FrameOptions, Limits, ReadType, Truncated, load_media};
 use xcomp_tests::ffmpeg::has_ffmpeg;
 
+#[path = "../../xcomp-data/tests/common/png.rs"]
+mod png;
+use png::chunk;
+
 /// Side of the drawn pictures: frames of this size are not resized.
 const SIDE: usize = 32;
 /// Orientations with the place of the stored top left corner, the stored top right corner behind it, once it is shown.
@@ -78,17 +82,6 @@ fn jpeg_with_exif(orientation: u16, big: bool) -> Vec<u8> {
     let (bytes, exif) = (encoded(&drawn(), ImageFormat::Jpeg), exif(orientation, big));
     let length = (exif.len() as u16 + 8).to_be_bytes();
     [&bytes[..2], b"\xff\xe1", &length, b"Exif\0\0", &exif, &bytes[2..]].concat()
-}
-
-/// A chunk of a PNG file.
-fn chunk(name: &[u8], data: &[u8]) -> Vec<u8> {
-    let body = [name, data].concat();
-    let crc = !body.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
-        })
-    });
-    [&(data.len() as u32).to_be_bytes()[..], &body, &crc.to_be_bytes()].concat()
 }
 
 fn png_with_exif(orientation: u16, big: bool) -> Vec<u8> {

@@ -6,6 +6,10 @@ use std::path::Path;
 use xcomp_data::media::picture::{Rgb, read_picture};
 use xcomp_data::{Limits, Truncated};
 
+#[path = "common/png.rs"]
+mod png;
+use png::chunk;
+
 const WIDTH: usize = 13;
 const HEIGHT: usize = 11;
 
@@ -29,16 +33,6 @@ fn packed(numbers: impl Iterator<Item = usize>, bits: usize, unit: usize) -> Vec
         .collect();
     row.resize(row.len().next_multiple_of(unit), 0);
     row
-}
-
-fn chunk(name: &[u8], data: &[u8]) -> Vec<u8> {
-    let body = [name, data].concat();
-    let crc = !body.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
-        })
-    });
-    [&(data.len() as u32).to_be_bytes()[..], &body, &crc.to_be_bytes()].concat()
 }
 
 /// One block that is stored as it is.

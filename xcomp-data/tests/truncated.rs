@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 use xcomp_data::media::picture::{Rgb, read_picture};
 use xcomp_data::{DataError, Limits, Truncated};
 
+#[path = "common/png.rs"]
+mod png;
+use png::chunk;
+
 fn read(path: &Path, truncated: Truncated) -> Result<Rgb, DataError> {
     read_picture(path, &Limits::default(), truncated)
 }
@@ -84,16 +88,6 @@ fn a_jpeg_without_a_scan_is_refused_all_the_same() {
 
 const WIDTH: usize = 5;
 const HEIGHT: usize = 4;
-
-fn chunk(name: &[u8], data: &[u8]) -> Vec<u8> {
-    let body = [name, data].concat();
-    let crc = !body.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
-        })
-    });
-    [&(data.len() as u32).to_be_bytes()[..], &body, &crc.to_be_bytes()].concat()
-}
 
 /// The head of a PNG file, as far as its first row, and its rows, which are stored as they are; what follows is missing.
 fn png(depth: u8, colour: u8, palette: &[u8], rows: &[u8]) -> Vec<u8> {

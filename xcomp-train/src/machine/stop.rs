@@ -1,7 +1,7 @@
 //! Requests to stop: signals and the time budget.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
@@ -17,6 +17,8 @@ const SAVE_MARGIN: f64 = 1.5;
 #[derive(Debug, Clone)]
 pub struct Stop {
     signalled: Arc<AtomicBool>,
+    /// How often it may still be looked at before it asks.
+    looks: Option<Arc<AtomicUsize>>,
     deadline: Option<Instant>,
     save_s: f64,
     micro_step_s: f64,
@@ -26,7 +28,12 @@ impl Stop {
     /// Nobody asks.
     pub fn never() -> Self {
         let signalled = Arc::new(AtomicBool::new(false));
-        Self { signalled, deadline: None, save_s: 0.0, micro_step_s: 0.0 }
+        Self { signalled, looks: None, deadline: None, save_s: 0.0, micro_step_s: 0.0 }
+    }
+
+    /// Asks once it has been looked at so many times: at the same place in every run.
+    pub fn after_looks(looks: usize) -> Self {
+        Self { looks: Some(Arc::new(AtomicUsize::new(looks))), ..Self::never() }
     }
 
     /// The first SIGINT, SIGTERM or SIGUSR1 (which schedulers send before a job ends) asks; the second ends the process at once.
@@ -56,14 +63,13 @@ impl Stop {
         on_end_of_input(move || flag.store(true, Ordering::SeqCst));
     }
 
-    /// Asks as a signal does.
-    pub fn ask(&self) {
-        self.signalled.store(true, Ordering::SeqCst);
-    }
-
     /// Why the loop must stop now, if it must: asked before every micro-step.
     pub fn asked(&self) -> Option<&'static str> {
-        if self.signalled.load(Ordering::SeqCst) {
+        let spent = |looks: &Arc<AtomicUsize>| {
+            let one_less = |left: usize| left.checked_sub(1);
+            looks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_err()
+        };
+        if self.signalled.load(Ordering::SeqCst) || self.looks.as_ref().is_some_and(spent) {
             return Some("a signal");
         }
         let needed = Duration::from_secs_f64(SAVE_MARGIN * self.save_s + self.micro_step_s);

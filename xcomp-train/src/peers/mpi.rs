@@ -18,7 +18,7 @@ use crate::show::progress::say;
 /// Numbers of one rank's share that one call moves: MPI 3 counts in 31 bits, and buffers stay small.
 const CHUNK: usize = 1 << 20;
 /// So long a call may wait for the other ranks; a step or an export of the first may lie between.
-const PATIENCE: Duration = Duration::from_secs(2 * 60 * 60);
+const PATIENCE: Duration = Duration::from_hours(2);
 
 /// This process among those that were started with it.
 pub struct Mpi {
@@ -144,7 +144,9 @@ impl Peers for Mpi {
         for chunk in chunks(counts) {
             let parts = chunked(counts, chunk);
             sent.clear();
-            parts.iter().for_each(|(at, len)| sent.extend_from_slice(&flat[*at..at + len]));
+            for (at, len) in &parts {
+                sent.extend_from_slice(&flat[*at..at + len]);
+            }
             let lens: Vec<usize> = parts.iter().map(|(_, len)| *len).collect();
             share.extend(tree_sum_rows(self.all_to_all(&sent, &lens), self.world()));
         }
