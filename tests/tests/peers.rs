@@ -14,7 +14,7 @@ use xcomp_train::machine::files::size_and_sha256;
 /// Eight micro-batches a step in four lanes.
 const SET: [&str; 3] =
     ["train.gradient_accumulation_steps=8", "train.lanes=4", "checkpoint.save_steps=2"];
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// `xcomp train` on `ranks` processes; 0 starts it without MPI.
 fn command(task: &Task, run: &Path, ranks: usize, set: &[&str]) -> Command {
@@ -108,7 +108,7 @@ fn a_rank_whose_samples_show_nothing_changes_no_bit() {
     });
     task.write("config.json", &config.to_string());
     let record = |at: usize| {
-        let (shown, tag) = if at % 2 == 0 {
+        let (shown, tag) = if at.is_multiple_of(2) {
             (json!(format!("picture_{at}.png")), "<image>\n")
         } else {
             (Value::Null, "")
@@ -117,7 +117,7 @@ fn a_rank_whose_samples_show_nothing_changes_no_bit() {
         let turns =
             [says("human", format!("{tag}What colour is it?")), says("gpt", "It is red.".into())];
         let mut record = json!({"id": at.to_string(), "conversations": turns});
-        if at % 2 == 0 {
+        if at.is_multiple_of(2) {
             record["image"] = shown;
         }
         record
