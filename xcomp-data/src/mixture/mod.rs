@@ -29,7 +29,6 @@ pub use dataset::{Dataset, ReadType};
 pub use options::MixtureOptions;
 pub use part::LeftOutCounts;
 use part::{Part, load_dataset};
-use share::Share;
 
 /// The ordered list of all samples.
 #[derive(Debug)]
@@ -80,24 +79,6 @@ impl Mixture {
     /// The samples, dataset after dataset in the order of the YAML.
     pub fn records(&self) -> &[Record] {
         &self.records
-    }
-
-    /// The records of a share, in their order: those that show the same media stay together.
-    ///
-    /// Its hash is that of the whole: it is for work on the records, not for a training.
-    #[must_use]
-    pub fn share(&self, share: Share) -> Self {
-        let taken = share.takes(self.records.iter().map(Record::path));
-        let records = self.records.iter().zip(taken).filter(|(_, taken)| *taken);
-        Self {
-            path: self.path.clone(),
-            records: records.map(|(record, _)| record.clone()).collect(),
-            datasets: self.datasets.clone(),
-            visuals: self.visuals,
-            hash: self.hash.clone(),
-            notes: self.notes.clone(),
-            left_out: self.left_out.clone(),
-        }
     }
 
     /// The entries of the YAML.

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::{Mixture, hash_of};
 use crate::DataError;
 use crate::mixture::annotation::Record;
+use crate::mixture::share::Share;
 
 impl Mixture {
     /// Parts the samples into those that are trained on and those that are held out, each in its order.
@@ -18,7 +19,7 @@ impl Mixture {
     ///
     /// # Errors
     /// If nothing would be left to train on.
-    pub fn hold_out(self, share: f64, seed: u64) -> Result<(Self, Self), DataError> {
+    pub fn hold_out(&self, share: f64, seed: u64) -> Result<(Self, Self), DataError> {
         let group_of = groups(&self.records);
         let mut first = BTreeMap::new();
         for (record, group) in self.records.iter().zip(&group_of) {
@@ -36,19 +37,32 @@ impl Mixture {
         order.truncate(count);
         let held: HashSet<usize> = order.into_iter().map(|(_, group)| group).collect();
         let (mut out, mut rest) = (vec![], vec![]);
-        for (record, group) in self.records.into_iter().zip(group_of) {
-            if held.contains(&group) { &mut out } else { &mut rest }.push(record);
+        for (record, group) in self.records.iter().zip(group_of) {
+            if held.contains(&group) { &mut out } else { &mut rest }.push(record.clone());
         }
-        let part = |records: Vec<Record>, notes| Self {
+        let (rest, out) = (self.with_records(rest), self.with_records(out));
+        Ok((rest, Self { notes: vec![], ..out }))
+    }
+
+    /// The records of a share, in their order: samples that show a medium in common stay together.
+    #[must_use]
+    pub fn share(&self, share: Share) -> Self {
+        let taken = share.takes(groups(&self.records));
+        let records = self.records.iter().zip(taken).filter(|(_, taken)| *taken);
+        self.with_records(records.map(|(record, _)| record.clone()).collect())
+    }
+
+    /// The same mixture with some of its records.
+    fn with_records(&self, records: Vec<Record>) -> Self {
+        Self {
             path: self.path.clone(),
             hash: hash_of(&records),
             records,
             datasets: self.datasets.clone(),
             visuals: self.visuals,
-            notes,
+            notes: self.notes.clone(),
             left_out: self.left_out.clone(),
-        };
-        Ok((part(rest, self.notes), part(out, vec![])))
+        }
     }
 
     /// How many of its media another mixture shows as well.

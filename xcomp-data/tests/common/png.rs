@@ -1,7 +1,7 @@
 //! Pieces of PNG files that are made by hand.
 
 /// A chunk of a PNG file.
-pub fn chunk(name: &[u8], data: &[u8]) -> Vec<u8> {
+pub(crate) fn chunk(name: &[u8], data: &[u8]) -> Vec<u8> {
     let body = [name, data].concat();
     let crc = !body.iter().fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
