@@ -21,6 +21,7 @@ use xcomp_train::machine::stop::Stop;
 use xcomp_train::plan::Plan;
 use xcomp_train::run::folder::RunDir;
 use xcomp_train::run::launch::train_recipe;
+use xcomp_train::train::state::TrainState;
 
 /// Samples of the tiny task, of which the last three have 16 frames and the others are pictures.
 const SAMPLES: usize = 12;
@@ -107,6 +108,32 @@ fn sound(tiny: &Task, found: &Value) {
     let parts: f64 = all("layers").iter().map(|row| square(&row["grad_norm"])).sum();
     let whole = square(&found["grad_norm"]);
     assert!((parts / whole - 1.0).abs() < 1e-4, "parts make up the whole: {parts} {whole}");
+}
+
+/// How the next step would move a layer depends on them.
+#[test]
+fn a_run_that_is_looked_at_has_its_moments() {
+    let tiny = Task::folders();
+    train(&tiny, &[]);
+    let plan = Plan::new(tiny.recipe(&[]), Some(SAMPLES)).unwrap();
+    let saved = find_checkpoint(&tiny.path("run"), None).unwrap();
+    let optim = TrainState::view(&plan, &saved, &Device::flex()).unwrap().optim;
+    let stored = read_tensors(&saved.folder.join("optimizer.safetensors"));
+    assert_eq!(optim.step, 6);
+    for (prefix, moments) in [("exp_avg.", &optim.exp_avg), ("exp_avg_sq.", &optim.exp_avg_sq)] {
+        let own =
+            stored.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(prefix)?, tensor)));
+        let own: Vec<_> = own.collect();
+        assert!(own.len() == moments.len() && !own.is_empty());
+        for (name, tensor) in own {
+            let got: Vec<f32> = moments.get(name).unwrap().clone().into_data().iter().collect();
+            assert_eq!(got, tensor.f32(), "{prefix}{name}");
+        }
+    }
+    fs::remove_dir_all(tiny.path("run")).unwrap();
+    train(&tiny, &["checkpoint.moments=false"]);
+    let refused = report(&tiny.path("run"), &[]);
+    assert!(refused.code == 2 && refused.stderr.contains("without moments"), "{refused:?}");
 }
 
 /// The same numbers from whole forward passes under plans that are made from lists of tokens per layer.

@@ -204,6 +204,22 @@ fn a_run_that_is_stopped_in_a_validation_goes_on_with_the_same_bits() {
 }
 
 #[test]
+fn media_that_are_trained_on_and_held_out_are_told() {
+    let task = task();
+    let told = |set: &str| {
+        let arguments = ["train", "recipe.toml", "--out", "run", "--device", "cpu", "--set", set];
+        let more = ["--set", "eval.every_steps=1", "--set", "train.max_steps=1"];
+        let ended = task.run(&[&arguments[..], &more].concat());
+        assert_eq!(ended.code, 0, "{ended:?}");
+        std::fs::remove_dir_all(task.path("run")).unwrap();
+        ended.stderr
+    };
+    let line = "3 media of [data] validation_mixture are trained on as well";
+    assert!(told("data.validation_mixture=held.yaml").contains(line));
+    assert!(!told("data.validation_share=0.2").contains("trained on as well"));
+}
+
+#[test]
 fn held_out_samples_that_cannot_be_used_are_told_before_the_first_step() {
     let task = task();
     let broken = read_text(&task.path("folders.json")).unwrap().replace("folder_", "gone_");

@@ -166,6 +166,12 @@ fn first_state(task: &Training, report: &mut Report) -> Result<TrainState, Error
     for note in task.data.mixture.notes().iter().chain(&task.from.notes) {
         report(Event::Note(note.clone()))?;
     }
+    let held_out = task.data.held_out.as_deref();
+    let shared = held_out.map_or(0, |held_out| task.data.mixture.media_in_common(held_out));
+    if shared > 0 {
+        let message = "media of [data] validation_mixture are trained on as well: the held-out loss is not that of new videos";
+        report(Event::Note(format!("{shared} {message}")))?;
+    }
     let identity = task.identity.clone();
     let state = match &task.from.checkpoint {
         Some(saved) => TrainState::restore(task.plan, identity, saved, task.device)?,

@@ -164,19 +164,10 @@ impl TrainState {
         if !differences.is_empty() {
             return Err(Error::OtherRun { path: saved.folder.clone(), differences });
         }
-        let mut state = Self::load(plan, identity, &stored, saved, device)?;
-        let moments = saved.folder.join(OPTIMIZER);
-        if !moments.is_file() {
-            let message = "was saved without moments ([checkpoint] moments = false), so its run cannot go on from it; export it, and begin another run with the export as [model] checkpoint";
-            return Err(Error::Checkpoint { path: saved.folder.clone(), message: message.into() });
-        }
-        let moments = StoredWeights::in_file(&moments)?;
-        state.optim.exp_avg = upload_named(EXP_AVG, &moments, device)?;
-        state.optim.exp_avg_sq = upload_named(EXP_AVG_SQ, &moments, device)?;
-        Ok(state)
+        Self::load(plan, identity, &stored, saved, device)
     }
 
-    /// As [`TrainState::restore`], to look at and not to go on with: without moments, and the data may have changed since.
+    /// As [`TrainState::restore`], to look at and not to go on with: the data may have changed since.
     ///
     /// # Errors
     /// If the checkpoint cannot be read.
@@ -193,10 +184,20 @@ impl TrainState {
         device: &Device,
     ) -> Result<Self, Error> {
         let tuned = StoredWeights::in_file(&saved.folder.join(MODEL))?;
+        let moments = saved.folder.join(OPTIMIZER);
+        if !moments.is_file() {
+            let message = "was saved without moments ([checkpoint] moments = false): no run goes on from it, and no report says how its next step would move; export it, and begin another run with the export as [model] checkpoint";
+            return Err(Error::Checkpoint { path: saved.folder.clone(), message: message.into() });
+        }
         let state = Self::begin(plan, identity, tuned, device)?;
+        let moments = StoredWeights::in_file(&moments)?;
         Ok(Self {
             step: stored.step,
-            optim: AdamWState { step: stored.optimizer_step, ..state.optim },
+            optim: AdamWState {
+                step: stored.optimizer_step,
+                exp_avg: upload_named(EXP_AVG, &moments, device)?,
+                exp_avg_sq: upload_named(EXP_AVG_SQ, &moments, device)?,
+            },
             position: stored.position.clone(),
             best: stored.best,
             interval: stored.interval,
