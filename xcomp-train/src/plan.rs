@@ -218,6 +218,11 @@ impl Plan {
         size.frames * self.compression.tokens_per_frame() + size.text_tokens
     }
 
+    /// Whether decoder layers can be run again on the way back: a model that reads in windows runs whole windows again.
+    pub fn may_recompute(&self) -> bool {
+        self.config.llm.vst.is_none()
+    }
+
     /// Whether the tensor of this name in a checkpoint moves.
     pub fn tunes(&self, name: &str) -> bool {
         self.config.family.place(name).is_some_and(|place| tuned(&self.parts, place))

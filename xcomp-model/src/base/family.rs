@@ -132,14 +132,14 @@ impl Names {
 }
 
 /// What becomes of a parameter that a folder of weights lacks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Absent {
     /// The folder is refused.
     Refuse,
     /// It keeps its fresh values.
     Fresh,
-    /// It is a copy of the tensor whose name lacks `beacon_`; of a table, of the row that `config.json` names.
-    Copy,
+    /// It is a copy of the tensor of this name; of a table, of the row that `config.json` names.
+    Copy(String),
 }
 
 /// How many images and videos a prompt may show.

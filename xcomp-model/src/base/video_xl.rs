@@ -20,7 +20,7 @@ pub const VIDEO_XL: Family = Family {
     connector: Names { prefix: "model.mm_projector.", rename: &[("mlp.", "model.mm_projector.")] },
     vision: Names::prefixed("model.vision_tower.vision_tower.vision_model."),
     absent: |name| match name {
-        _ if name.contains("beacon_") => Absent::Copy,
+        _ if name.contains("beacon_") => Absent::Copy(name.replacen("beacon_", "", 1)),
         _ if name.contains(".post_layernorm.") => Absent::Fresh,
         _ => Absent::Refuse,
     },

@@ -16,7 +16,7 @@ pub fn linear<const D: usize>(
     let dtype = x.dtype();
     let bias = bias.map(|bias| bias.cast(dtype));
     #[cfg(feature = "flex")]
-    if super::in_loops(&x) && weight.dtype() == DType::BF16 {
+    if super::in_loops(&x) && weight.dtype() == DType::BF16 && !weight.is_require_grad() {
         use super::cpu::CpuOps;
         let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
         let y = <burn::backend::Dispatch as CpuOps>::linear_widened(x, weight);

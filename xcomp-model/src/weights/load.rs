@@ -127,10 +127,11 @@ fn copy_absent(
     stored: &mut StoredWeights,
 ) {
     for (name, parameter) in expected {
-        if stored.tensors.contains_key(name) || (family.absent)(name) != Absent::Copy {
+        let Absent::Copy(source) = (family.absent)(name) else { continue };
+        if stored.tensors.contains_key(name) {
             continue;
         }
-        let source = stored.tensors.get(&name.replace("beacon_", ""));
+        let source = stored.tensors.get(&source);
         let copy = source.and_then(|source| match row {
             _ if source.shape == parameter.shape => Some(source.clone()),
             row => source.row(row?),

@@ -69,8 +69,9 @@ impl StoredWeights {
     /// Those that get a name, under it.
     #[must_use]
     pub fn renamed(self, rename: impl Fn(&str) -> Option<String>) -> Self {
+        let copied = self.copied.iter().filter_map(|name| rename(name)).collect();
         let renamed = |(name, tensor): (String, _)| Some((rename(&name)?, tensor));
-        Self { tensors: self.tensors.into_iter().filter_map(renamed).collect(), ..self }
+        Self { tensors: self.tensors.into_iter().filter_map(renamed).collect(), copied }
     }
 
     /// The files they lie in, sorted.

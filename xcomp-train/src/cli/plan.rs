@@ -27,7 +27,7 @@ pub(super) struct PlanArgs {
     #[arg(long, value_name = "N")]
     ranks: Option<usize>,
     /// Says what of the recipe fits a card of so many GiB, and what each setting changes.
-    #[arg(long, value_name = "GIB", value_parser = gib, conflicts_with_all = ["samples_per_sec", "measured"])]
+    #[arg(long, value_name = "GIB", value_parser = gib, conflicts_with_all = ["samples_per_sec", "measured", "ranks"])]
     fit: Option<f64>,
     #[command(flatten)]
     format: FormatArg,

@@ -56,7 +56,7 @@ impl Fit {
         search.add(plan, vec![], "");
         let mut change = Change::default();
         let table = &plan.recipe.train;
-        if !plan.recompute {
+        if !plan.recompute && plan.may_recompute() {
             change.recompute = true;
             search.add(&search.planned(&change)?, change.set(), AGAIN);
         }

@@ -184,16 +184,16 @@ impl Plan {
     /// Why the largest step does not fit the memory limit, and what would hold it; nothing where it does or none is given.
     fn does_not_fit(&self) -> Option<String> {
         let limit = self.recipe.train.memory_limit_gib.filter(|_| !self.fits())?;
-        let again = Self { recompute: true, ..self.clone() };
+        let again = Self { recompute: self.may_recompute(), ..self.clone() };
         let least = again.memory(self.samples.worst);
         let found = format!("the worst step does not fit memory_limit_gib = {limit}");
+        let how = if again.recompute { " with recompute = \"layer\"" } else { "" };
         if again.fits() {
-            let peak = bytes(least.peak());
-            return Some(format!("{found}: with recompute = \"layer\" it takes {peak}"));
+            return Some(format!("{found}:{how} it takes {}", bytes(least.peak())));
         }
         let weights = least.peak() - least.of_samples() - least.process;
         Some(format!(
-            "{found}: a device of {} would hold it with recompute = \"layer\"; weights, gradients and moments alone take {}, less where fewer parts are tuned",
+            "{found}: a device of {} would hold it{how}; weights, gradients and moments alone take {}, less where fewer parts are tuned",
             bytes(least.peak()),
             bytes(weights)
         ))

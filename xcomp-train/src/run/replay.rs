@@ -86,7 +86,9 @@ pub fn replay(
     let mut meter = Meter::start(device);
     let mut micro = vec![];
     for _ in 0..plan.recipe.train.gradient_accumulation_steps {
-        let batch = load_micro_batch(plan, &mut examples, &mut meter, &mut state.position)?;
+        let number = state.position.samples;
+        let batch =
+            load_micro_batch(plan, &mut examples, &mut meter, number, &mut state.position)?;
         let (source, samples) = (batch.source.to_string(), batch.ids.clone());
         let batch = encode(&exact, &state.model, batch, device, &mut meter);
         let done = backward(&exact, &state.model, batch);
@@ -105,7 +107,8 @@ fn step_again(
     let mut meter = Meter::start(device);
     let mut sum = NamedTensors::default();
     for _ in 0..plan.recipe.train.gradient_accumulation_steps {
-        let batch = load_micro_batch(plan, examples, &mut meter, &mut state.position)?;
+        let number = state.position.samples;
+        let batch = load_micro_batch(plan, examples, &mut meter, number, &mut state.position)?;
         let source = batch.source.clone();
         let batch = encode(plan, &state.model, batch, device, &mut meter);
         let done = backward(plan, &state.model, batch);

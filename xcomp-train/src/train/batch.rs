@@ -53,10 +53,13 @@ pub(crate) fn windows(
 }
 
 /// Takes the next samples off the stream and moves the position behind them.
+///
+/// `number` is that of the first of them among all samples of the run, whichever rank takes it: what is drawn for a sample follows from it.
 pub(crate) fn load_micro_batch(
     plan: &Plan,
     examples: &mut Stream,
     meter: &mut Meter,
+    number: u64,
     position: &mut Position,
 ) -> Result<HostBatch, Error> {
     let mut batch = HostBatch {
@@ -67,7 +70,7 @@ pub(crate) fn load_micro_batch(
         windows: vec![],
     };
     let mut sizes = vec![];
-    for _ in 0..plan.recipe.train.per_device_batch_size {
+    for number in (number..).take(plan.recipe.train.per_device_batch_size) {
         let asked = Instant::now();
         let next = examples.next();
         meter.waited(asked.elapsed().as_secs_f64());
@@ -81,8 +84,8 @@ pub(crate) fn load_micro_batch(
         let shown: Vec<usize> =
             example.visuals.iter().map(|visual| visual.choice.indices.len()).collect();
         let (prompt, visuals) = collate(example, plan.recipe.data.clip_frames)?;
-        let progress = position.samples as f64 / (plan.steps * plan.samples_per_step()) as f64;
-        let own = windows(plan, &prompt, &shown, (position.samples, progress), (&id, &source))?;
+        let progress = number as f64 / (plan.steps * plan.samples_per_step()) as f64;
+        let own = windows(plan, &prompt, &shown, (number, progress), (&id, &source))?;
         batch.windows.extend(own);
         let size = SampleSize {
             frames,

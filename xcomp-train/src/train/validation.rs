@@ -57,7 +57,7 @@ impl<'a> Validation<'a> {
         });
         if state.validated.set != set {
             state.validated = Validated { set, ..Validated::default() };
-            state.best = state.best.filter(|_| mixture.is_none());
+            state.best = None; // it was chosen by another measure
         }
         Ok(validation)
     }
