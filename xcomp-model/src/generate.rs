@@ -60,7 +60,7 @@ impl Prefix {
 }
 
 impl Prefix {
-    /// Reads what stands before a question in windows, each embedded when its turn comes: no more than one is held, beside what stays.
+    /// Reads what stands before a question in windows, each asked for when its turn comes; beside what stays only one is run at a time.
     ///
     /// # Shapes
     /// - `embed`: of a range of tokens, `[1, tokens, hidden]`

@@ -8,8 +8,9 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use burn::tensor::kind::Basic;
 use burn::tensor::{DType, Device, Int, Tensor, TensorCreationOptions, TensorData};
 
-/// Tables and index vectors that stay on devices; beyond so many, all that was kept is made again.
-const KEPT: usize = 512;
+/// Bytes of the tables and index vectors that stay on devices, with the numbers of their keys on the host: position tables of a
+/// few lengths, and the rows of some thousand drops. Beyond it the ones that were not asked for longest are made again.
+const KEPT_BYTES: usize = 256 << 20;
 
 static UPLOADS: AtomicUsize = AtomicUsize::new(0);
 static UPLOADED_BYTES: AtomicUsize = AtomicUsize::new(0);
@@ -69,6 +70,46 @@ pub fn read_number(tensor: Tensor<1>) -> f32 {
 /// A name of a table: what it is, and the numbers that decide it.
 pub type Key = (&'static str, Vec<u64>);
 
+/// A table on a device.
+struct Kept {
+    device: Device,
+    table: Box<dyn Any + Send>,
+    bytes: usize,
+    /// When it was last asked for.
+    asked: u64,
+}
+
+/// All of them.
+#[derive(Default)]
+struct Tables {
+    by_key: HashMap<Key, Vec<Kept>>,
+    bytes: usize,
+    clock: u64,
+}
+
+impl Tables {
+    fn find<T: Clone + 'static>(&mut self, key: &Key, device: &Device) -> Option<T> {
+        self.clock += 1;
+        let same = |kept: &&mut Kept| {
+            kept.device == *device && kept.device.is_autodiff() == device.is_autodiff()
+        };
+        let kept = self.by_key.get_mut(key)?.iter_mut().find(same)?;
+        kept.asked = self.clock;
+        kept.table.downcast_ref::<T>().cloned()
+    }
+
+    fn keep(&mut self, key: Key, kept: Kept) {
+        self.bytes += kept.bytes;
+        self.by_key.entry(key).or_default().push(kept);
+        while self.bytes > KEPT_BYTES && self.by_key.len() > 1 {
+            let last_asked = |(_, all): &(&Key, &Vec<Kept>)| all.iter().map(|one| one.asked).max();
+            let Some((oldest, _)) = self.by_key.iter().min_by_key(last_asked) else { return };
+            let gone = self.by_key.remove(&oldest.clone()).unwrap_or_default();
+            self.bytes -= gone.iter().map(|one| one.bytes).sum::<usize>();
+        }
+    }
+}
+
 /// A table that is made once for a device and stays there.
 pub fn kept<const D: usize, K>(
     key: Key,
@@ -79,26 +120,17 @@ where
     K: Basic + 'static,
     Tensor<D, K>: Clone + Send + 'static,
 {
-    type Tables = HashMap<Key, Vec<(Device, Box<dyn Any + Send>)>>;
     static TABLES: LazyLock<Mutex<Tables>> = LazyLock::new(Mutex::default);
-    let found = |tables: &Tables| -> Option<Tensor<D, K>> {
-        let (_, table) = tables
-            .get(&key)?
-            .iter()
-            .find(|(on, _)| on == device && on.is_autodiff() == device.is_autodiff())?;
-        table.downcast_ref::<Tensor<D, K>>().cloned()
-    };
     // A table is whole or absent, whatever panicked meanwhile.
     let lock = || TABLES.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(table) = found(&lock()) {
+    if let Some(table) = lock().find(&key, device) {
         return table;
     }
     let table = make(device);
+    let bytes = table.shape().num_elements() * size_of::<u64>() + key.1.len() * size_of::<u64>();
     let mut tables = lock();
-    if tables.len() >= KEPT {
-        tables.clear();
-    }
-    tables.entry(key).or_default().push((device.clone(), Box::new(table.clone())));
+    let (asked, device) = (tables.clock, device.clone());
+    tables.keep(key, Kept { device, table: Box::new(table.clone()), bytes, asked });
     table
 }
 

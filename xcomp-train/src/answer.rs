@@ -318,7 +318,7 @@ impl Answerer {
         ids.push(xcomp_data::IMAGE_TOKEN);
         let text = [question, template.footer("user"), template.answer].concat();
         ids.extend(self.tokenizer.encode(&text)?);
-        let (_, scores) = self.prefill_ids(&ids, image_at, seen, 0);
+        let (_, scores) = self.prefill_ids(&ids, image_at, seen, 0)?;
         let row = finite(scores, question)?;
         Ok(self.tokenizer.decode(&[Sampling::GREEDY.pick(&row, &[], 0.0)])?)
     }
@@ -338,7 +338,7 @@ impl Answerer {
             let what = format!("the question `{question}`");
             return Err(DataError::Token { what, token, rows }.into());
         }
-        Ok(self.prefill_ids(&ids, image_at, seen, max_new_tokens))
+        self.prefill_ids(&ids, image_at, seen, max_new_tokens)
     }
 
     /// Runs the decoder over a prompt; what stands before the question is read once, where its drops allow it.
@@ -348,7 +348,7 @@ impl Answerer {
         image_at: usize,
         seen: &EncodedMedia,
         max_new_tokens: usize,
-    ) -> (Decoding<'_>, Tensor<1>) {
+    ) -> Result<(Decoding<'_>, Tensor<1>), Error> {
         let embed = |ids: &[i32]| {
             let labels = vec![xcomp_model::loss::IGNORE; ids.len()];
             let prompt = Prompt { labels, ids: ids.to_vec(), visual_at: vec![image_at] };
@@ -358,19 +358,21 @@ impl Answerer {
         if !plan.frames_stay_whole() {
             self.prefills.fetch_add(1, Relaxed);
             let (x, layout) = embed(ids);
-            return Decoding::prefill(llm, x, layout, plan, max_new_tokens);
+            return Ok(Decoding::prefill(llm, x, layout, plan, max_new_tokens));
         }
         let (before, question) = ids.split_at(image_at + 1);
-        let prefix = seen.prefix.get_or_init(|| {
+        if seen.prefix.get().is_none() {
             self.prefills.fetch_add(1, Relaxed);
             let (x, layout) = embed(before);
-            match self.ratio {
-                Some(ratio) => self.read_in_windows(&x, &layout, ratio),
+            let read = match self.ratio {
+                Some(ratio) => self.read_in_windows(&x, &layout, ratio)?,
                 None => Prefix::run(llm, x, layout, plan),
-            }
-        });
+            };
+            seen.prefix.get_or_init(|| read);
+        }
+        let prefix = seen.prefix.get().expect("it has been read");
         let question = llm.model.embed_tokens.forward(question).unsqueeze::<3>();
-        Decoding::after(llm, prefix, question, max_new_tokens)
+        Ok(Decoding::after(llm, prefix, question, max_new_tokens))
     }
 
     /// How often visual tokens went through the decoder for an answer: once for each video, however many questions it is asked.

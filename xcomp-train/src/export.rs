@@ -122,6 +122,9 @@ fn write_config(plan: &Plan, folder: &Path, dtype: WeightDtype) -> Result<(), Er
     .into();
     let compression = serde_json::to_value(&plan.recipe.compression);
     config[COMPRESSION_BLOCK] = compression.expect("a table of plain values is JSON");
+    if let (Some(windows), Some(own)) = (&plan.vst, &plan.config.llm.vst) {
+        windows.tuned(own).state(&mut config);
+    }
     let model = &plan.recipe.model;
     if model.template.is_some() || model.system_prompt.is_some() {
         let template = recipe_template(model, plan.config.family);

@@ -205,7 +205,16 @@ impl Plan {
         let features = frames * vision.patches() * vision.hidden_size;
         let features = features as u64 * self.running.formats.activation;
         let moves = tuned(&self.parts, Place::Vision);
-        Memory { frames: step.frames + if moves { 0 } else { features }, ..step }
+        // Keys and values of all learned tokens: as the windows leave them and as leaves of a tape, and two gradients of each in f32.
+        let llm = &self.config.llm;
+        let held = batch.iter().map(|size| windows.most_learned(*size, tokens)).max().unwrap_or(0);
+        let numbers = 2 * held * llm.num_hidden_layers * llm.num_key_value_heads * llm.head_dim();
+        let kept = numbers as u64 * (2 * self.running.formats.activation + 2 * 4);
+        Memory {
+            frames: step.frames + if moves { 0 } else { features },
+            activations: step.activations + kept,
+            ..step
+        }
     }
 
     /// What each decoder layer costs for a sample of this size.

@@ -100,7 +100,8 @@ pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Su
             }
             let started = Instant::now();
             let before = peers.rank() * (micro_steps / peers.world()) + place - 1;
-            let number = step_start.samples + (before * plan.recipe.train.per_device_batch_size) as u64;
+            let number =
+                step_start.samples + (before * plan.recipe.train.per_device_batch_size) as u64;
             let batch = load_micro_batch(plan, &mut examples, &mut meter, number, &mut own)?;
             let source = batch.source.clone();
 

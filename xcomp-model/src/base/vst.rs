@@ -66,6 +66,15 @@ impl VstConfig {
     }
 }
 
+impl VstConfig {
+    /// Writes windows and ratios into a `config.json`: what a model was tuned to is what it answers with.
+    pub fn state(&self, config: &mut Value) {
+        config["beacon_window"] = json!(self.window);
+        config["beacon_stride"] = json!(self.window);
+        config["beacon_ratio"] = json!(self.ratios);
+    }
+}
+
 fn maps(config: &Value) -> Result<VstMaps, ModelError> {
     let key = "beacon_param";
     let value = config.get(key).ok_or_else(|| missing(key))?;
@@ -95,7 +104,7 @@ fn ratios(config: &Value) -> Result<Vec<usize>, ModelError> {
 
 /// Of a list of tokens the first, as the reference takes it.
 fn row(config: &Value, vocab_size: usize) -> Result<usize, ModelError> {
-    let key = match config.get("beacon_embed_init") {
+    let key = match config.get("beacon_embed_init").filter(|word| !word.is_null()) {
         None => "eos_token_id",
         Some(word) if *word == json!("eos") => "eos_token_id",
         Some(word) if *word == json!("bos") => "bos_token_id",

@@ -162,6 +162,17 @@ pub struct VstPlan {
 }
 
 impl VstPlan {
+    /// That something of the visual tokens stays behind their windows: else they would go unseen.
+    ///
+    /// # Errors
+    /// If there are some and nothing does.
+    pub fn require_kept(&self) -> Result<(), VstError> {
+        let windows = self.segments.iter().filter(|one| matches!(one.kind, Kind::Window { .. }));
+        let visual: usize = windows.clone().map(|one| one.rows.len()).sum();
+        let kept: usize = windows.map(Segment::kept).sum();
+        if visual > 0 && kept == 0 { Err(VstError::NothingStays { visual }) } else { Ok(()) }
+    }
+
     /// Positions that are needed, less those of tokens to come.
     pub fn positions(&self) -> usize {
         self.segments.iter().map(|segment| segment.memory + segment.len()).max().unwrap_or(0)

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::compress::layout::Layout;
-use xcomp_model::compress::vst::{Parts, Purpose, RatioMix, VstRule};
+use xcomp_model::compress::vst::{Parts, Purpose, RatioMix, VstError, VstRule};
 use xcomp_model::generate::Prefix;
 
 use super::Answerer;
@@ -23,9 +23,13 @@ impl Answerer {
     /// The same model, answering with so many visual tokens for each learned one; 0 keeps all of them.
     ///
     /// # Errors
-    /// If the model has no learned tokens.
+    /// If the model has no learned tokens, or the ratio is larger than its windows.
     pub fn with_ratio(self, ratio: usize) -> Result<Self, Error> {
         match self.ratio {
+            Some(_) if ratio > self.window() => Err(Error::Argument(format!(
+                "--ratio {ratio}: a window has {} tokens, of which nothing would stay; give a smaller one",
+                self.window()
+            ))),
             Some(_) => Ok(Self { ratio: Some(ratio), ..self }),
             None => Err(Error::Argument(format!(
                 "--ratio {ratio}: a {} does not read videos in windows; leave it out",
@@ -34,14 +38,29 @@ impl Answerer {
         }
     }
 
-    /// Reads what stands before a question; any ratio fits, as what one window leaves over the next one takes.
-    pub(super) fn read_in_windows(&self, x: &Tensor<3>, layout: &Layout, ratio: usize) -> Prefix {
-        let own = self.config.llm.vst.as_ref().expect("a ratio belongs to learned tokens");
-        let rule = VstRule { window: own.window, ratios: vec![ratio], mix: RatioMix::Step };
-        let parts = Parts::of(&layout.sequences[0]).expect("one video");
+    fn window(&self) -> usize {
+        self.config.llm.vst.as_ref().map_or(0, |own| own.window)
+    }
+
+    /// Reads what stands before a question; what one window leaves over of a ratio the next one takes.
+    ///
+    /// # Errors
+    /// If nothing of a short video would stay under this ratio.
+    pub(super) fn read_in_windows(
+        &self,
+        x: &Tensor<3>,
+        layout: &Layout,
+        ratio: usize,
+    ) -> Result<Prefix, Error> {
+        let rule = VstRule { window: self.window(), ratios: vec![ratio], mix: RatioMix::Step };
+        let wrong = |error: VstError| Error::Argument(format!("ratio {ratio}: {error}"));
+        let parts = Parts::of(&layout.sequences[0]).map_err(wrong)?;
         // The question follows: of its tokens nothing depends here.
         let parts = Parts { tail: 1, ..parts };
-        let plan = rule.plan(parts, Purpose::Answering, &mut |_| ratio).expect("one ratio fits");
-        Prefix::in_windows(&self.model.llm, &plan, |rows| x.clone().slice_dim(1, rows))
+        let plan = rule.plan(parts, Purpose::Answering, &mut |_| ratio).map_err(wrong)?;
+        if ratio > 0 {
+            plan.require_kept().map_err(wrong)?;
+        }
+        Ok(Prefix::in_windows(&self.model.llm, &plan, |rows| x.clone().slice_dim(1, rows)))
     }
 }

@@ -38,7 +38,7 @@ const MAX_POSITIONS: [usize; 2] = [32_768, 2048];
 
 /// Copies the language model of `source`, byte for byte, into `folder` as `Qwen2ForCausalLM` or `LlamaForCausalLM`.
 ///
-/// What the model does between its layers to visual tokens is not part of a plain language model.
+/// Files are cut anew. What the model does between its layers to visual tokens is not part of a plain language model.
 ///
 /// # Errors
 /// If the source is no folder of weights, or something cannot be read or written.
@@ -60,7 +60,8 @@ fn llm_path(family: &Family, name: &str) -> Option<String> {
 }
 
 fn write_config(whole: &Value, to: &Path) -> Result<(), Error> {
-    let has_biases = ModelConfig::from_hf(whole)?.llm.qkv_bias;
+    let llm = ModelConfig::from_hf(whole)?.llm;
+    let has_biases = llm.qkv_bias;
     let mut config = if has_biases {
         json!({ "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "use_sliding_window": false })
     } else {
@@ -73,6 +74,10 @@ fn write_config(whole: &Value, to: &Path) -> Result<(), Error> {
         if let Some(value) = own.get(key).or(whole.get(key)).filter(|value| !value.is_null()) {
             config[*key] = value.clone();
         }
+    }
+    // A family may set it aside: what the model does counts, not what the file says.
+    if (llm.rope_factor - 1.0).abs() < f64::EPSILON {
+        config.as_object_mut().expect("an object").remove("rope_scaling");
     }
     if has_biases {
         // Loaders ask for it even where it is switched off.
@@ -93,6 +98,45 @@ mod tests {
     use xcomp_model::base::videochat_flash::VIDEOCHAT_FLASH;
 
     use super::*;
+
+    #[test]
+    fn an_index_names_files_of_its_own_folder_only() {
+        let [source, out] = [0, 1].map(|_| tempfile::tempdir().unwrap());
+        let map = json!({ "weight_map": { "model.norm.weight": "../x.safetensors" } });
+        let index = source.path().join(xcomp_model::weights::INDEX_FILE);
+        std::fs::write(index, map.to_string()).unwrap();
+        std::fs::write(source.path().join("config.json"), "{}").unwrap();
+        let told = export_llm(source.path(), out.path()).unwrap_err().to_string();
+        assert!(told.contains("there is no file `../x.safetensors` next to it"), "{told}");
+    }
+
+    #[test]
+    fn a_scaling_that_the_family_sets_aside_is_not_written() {
+        let written = |scaling: Value, more: Value| {
+            let folder = tempfile::tempdir().unwrap();
+            let mut config = json!({
+                "architectures": ["LlavaQwenForCausalLM"], "vocab_size": 12, "hidden_size": 8,
+                "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+                "num_key_value_heads": 1, "rms_norm_eps": 1e-6, "rope_theta": 1e6,
+                "tie_word_embeddings": true, "rope_scaling": scaling,
+            });
+            for (key, value) in more.as_object().unwrap() {
+                config[key] = value.clone();
+            }
+            let to = folder.path().join("config.json");
+            write_config(&config, &to)?;
+            read_json(&to)
+        };
+        let linear = json!({"type": "linear", "factor": 2.0});
+        let windows = json!({
+            "mm_vision_tower": "openai/clip-vit-large-patch14-336", "mm_projector_type": "mlp2x_gelu",
+            "mm_vision_select_layer": -2, "beacon_window": 32, "beacon_stride": 32,
+            "beacon_ratio": [2], "beacon_param": ["q", "k", "v"],
+        });
+        let set_aside = written(linear, windows).unwrap();
+        assert_eq!(set_aside["model_type"], "qwen2");
+        assert!(set_aside.get("rope_scaling").is_none(), "{set_aside}");
+    }
 
     #[test]
     fn the_language_model_is_told_by_its_names() {

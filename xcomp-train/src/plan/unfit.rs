@@ -3,6 +3,7 @@
 use xcomp_model::base::config::ModelConfig;
 
 use crate::plan::cost::parameters::count;
+use crate::plan::vst::Windows;
 use crate::recipe::Recipe;
 use crate::recipe::tables::{RecomputeWord, ScheduleKind, VstTable};
 use crate::recipe::tune::Part;
@@ -73,6 +74,10 @@ fn learned_tokens(recipe: &Recipe, config: &ModelConfig) -> Option<String> {
         return Some(format!(
             "[train] recompute: a {name} computes whole windows again by [vst] backward = \"windows\"; set it to \"none\""
         ));
+    }
+    let windows = Windows::new(&recipe.vst, config, recipe.train.seed);
+    if let Some(told) = windows.and_then(|windows| windows.impossible(config.tokens_per_frame())) {
+        return Some(told);
     }
     (recipe.data.clip_frames != 1).then(|| {
         format!(

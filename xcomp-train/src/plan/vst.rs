@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 use xcomp_model::base::config::ModelConfig;
+use xcomp_model::base::vst::VstConfig;
 use xcomp_model::compress::layout::SequenceLayout;
 use xcomp_model::compress::vst::{Parts, Purpose, RatioMix, VstError, VstPlan, VstRule};
 
@@ -106,6 +107,49 @@ impl Windows {
         })
     }
 
+    /// What a model is that was tuned so: its windows, and every ratio that it has met.
+    pub fn tuned(&self, own: &VstConfig) -> VstConfig {
+        let mut ratios: Vec<usize> = self.all_ratios().collect();
+        ratios.sort_unstable();
+        ratios.dedup();
+        // Where the run has moved neither, the words of the base stay as they are.
+        let mut known = own.ratios.clone();
+        known.sort_unstable();
+        let ratios = if known == ratios { own.ratios.clone() } else { ratios };
+        VstConfig { window: self.window, ratios, ..own.clone() }
+    }
+
+    fn all_ratios(&self) -> impl Iterator<Item = usize> + '_ {
+        self.phases.iter().flat_map(|phase| phase.ratios.iter().copied())
+    }
+
+    /// What is impossible about its ratios, for frames of so many tokens; nothing if all is well.
+    pub fn impossible(&self, tokens_per_frame: usize) -> Option<String> {
+        let window = self.window;
+        if let Some(ratio) = self.all_ratios().find(|ratio| *ratio > window) {
+            return Some(format!(
+                "[vst] ratios: {ratio} is larger than a window of {window} tokens, of which nothing would stay"
+            ));
+        }
+        let several = self.phases.iter().filter(|phase| phase.ratios.len() > 1);
+        let fits = |ratios: &[usize], tokens: usize| {
+            ratios.iter().any(|ratio| *ratio > 0 && tokens.is_multiple_of(*ratio))
+        };
+        several.into_iter().find_map(|RatioPhase { until, ratios }| {
+            // The last window of a video holds some of its frames.
+            let tokens = [window, tokens_per_frame].into_iter().find(|all| !fits(ratios, *all))?;
+            Some(format!(
+                "[vst] ratios {ratios:?} (until {until} of the run): none divides {tokens} visual tokens, so no window of so many can be read; give one that does, or one ratio alone"
+            ))
+        })
+    }
+
+    /// Learned tokens of a sample that stay behind all its windows, under the least of its ratios.
+    pub fn most_learned(&self, size: SampleSize, tokens_per_frame: usize) -> usize {
+        let least = self.all_ratios().filter(|ratio| *ratio > 0).min();
+        least.map_or(0, |ratio| size.frames * tokens_per_frame / ratio)
+    }
+
     /// The rule at a share of the run.
     pub fn rule(&self, progress: f64) -> VstRule {
         let now = self.phases.iter().find(|phase| progress < phase.until).or(self.phases.last());
@@ -116,7 +160,7 @@ impl Windows {
     /// What a plan says of them.
     pub fn report(&self, config: &ModelConfig) -> WindowsReport {
         let llm = &config.llm;
-        let ratio = self.phases.iter().flat_map(|phase| &phase.ratios).max().copied().unwrap_or(0);
+        let ratio = self.all_ratios().max().unwrap_or(0);
         let visual = LONGEST * config.tokens_per_frame();
         let learned = visual.checked_div(ratio).unwrap_or(visual);
         // Keys and values, two bytes each.
@@ -178,8 +222,7 @@ impl Windows {
     /// What of a sample of this size is on a tape at a time: a window with the most learned tokens, and the words that are learnt.
     pub fn at_once(&self, size: SampleSize, tokens_per_frame: usize) -> SampleSize {
         let tokens = self.window.min(size.frames * tokens_per_frame);
-        let ratios = self.phases.iter().flat_map(|phase| phase.ratios.iter().copied());
-        let least = ratios.filter(|ratio| *ratio > 0).min();
+        let least = self.all_ratios().filter(|ratio| *ratio > 0).min();
         let learned = least.map_or(0, |ratio| tokens / ratio);
         let text_tokens = learned.max(size.text_tokens.saturating_sub(tokens));
         SampleSize { frames: tokens.div_ceil(tokens_per_frame), text_tokens, ..size }
@@ -198,7 +241,10 @@ impl Windows {
         let first = Random::named(self.seed, STREAM).bits();
         let mut random = Random::new(Random::behind(first, number).bits());
         let parts = Parts::of(sequence)?;
-        self.rule(progress).plan(parts, Purpose::Training, &mut |ratios| random.pick(ratios))
+        let rule = self.rule(progress);
+        let plan = rule.plan(parts, Purpose::Training, &mut |ratios| random.pick(ratios))?;
+        plan.require_kept()?;
+        Ok(plan)
     }
 }
 
@@ -228,6 +274,16 @@ mod tests {
         let ratios = |progress| windows.rule(progress).ratios;
         assert_eq!((ratios(0.0), ratios(0.49)), (vec![2], vec![2]));
         assert_eq!((ratios(0.5), ratios(1.0)), (vec![4, 8], vec![4, 8]));
+    }
+
+    #[test]
+    fn ratios_that_no_window_can_take_are_told_before_the_run() {
+        let told = |phases: &[(f64, &[usize])]| windows(phases).impossible(8).unwrap_or_default();
+        assert_eq!(told(&[(1.0, &[2, 4])]), "");
+        assert_eq!(told(&[(1.0, &[5])]), "", "what one ratio leaves over is carried on");
+        assert!(told(&[(1.0, &[25])]).contains("25 is larger than a window of 24"));
+        assert!(told(&[(0.5, &[2, 4]), (1.0, &[5, 7])]).contains("[5, 7] (until 1 of the run)"));
+        assert!(told(&[(1.0, &[3, 6])]).contains("none divides 8 visual tokens"));
     }
 
     /// By hand: two windows of 24 tokens, 12 learned ones each, then 6 tokens of text.

@@ -87,8 +87,7 @@ pub fn replay(
     let mut micro = vec![];
     for _ in 0..plan.recipe.train.gradient_accumulation_steps {
         let number = state.position.samples;
-        let batch =
-            load_micro_batch(plan, &mut examples, &mut meter, number, &mut state.position)?;
+        let batch = load_micro_batch(plan, &mut examples, &mut meter, number, &mut state.position)?;
         let (source, samples) = (batch.source.to_string(), batch.ids.clone());
         let batch = encode(&exact, &state.model, batch, device, &mut meter);
         let done = backward(&exact, &state.model, batch);

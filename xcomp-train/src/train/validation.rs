@@ -32,7 +32,8 @@ pub(super) struct Validation<'a> {
     /// Which of its samples are looked at.
     chosen: Vec<usize>,
     options: LoadOptions,
-    told: bool,
+    /// How many samples were left out when it was last told.
+    told: usize,
 }
 
 impl<'a> Validation<'a> {
@@ -50,7 +51,7 @@ impl<'a> Validation<'a> {
         let most = task.plan.recipe.eval.samples;
         let chosen = evenly(if most == 0 { have } else { most }, have);
         let options = LoadOptions { features, ..task.data.load_options().clone() };
-        let validation = Self { task, mixture, chosen, options, told: false };
+        let validation = Self { task, mixture, chosen, options, told: 0 };
         validation.require_one()?;
         let set = mixture.map_or(String::new(), |mixture| {
             sha256(format!("{} {:?}", mixture.hash(), validation.chosen).as_bytes())
@@ -147,7 +148,9 @@ impl<'a> Validation<'a> {
                 break;
             }
             let place = place + peers.rank();
-            own.extend(self.chosen.get(place).map(|index| (place, self.found(&model, *index))));
+            if let Some(index) = self.chosen.get(place) {
+                own.push((place, self.found(&model, *index)?));
+            }
         }
         // Every rank learns all losses and adds them in the order of the samples.
         let mut all: Vec<(usize, Found)> = told(peers, &own).into_iter().flatten().collect();
@@ -159,11 +162,18 @@ impl<'a> Validation<'a> {
         Ok(why)
     }
 
-    fn found(&self, model: &Vlm, index: usize) -> Found {
+    /// The loss of a sample, or why it cannot be used; what the disk or the device refuses is no sample's fault.
+    fn found(&self, model: &Vlm, index: usize) -> Result<Found, Error> {
         let plan = self.task.plan;
         let record = &self.mixture.expect("a sample of it was chosen").records()[index];
         let sample = load(plan, model, record, index, &self.options, self.task.device);
-        let Sample { source, batch, .. } = sample.map_err(|error| error.to_string())?;
+        let Sample { source, batch, .. } = match sample {
+            Ok(sample) => sample,
+            Err(error @ (Error::Data(_) | Error::Collate(_) | Error::Argument(_))) => {
+                return Ok(Err(error.to_string()));
+            }
+            Err(error) => return Err(error),
+        };
         let MicroBatch { prompts, merged, windows, .. } = batch;
         let norm = plan.loss_norm();
         let (loss, weight) = if windows.is_empty() {
@@ -171,7 +181,7 @@ impl<'a> Validation<'a> {
         } else {
             model.loss_in_windows(&prompts, merged, &windows, norm)
         };
-        Ok((source.to_string(), read_number(loss).to_bits(), weight))
+        Ok(Ok((source.to_string(), read_number(loss).to_bits(), weight)))
     }
 
     fn close(
@@ -193,8 +203,8 @@ impl<'a> Validation<'a> {
                 *sum = (sum.0 + f64::from(f32::from_bits(loss)), sum.1 + weight);
             }
         }
-        if let Some(first) = first.filter(|_| !self.told) {
-            self.told = true;
+        if let Some(first) = first.filter(|_| self.told != left_out) {
+            self.told = left_out;
             report(Event::Note(format!(
                 "{left_out} of {all} held-out samples cannot be used and are left out, the first: {first}"
             )))?;

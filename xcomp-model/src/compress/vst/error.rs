@@ -21,6 +21,11 @@ pub enum VstError {
         "nothing stands behind the {visual} visual tokens of the sequence: what is asked, or answered, must follow them"
     )]
     NoTail { visual: usize },
+    /// Windows of which nothing stays.
+    #[error(
+        "of {visual} visual tokens nothing stays: the ratios are larger than the windows; give smaller ones"
+    )]
+    NothingStays { visual: usize },
     /// Text between visuals.
     #[error(
         "text stands between visual tokens (from token {at} of the sequence on); with windows all images and videos of a sample \
