@@ -31,9 +31,10 @@ fn n_layout_of_llava_video() {
             let tied = name.contains("tied");
             let mut full = read(&want["patterns"]);
             let found = patterns(&layout(&llava_video(&full, unused, tied)));
-            let head = match tied {
-                true => full.remove("lm_head.weight").expect("a tied head").1.iter().product(),
-                false => 0,
+            let head = if tied {
+                full.remove("lm_head.weight").expect("a tied head").1.iter().product()
+            } else {
+                0
             };
             assert_eq!(found, full, "{name}");
             assert_eq!(json!(parameters(&found) + head), want["parameters_total"], "{name}");
@@ -53,10 +54,8 @@ fn n_layout_of_llava_next_video() {
         assert_eq!(layout(&next_original(&patterns(&original))), original);
         for (name, want) in case.value("/expect").as_object().expect("layouts") {
             let Some(full) = want.get("patterns").map(read) else { continue };
-            let config = match name.starts_with("full_hf") {
-                true => next_hf(&full),
-                false => next_original(&full),
-            };
+            let config =
+                if name.starts_with("full_hf") { next_hf(&full) } else { next_original(&full) };
             let found = patterns(&layout(&config));
             assert_eq!(found, full, "{name}");
             if let Some(total) = want.get("parameters_total") {
