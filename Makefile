@@ -51,7 +51,7 @@ bench-cpu: build
 gpu-check: native
 	scripts/gpu-check.sh --baseline $(BASELINE)
 
-# Exports of a tiny tuned model, loaded by transformers, the safetensors package and candle.
+# Exports of a tiny tuned model, loaded by transformers, PEFT, the safetensors package and candle.
 interop: native
 	tests/interop/run.sh
 

@@ -3,6 +3,7 @@
 check.py transformers FOLDER OURS.json   logits within 1e-4 and equal greedy tokens
 check.py tokens FOLDER OURS.json         equal greedy tokens of a real model
 check.py video FOLDER OURS.json          the same logits of a question about a video, from the same pixels and ids
+check.py peft FOLDER OURS.json           PEFT's logits of the base with our adapter, and the weights that it merges
 check.py safetensors FOLDER              every tensor, with the released names and shapes
 """
 import json
@@ -61,6 +62,32 @@ def video_with_transformers(folder, ours):
     print(f"transformers {transformers.__version__}: {len(want)} rows of logits of a video within {off:.1e}")
 
 
+def adapter_with_peft(folder, ours):
+    import peft
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM
+
+    folder, ours = Path(folder), json.loads(Path(ours).read_text())
+    base = AutoModelForCausalLM.from_pretrained(folder / "plain", torch_dtype=torch.float32).eval()
+    count, ids = len(ours["tokens"]), torch.tensor([ours["prompt"] + ours["tokens"]])
+    rows = slice(len(ours["prompt"]) - 1, -1)
+    want = torch.tensor(ours["scores"])
+    with torch.no_grad():
+        bare = base(ids).logits[0, rows]
+        model = peft.PeftModel.from_pretrained(base, folder / "adapter").eval()
+        apart = model(ids).logits[0, rows]
+        merged = model.merge_and_unload().state_dict()
+    assert (bare - want).abs().max() > 1e-2, "the adapter does nothing"
+    off = (apart - want).abs().max().item()
+    assert off <= TOLERANCE, f"logits differ by {off}"
+    weights, apart = load_file(folder / "merged" / "model.safetensors"), 0.0
+    for name, weight in weights.items():
+        apart = max(apart, (merged[name] - weight).abs().max().item())
+    assert apart <= 1e-6, f"merged weights differ by {apart}"
+    print(f"peft {peft.__version__}: {count} rows of logits within {off:.1e}, {len(weights)} merged tensors within {apart:.1e}")
+
+
 def released(config):
     """Names and shapes of the released checkpoint for these sizes; a head tied to the embeddings is not stored."""
     hidden, inner, vocab = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
@@ -113,4 +140,4 @@ def with_safetensors(folder):
 
 
 if __name__ == "__main__":
-    {"transformers": with_transformers, "tokens": tokens_with_transformers, "video": video_with_transformers, "safetensors": with_safetensors}[sys.argv[1]](*sys.argv[2:])
+    {"transformers": with_transformers, "tokens": tokens_with_transformers, "video": video_with_transformers, "peft": adapter_with_peft, "safetensors": with_safetensors}[sys.argv[1]](*sys.argv[2:])

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Tunes a tiny model, exports it, and loads the export with code that is not ours:
-# transformers, the safetensors package, candle. Says what it could not run, and why.
+# transformers, PEFT, the safetensors package, candle. Says what it could not run, and why.
 # The Python packages go into a virtual environment under target/; INTEROP_VENV names one that is there already.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
@@ -23,12 +23,22 @@ material() {
 cargo build --release --workspace --features "${FEATURES:-turbojpeg}" --bins || exit 1
 target=$(cd "$target" && pwd)
 xcomp=$target/release/xcomp tokens=$target/release/qwen2-tokens logits=$target/release/video-logits
+# A base, an adapter on it, and both merged by us.
+adapter() {
+  mkdir "$work/lora" && "$target/release/tiny-run" "$work/lora" && cd "$work/lora" &&
+    "$xcomp" train recipe.toml --out base --set optimizer.learning_rate=0.0 --set train.max_steps=1 >/dev/null &&
+    "$xcomp" export base whole && "$xcomp" export base plain --llm-only &&
+    "$xcomp" train recipe.toml --out run --set model.init=checkpoint --set model.checkpoint=whole \
+      --set tune.lora_rank=4 --set tune.lora_alpha=8 --set tune.lora_rslora=true --set tune.lora_dropout=0.1 >/dev/null &&
+    "$xcomp" export run adapter --adapter --llm-only && "$xcomp" export run merged --llm-only &&
+    "$tokens" merged 16 '[3, 141, 59, 26, 53, 58, 97, 93, 23, 84]' >ours.json
+}
 next_video() {
   "$target/release/tiny-run" "$work/next" llava-next-video && cd "$work/next" &&
     "$xcomp" train recipe.toml --out run >/dev/null && "$xcomp" export run whole &&
     "$logits" whole media/folder_1 'What colour is it?' 3 >ours.json
 }
-(material) && (next_video) || { echo "interop: the export itself failed" >&2; exit 1; }
+(material) && (next_video) && (adapter) || { echo "interop: the export itself failed" >&2; exit 1; }
 
 venv=${INTEROP_VENV:-$target/interop-venv}
 if ! command -v python3 >/dev/null; then
@@ -42,13 +52,18 @@ elif [ -x "$venv/bin/python" ] || python3 -m venv "$venv" 2>"$work/venv.log"; th
   else
     not_run safetensors "$(tail -1 "$work/pip.log")"
   fi
-  has torch && has transformers ||
-    "$venv/bin/pip" install -q torch==2.2.2 'numpy<2' transformers==4.48.3 safetensors 2>"$work/pip.log"
+  has torch && has transformers && has peft ||
+    "$venv/bin/pip" install -q torch==2.2.2 'numpy<2' transformers==4.48.3 peft==0.14.0 accelerate==1.2.1 safetensors 2>"$work/pip.log"
   if has torch && has transformers; then
     check transformers "$venv/bin/python" tests/interop/check.py transformers "$work/plain" "$work/ours.json"
     check transformers "$venv/bin/python" tests/interop/check.py video "$work/next/whole" "$work/next/ours.json"
   else
     not_run transformers "$(tail -1 "$work/pip.log")"
+  fi
+  if has peft; then
+    check peft "$venv/bin/python" tests/interop/check.py peft "$work/lora" "$work/lora/ours.json"
+  else
+    not_run peft "$(tail -1 "$work/pip.log")"
   fi
 else
   not_run transformers "$(tail -1 "$work/venv.log")"; not_run safetensors "$(tail -1 "$work/venv.log")"

@@ -13,6 +13,7 @@ use xcomp_model::vision::frames::{Clips, Encoding};
 use xcomp_model::vlm::Vlm;
 use xcomp_model::weights::{SaveOptions, StoredWeights, WeightDtype};
 use xcomp_train::plan::cost::{SampleSize, flops, parameters};
+use xcomp_train::plan::tuning::Tuning;
 use xcomp_train::recipe::tune::Part;
 
 const MADE_UP: Family = Family {
@@ -58,7 +59,7 @@ fn a_family_is_data() {
 
     let device = Device::flex().autodiff();
     let (model, folder) = (Vlm::new(&config, &device), tempfile::tempdir().unwrap());
-    let options = SaveOptions { dtype: WeightDtype::F32, max_file_bytes: None };
+    let options = SaveOptions { dtype: WeightDtype::F32, max_file_bytes: None, merge: None };
     model.save_weights(folder.path(), &StoredWeights::default(), options).unwrap();
     let mut model = Vlm::new(&config, &device);
     assert_eq!(model.load_weights(folder.path()).unwrap().tensors, tensors.len());
@@ -74,7 +75,12 @@ fn a_family_is_data() {
     assert!(loss.into_scalar::<f32>().is_finite());
 
     let parts = [Part::Projector];
-    let work = flops::Work { config: &config, compression: &plan, parts: &parts, recompute: false };
+    let work = flops::Work {
+        config: &config,
+        compression: &plan,
+        tuning: &Tuning::whole(&parts),
+        recompute: false,
+    };
     let size = SampleSize { frames: 4, text_tokens: 2, supervised_tokens: 1 };
     assert!(flops::of_sample(&work, size).projector > 0.0);
 }

@@ -155,7 +155,7 @@ fn recompute_agrees(case: &Case, schedule: &Schedule, keep: KeepRule) {
         })
         .map(|visual| visual.into_iter().collect())
         .collect();
-    let batch = MicroBatch { prompts, merged, replay: vec![], windows: vec![] };
+    let batch = MicroBatch { prompts, merged, replay: vec![], windows: vec![], number: None };
 
     for norm in [LossNorm::Sample, LossNorm::Token] {
         let kept = Keep.run(&model, batch.clone(), &plan, norm);
@@ -242,6 +242,7 @@ fn a_frozen_lower_half_learns_nothing_and_costs_no_backward() {
         merged: vec![vec![visual]],
         replay: vec![],
         windows: vec![],
+        number: None,
     };
     let ways: [(&str, &dyn Backward); 2] = [("keep", &Keep), ("every layer", &EveryLayer)];
     for (name_of_way, way) in ways {

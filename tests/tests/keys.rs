@@ -117,6 +117,7 @@ const STABLE: Beside = &[
     "schedule.decay_steps=2",
     "train.max_steps=6",
 ];
+const ADAPTERS: Beside = &["tune.lora_rank=2", "train.max_steps=6"];
 const NONE: Beside = &[];
 
 /// A key, another value than that of the tiny recipe and of what stands beside it, and what is seen to change.
@@ -174,6 +175,11 @@ const OTHER: &[(&str, &str, Beside, Seen)] = &[
     ("vst.backward", "tape", WINDOWS, Plan),
     ("vst.curriculum", "[{ until = 1.0, ratios = [8] }]", WINDOWS, Numbers),
     ("tune.parts", "[\"layers.4-8\",\"norm\"]", NONE, Numbers),
+    ("tune.lora_rank", "2", NONE, Numbers),
+    ("tune.lora_alpha", "4.0", ADAPTERS, Numbers),
+    ("tune.lora_dropout", "0.5", ADAPTERS, Numbers),
+    ("tune.lora_targets", "[\"q_proj\", \"mlp.0\"]", ADAPTERS, Numbers),
+    ("tune.lora_rslora", "true", ADAPTERS, Numbers),
     ("tune.labels", "answers", NONE, Numbers),
     ("tune.projector_gradient_below_frames", "8", FILMS, Numbers),
     ("optimizer.learning_rate", "1e-3", NONE, Numbers),

@@ -49,8 +49,20 @@ fn newest(run: &Path) -> usize {
 
 #[test]
 fn kill_minus_nine_at_any_moment_loses_at_most_one_interval() {
+    killed_runs_end_like_one_that_is_not(&[], kills());
+}
+
+/// With what draws random numbers at every step.
+#[test]
+fn kill_minus_nine_changes_no_drawn_number() {
+    let adapters = ["--set", "tune.lora_rank=4", "--set", "tune.lora_dropout=0.25"];
+    killed_runs_end_like_one_that_is_not(&adapters, kills().div_ceil(2));
+}
+
+fn killed_runs_end_like_one_that_is_not(set: &[&str], kills: usize) {
     let tiny = Task::folders();
     let steps = ["--set", "train.max_steps=40", "--set", "checkpoint.save_steps=1"];
+    let steps = [&steps, set].concat();
     let whole = tiny.path("whole");
     let begun = Instant::now();
     assert!(finish(start(&tiny, &whole, &steps)).status.success());
@@ -58,11 +70,11 @@ fn kill_minus_nine_at_any_moment_loses_at_most_one_interval() {
 
     let mut random = PythonRandom::new(7);
     let (mut killed, mut finished, mut inside_saves) = (0, 0, 0);
-    while killed < kills() || finished == 0 {
+    while killed < kills || finished == 0 {
         let run: PathBuf = tiny.path(&format!("run-{finished}"));
         let before = newest(&run);
         let mut child = start(&tiny, &run, &steps);
-        if killed < kills() {
+        if killed < kills {
             let delay_ms = random.randbelow(whole_ms / 3 + 20);
             std::thread::sleep(Duration::from_millis(delay_ms.into()));
             child.kill().unwrap();

@@ -8,6 +8,7 @@ mod llava;
 pub mod llava_next_video;
 pub mod llava_video;
 pub mod llm;
+pub mod lora;
 pub mod video_xl;
 pub mod videochat_flash;
 pub mod vision;

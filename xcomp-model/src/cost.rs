@@ -105,6 +105,8 @@ pub enum Kernels {
 pub struct Formats {
     /// Bytes of an activation.
     pub activation: u64,
+    /// Bytes of a number of the decoder's matrices; where they are more than those of an activation, a map keeps a copy in that format.
+    pub weight: u64,
     /// How the device does its layers.
     pub kernels: Kernels,
 }

@@ -2,4 +2,5 @@
 
 pub mod layer_norm;
 pub mod linear;
+pub mod lora;
 pub mod rms_norm;

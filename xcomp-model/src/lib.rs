@@ -10,6 +10,7 @@ pub mod decoder;
 pub mod error;
 pub mod generate;
 pub mod layers;
+pub mod lora;
 pub mod loss;
 pub mod ops;
 pub mod question;

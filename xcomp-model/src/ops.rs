@@ -15,12 +15,14 @@ mod adamw;
 mod attention;
 #[cfg(feature = "flex")]
 mod cpu;
+mod dropout;
 mod gelu;
 #[cfg(feature = "flex")]
 mod heads;
 mod linear;
 #[cfg(feature = "flex")]
 mod product;
+mod random;
 #[cfg(feature = "flex")]
 mod recorded;
 mod rms_norm;
@@ -39,8 +41,10 @@ use burn::tensor::{DType, Device, Tensor};
 
 pub use adamw::{AdamWStep, Moments, adamw};
 pub use attention::{causal_attention, full_attention};
+pub use dropout::{Dropout, dropout};
 pub use gelu::gelu;
 pub use linear::linear;
+pub use random::Key;
 pub use rms_norm::rms_norm;
 pub use rotate::rotate;
 pub use sigmoid_gelu::sigmoid_gelu;

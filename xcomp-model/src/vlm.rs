@@ -11,6 +11,7 @@ use crate::compress::schedule::CompressionPlan;
 use crate::compress::vst::VstPlan;
 use crate::connector::Connector;
 use crate::decoder::qwen2::Qwen2ForCausalLm;
+use crate::lora::{self, Map};
 use crate::loss::{LossNorm, SupervisedRows, weighted_loss};
 use crate::splice::{Prompt, splice};
 use crate::vision::Vision;
@@ -34,12 +35,21 @@ pub struct Vlm {
 impl Vlm {
     /// A model of the sizes in `config`; weights are drawn lazily, unless a checkpoint replaces them first.
     pub fn new(config: &ModelConfig, device: &Device) -> Self {
-        Self {
+        let mut model = Self {
             llm: Qwen2ForCausalLm::new(&config.llm, device),
             connector: Connector::new(&config.connector, device),
             vision: Vision::new(&config.vision, device),
             family: config.family,
+        };
+        if let Some(lora) = &config.lora {
+            lora::attach(model.maps(), lora, device);
         }
+        model
+    }
+
+    /// The linear maps of language model and connector: where adapters can stand.
+    pub fn maps(&mut self) -> Vec<Map<'_>> {
+        lora::maps(self.family, &mut self.llm, &mut self.connector)
     }
 
     /// Frames through the tower and the connector's stages without parameters: the frozen part of the model, fit to be cached.

@@ -7,6 +7,7 @@ mod dtype;
 mod files;
 mod load;
 mod model;
+mod outgoing;
 mod parameters;
 mod save;
 mod stored;
@@ -16,7 +17,7 @@ mod tests;
 pub use dtype::WeightDtype;
 pub use load::{Loaded, Part, load, take};
 pub use parameters::{Change, Look, Named, Parameter, Weights, parameters};
-pub use save::{SaveOptions, Saved, SavedPart, copy, save};
+pub use save::{SaveOptions, Saved, SavedPart, copy, copy_to_file, save};
 pub use stored::StoredWeights;
 
 /// The file of an unsharded model.

@@ -1,11 +1,13 @@
 //! From a run to a folder that other code loads: the released names, every weight, configuration and tokenizer.
 
+pub mod adapter;
 pub mod llm_only;
 
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use xcomp_data::Tokenizer;
+use xcomp_model::base::lora::LoraConfig;
 use xcomp_model::vlm::Vlm;
 use xcomp_model::weights::{SaveOptions, StoredWeights, WeightDtype};
 
@@ -72,7 +74,7 @@ pub fn find_checkpoint(run: &Path, step: Option<usize>) -> Result<Saved, Error> 
     }
 }
 
-/// Writes the export of a checkpoint: what is on disk goes from file to file, and no model is loaded.
+/// Writes the export of a checkpoint, adapters merged into their maps: what is on disk goes from file to file, and no model is loaded.
 ///
 /// # Errors
 /// If something cannot be read or written.
@@ -85,7 +87,8 @@ pub fn export(plan: &Plan, saved: &Saved, folder: &Path, device: &Device) -> Res
         FloatWord::Bf16 => WeightDtype::Bf16,
         FloatWord::F16 => WeightDtype::F16,
     };
-    let options = SaveOptions { dtype, max_file_bytes: Some(EXPORT_FILE_BYTES) };
+    let merge = plan.config.lora.as_ref().map(LoraConfig::scale);
+    let options = SaveOptions { dtype, max_file_bytes: Some(EXPORT_FILE_BYTES), merge };
     model.save_weights(folder, &stored, options)?;
     write_config(plan, folder, dtype)?;
     copy_tokenizer(Path::new(&plan.recipe.model.tokenizer), folder)?;

@@ -9,6 +9,7 @@ pub mod ranks;
 pub mod report;
 pub mod survey;
 pub mod text;
+pub mod tuning;
 mod unfit;
 pub mod vst;
 
@@ -17,12 +18,13 @@ use std::path::Path;
 use burn::tensor::{Device, FloatDType};
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::base::connector::GroupOrder;
-use xcomp_model::base::family::Place;
+use xcomp_model::base::family::{Place, Region};
 use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, RankStage, Schedule, Stage};
 use xcomp_model::cost::{Formats, Kernels};
 use xcomp_model::loss::LossNorm;
-use xcomp_model::ops::on_cpu;
+use xcomp_model::ops::{Dropout, Key, on_cpu};
 use xcomp_model::vision::frames::Encoding;
+use xcomp_model::weights::WeightDtype;
 
 use crate::error::Error;
 use crate::plan::cost::SampleSize;
@@ -33,6 +35,7 @@ use crate::plan::cost::parameters::{PartCount, count};
 use crate::plan::groups::peak_rate;
 use crate::plan::lr::{LrSchedule, Rate};
 use crate::plan::survey::Survey;
+use crate::plan::tuning::Tuning;
 use crate::plan::unfit::unfit;
 use crate::plan::vst::Windows;
 use crate::recipe::Recipe;
@@ -40,7 +43,7 @@ use crate::recipe::tables::{
     BackwardWord, CompressionTable, FloatWord, GroupOrderWord, Keep, LossNormWord, RecomputeWord,
     ScheduleKind,
 };
-use crate::recipe::tune::{Part, tuned};
+use crate::recipe::tune::Part;
 use crate::show::numbers::GIB;
 
 /// A checked recipe with all that follows from it.
@@ -55,7 +58,7 @@ pub struct Plan {
     /// How samples are read in windows, if the model has learned tokens for them.
     pub vst: Option<Windows>,
     /// What is tuned.
-    pub parts: Vec<Part>,
+    pub tuning: Tuning,
     /// Parameters by part.
     pub counts: Vec<PartCount>,
     /// Samples of the data.
@@ -94,7 +97,7 @@ impl Plan {
     /// # Panics
     /// Never on a loaded recipe, whose parts are checked.
     pub fn new(recipe: Recipe, counted: Option<usize>) -> Result<Self, Error> {
-        let config = model_config(Path::new(&recipe.model.config), &recipe.compression)?;
+        let mut config = model_config(Path::new(&recipe.model.config), &recipe.compression)?;
         let mismatch = |message| Error::Mismatch { path: recipe.path.clone(), message };
         let compression = compression_plan(&recipe.compression, &config, &recipe.path)?;
 
@@ -104,7 +107,9 @@ impl Plan {
             .iter()
             .map(|part| part.parse().expect("the recipe checked its parts"))
             .collect();
-        if let Some(message) = unfit(&recipe, &config, &parts) {
+        let tuning = Tuning::of(&recipe.tune, &parts, &config);
+        config.lora.clone_from(&tuning.lora);
+        if let Some(message) = unfit(&recipe, &config, &tuning) {
             return Err(mismatch(message));
         }
 
@@ -116,13 +121,13 @@ impl Plan {
         }
         let mut plan = Self {
             lr,
-            counts: count(&config, &parts),
+            counts: count(&config, &tuning),
             recompute: recipe.train.recompute == RecomputeWord::Layer,
-            running: running(&recipe),
+            running: running(&recipe, &tuning),
             vst: Windows::new(&recipe.vst, &config, recipe.train.seed),
             compression,
             config,
-            parts,
+            tuning,
             samples,
             steps,
             recipe,
@@ -204,7 +209,7 @@ impl Plan {
         let vision = &self.config.vision;
         let features = frames * vision.patches() * vision.hidden_size;
         let features = features as u64 * self.running.formats.activation;
-        let moves = tuned(&self.parts, Place::Vision);
+        let moves = self.tuning.reaches(Place::Vision);
         // Keys and values of all learned tokens: as the windows leave them and as leaves of a tape, and two gradients of each in f32.
         let llm = &self.config.llm;
         let held = batch.iter().map(|size| windows.most_learned(*size, tokens)).max().unwrap_or(0);
@@ -234,7 +239,14 @@ impl Plan {
 
     /// Whether the tensor of this name in a checkpoint moves.
     pub fn tunes(&self, name: &str) -> bool {
-        self.config.family.place(name).is_some_and(|place| tuned(&self.parts, place))
+        self.config.family.place(name).is_some_and(|place| self.tuning.moves(name, place))
+    }
+
+    /// The format in which the tensor of this name is held in memory: master weights are f32, see [`Plan::tunes`].
+    pub fn held_as(&self, name: &str) -> WeightDtype {
+        let of_llm = self.config.family.place(name).is_some_and(|it| it.region() == Region::Llm);
+        let bf16 = frozen_dtype(&self.recipe, &self.tuning) == FloatWord::Bf16;
+        if bf16 && of_llm && !self.tunes(name) { WeightDtype::Bf16 } else { WeightDtype::F32 }
     }
 
     /// How the tower runs: all activations that follow take the dtype of the visual features.
@@ -245,6 +257,13 @@ impl Plan {
             FloatWord::F16 => FloatDType::F16,
         };
         Encoding { dtype, ..Encoding::default() }
+    }
+
+    /// What adapters drop of the micro-batch whose first sample has this number, so that it is the same however often it is run.
+    pub fn dropout(&self, number: u64, map: &str) -> Option<Dropout> {
+        let share = self.recipe.tune.lora_dropout;
+        let key = Key::new(self.recipe.train.seed, number, map);
+        (share > 0.0).then_some(Dropout { share, key })
     }
 
     /// How the losses of a step are averaged.
@@ -266,7 +285,7 @@ impl Plan {
         Work {
             config: &self.config,
             compression: &self.compression,
-            parts: &self.parts,
+            tuning: &self.tuning,
             recompute: self.recompute,
         }
     }
@@ -374,16 +393,23 @@ fn steps(recipe: &Recipe, samples: usize) -> Result<usize, String> {
     Ok((recipe.train.num_train_epochs * per_epoch as f64).ceil() as usize)
 }
 
-fn running(recipe: &Recipe) -> Running {
+fn running(recipe: &Recipe, tuning: &Tuning) -> Running {
     let bytes = |dtype| if dtype == FloatWord::F32 { 4 } else { 2 };
     // Until a device is named: who trains in f32 trains on a CPU.
     let cpu = recipe.train.dtype == FloatWord::F32;
+    let weight = bytes(frozen_dtype(recipe, tuning));
     let kernels = if cpu { Kernels::Loops } else { Kernels::Fused };
     Running {
-        formats: Formats { activation: bytes(recipe.train.dtype), kernels },
+        formats: Formats { activation: bytes(recipe.train.dtype), weight, kernels },
         process: cpu.then(|| process(recipe)),
         accumulates: recipe.train.gradient_accumulation_steps > 1,
+        drops: tuning.lora.is_some() && recipe.tune.lora_dropout > 0.0,
     }
+}
+
+/// The format of the language model's matrices that stay: beside adapters they are held as they are computed with.
+fn frozen_dtype(recipe: &Recipe, tuning: &Tuning) -> FloatWord {
+    if tuning.lora.is_some() { recipe.train.dtype } else { FloatWord::F32 }
 }
 
 fn process(recipe: &Recipe) -> Process {

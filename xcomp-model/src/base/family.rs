@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::base::connector::ConnectorConfig;
 use crate::base::llm::LlmConfig;
+use crate::base::lora::LoraConfig;
 use crate::base::vision::VisionConfig;
 use crate::error::ModelError;
 
@@ -206,6 +207,8 @@ pub struct ModelConfig {
     pub vision: VisionConfig,
     /// The connector.
     pub connector: ConnectorConfig,
+    /// Adapters beside its maps: no released model has any.
+    pub lora: Option<LoraConfig>,
 }
 
 impl ModelConfig {

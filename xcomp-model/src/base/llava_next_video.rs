@@ -100,5 +100,5 @@ fn pooled_first(
         stride: if config.get(stride).is_some() { count(config, stride)? } else { 2 },
     };
     let connector = connector(&vision, llm.hidden_size, vec![pool, Stage::Project], true)?;
-    Ok(ModelConfig { family, llm, vision, connector })
+    Ok(ModelConfig { family, llm, vision, connector, lora: None })
 }

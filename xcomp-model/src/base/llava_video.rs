@@ -47,5 +47,5 @@ fn read(config: &Value) -> Result<ModelConfig, ModelError> {
     let mut stages = vec![Stage::Project, pool];
     stages.extend(newline.map(Stage::Newline));
     let connector = connector(&vision, llm.hidden_size, stages, has_newline)?;
-    Ok(ModelConfig { family: &LLAVA_VIDEO, llm, vision, connector })
+    Ok(ModelConfig { family: &LLAVA_VIDEO, llm, vision, connector, lora: None })
 }

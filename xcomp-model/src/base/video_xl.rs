@@ -53,5 +53,5 @@ fn read(config: &Value) -> Result<ModelConfig, ModelError> {
     check_width(config, &vision)?;
     let pool = Stage::Pool { stride: POOL_STRIDE, mode: PoolMode::Average };
     let connector = connector(&vision, llm.hidden_size, vec![Stage::Project, pool], false)?;
-    Ok(ModelConfig { family: &VIDEO_XL, llm, vision, connector })
+    Ok(ModelConfig { family: &VIDEO_XL, llm, vision, connector, lora: None })
 }

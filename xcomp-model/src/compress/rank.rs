@@ -96,7 +96,7 @@ mod tests {
         }
         let weight = TensorData::new(weight, [outputs, HIDDEN]);
         let weight = Param::from_tensor(Tensor::from_data(weight, &Device::flex()));
-        Linear { weight, bias: None }
+        Linear { weight, bias: None, lora: None }
     }
 
     /// A layer whose first head looks from tokens with the third feature to tokens with the first one,

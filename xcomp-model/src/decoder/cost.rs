@@ -110,9 +110,9 @@ fn scores(llm: &LlmConfig, tokens: Tokens, formats: Formats) -> Scores {
     Scores { kept: all(4) * 2 + probabilities, probabilities, gradients: all(4) * 2 }
 }
 
-/// Below f32 every map keeps its weight in the format of the activations.
+/// Every map keeps a copy of its weight in the format of the activations, unless it has that format.
 fn cast_weights(hidden: u64, inner: u64, queries: u64, keys: u64, formats: Formats) -> Blocks {
-    if formats.activation == 4 {
+    if formats.activation == formats.weight {
         return Blocks::default();
     }
     let weight = |width: u64| Blocks::one(formats.activation * hidden * width);

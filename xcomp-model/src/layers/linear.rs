@@ -4,6 +4,7 @@ use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 
+use crate::layers::lora::Lora;
 use crate::ops;
 
 /// Standard deviation of freshly initialised weights (`initializer_range` of Qwen2).
@@ -18,6 +19,8 @@ pub struct Linear {
     pub weight: Param<Tensor<2>>,
     /// `[outputs]`.
     pub bias: Option<Param<Tensor<1>>>,
+    /// What is tuned in the place of the weight, if an adapter is ([`crate::lora`]).
+    pub lora: Option<Lora>,
 }
 
 impl Linear {
@@ -30,7 +33,7 @@ impl Linear {
     /// A map without a bias.
     pub fn without_bias(inputs: usize, outputs: usize, device: &Device) -> Self {
         let init = Initializer::Normal { mean: 0.0, std: INIT_STD };
-        Self { weight: init.init([outputs, inputs], device), bias: None }
+        Self { weight: init.init([outputs, inputs], device), bias: None, lora: None }
     }
 
     /// Applies the map to the last dimension.
@@ -39,6 +42,10 @@ impl Linear {
     /// - `x`: `[.., inputs]`
     /// - output: `[.., outputs]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        ops::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+        let map = |x| ops::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val));
+        match &self.lora {
+            None => map(x),
+            Some(lora) => map(x.clone()) + lora.forward(x),
+        }
     }
 }

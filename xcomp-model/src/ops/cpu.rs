@@ -6,6 +6,7 @@ use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 
 use super::adamw::step::AdamWStep;
 use super::attention::loops::Attention;
+use super::dropout::Dropout;
 use super::gelu::loops::Gelu;
 use super::linear::loops::Linear;
 use super::linear::widened::Widened;
@@ -24,6 +25,8 @@ pub(super) trait CpuOps: Backend {
         v: FloatTensor<Self>,
         causal: bool,
     ) -> FloatTensor<Self>;
+    /// See [`super::dropout`].
+    fn dropout(x: FloatTensor<Self>, dropout: Dropout) -> FloatTensor<Self>;
     /// See [`super::gelu`].
     fn gelu_erf(x: FloatTensor<Self>) -> FloatTensor<Self>;
     /// See [`super::linear`].
@@ -57,6 +60,10 @@ impl CpuOps for Flex {
         causal: bool,
     ) -> FloatTensor<Self> {
         Attention { causal }.run([&q, &k, &v])
+    }
+
+    fn dropout(x: FloatTensor<Self>, dropout: Dropout) -> FloatTensor<Self> {
+        dropout.run([&x])
     }
 
     fn gelu_erf(x: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -108,6 +115,10 @@ impl<C: CheckpointStrategy> CpuOps for Autodiff<Flex, C> {
         causal: bool,
     ) -> FloatTensor<Self> {
         record::<C, _, 3>(Attention { causal }, [q, k, v])
+    }
+
+    fn dropout(x: FloatTensor<Self>, dropout: Dropout) -> FloatTensor<Self> {
+        record::<C, _, 1>(dropout, [x])
     }
 
     fn gelu_erf(x: FloatTensor<Self>) -> FloatTensor<Self> {

@@ -62,7 +62,7 @@ impl WeightDtype {
     }
 
     /// f32 rounded to this dtype.
-    fn narrow(self, numbers: &[f32]) -> Vec<u8> {
+    pub(super) fn narrow(self, numbers: &[f32]) -> Vec<u8> {
         match self {
             Self::F32 => le_bytes(numbers, f32::to_le_bytes),
             Self::Bf16 => le_bytes(numbers, |number| bf16::from_f32(number).to_le_bytes()),

@@ -37,6 +37,20 @@ pub struct Loaded {
     pub copied: usize,
 }
 
+impl Loaded {
+    /// What was read together with `other`.
+    #[must_use]
+    pub fn with(mut self, other: Self) -> Self {
+        self.files.extend(other.files);
+        self.files.sort();
+        self.files.dedup();
+        self.tensors += other.tensors;
+        self.parameters += other.parameters;
+        self.copied += other.copied;
+        self
+    }
+}
+
 /// Fills every parameter of `parts` from a folder, as f32, and checks that nothing is left over.
 ///
 /// Parameters keep their ids, and whether they are trained. A tied model takes its head from the

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::load::checked;
 use super::{Loaded, Part, SaveOptions, Saved, SavedPart, StoredWeights, WeightDtype, save, take};
+use crate::base::lora::adapted;
 use crate::error::ModelError;
 use crate::vlm::Vlm;
 
@@ -21,7 +22,9 @@ impl Vlm {
     /// # Errors
     /// As [`super::load`].
     pub fn stored_weights(&self, folder: &Path) -> Result<StoredWeights, ModelError> {
-        checked(folder, self.family, self.llm.model.first_vst_row, self.parameters())
+        let mut own = self.parameters();
+        own.retain(|parameter| adapted(&parameter.name).is_none()); // no base has adapters
+        checked(folder, self.family, self.llm.model.first_vst_row, own)
     }
 
     /// Fills the parameters that are stored; all others keep their values, drawn or not; see [`take`].
@@ -87,7 +90,8 @@ mod tests {
     fn the_whole_model_survives_a_save() {
         let device = Device::flex();
         let folder = tempfile::tempdir().unwrap();
-        let options = SaveOptions { dtype: WeightDtype::F32, max_file_bytes: Some(3000) };
+        let options =
+            SaveOptions { dtype: WeightDtype::F32, max_file_bytes: Some(3000), merge: None };
         let saved = model(&device);
         let files =
             saved.save_weights(folder.path(), &StoredWeights::default(), options).unwrap().files;
@@ -117,7 +121,7 @@ mod tests {
             ..VIDEOCHAT_FLASH
         };
         let (device, folder) = (Device::flex(), tempfile::tempdir().unwrap());
-        let options = SaveOptions { dtype: WeightDtype::F32, max_file_bytes: None };
+        let options = SaveOptions { dtype: WeightDtype::F32, max_file_bytes: None, merge: None };
         let saved = model(&device);
         saved.save_weights(folder.path(), &StoredWeights::default(), options).unwrap();
         let path = folder.path().join(SINGLE_FILE);

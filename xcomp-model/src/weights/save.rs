@@ -5,11 +5,11 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use burn::store::burn_pack::Tensor as PackTensor;
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use super::dtype::{WeightDtype, dtype};
 use super::files::{Index, IndexMetadata, LENGTH_BYTES, StoredTensor, io};
+use super::outgoing::{Outgoing, merged};
 use super::parameters::Weights;
 use super::stored::StoredWeights;
 use super::{INDEX_FILE, SINGLE_FILE};
@@ -25,12 +25,14 @@ pub struct SavedPart<'a> {
 }
 
 /// How weights are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SaveOptions {
     /// Dtype of every tensor.
     pub dtype: WeightDtype,
     /// Bytes of tensors in a file; above it, shards with an index are written.
     pub max_file_bytes: Option<u64>,
+    /// The strength with which adapters become part of their maps; without it they are written as they are.
+    pub merge: Option<f64>,
 }
 
 /// What was written.
@@ -59,7 +61,10 @@ pub fn save(
 ) -> Result<Saved, ModelError> {
     let mut tensors = BTreeMap::new();
     for part in parts {
-        tensors.extend(outgoing(part, stored, options.dtype)?);
+        tensors.extend(outgoing(part, stored, options)?);
+    }
+    if let Some(scale) = options.merge {
+        tensors = merged(tensors, scale);
     }
     write_folder(folder, &tensors, options.max_file_bytes)
 }
@@ -73,84 +78,47 @@ pub fn copy(
     folder: &Path,
     max_file_bytes: Option<u64>,
 ) -> Result<Saved, ModelError> {
+    write_folder(folder, &unchanged(stored)?, max_file_bytes)
+}
+
+/// Writes stored tensors into one file byte for byte, as [`save`] lays files out.
+///
+/// # Errors
+/// As [`save`].
+pub fn copy_to_file(stored: &StoredWeights, path: &Path) -> Result<(), ModelError> {
+    let tensors = unchanged(stored)?;
+    let aside = Aside::create(path.to_owned())?;
+    write_tensors(&aside, &tensors.keys().map(String::as_str).collect::<Vec<_>>(), &tensors)?;
+    aside.commit().map(|_| ())
+}
+
+fn unchanged(stored: &StoredWeights) -> Result<BTreeMap<String, Outgoing>, ModelError> {
     let outgoing = |(name, tensor): (&String, &StoredTensor)| {
         Ok((name.clone(), Outgoing::stored(tensor.clone(), dtype(name, tensor)?)))
     };
-    let tensors = stored.tensors.iter().map(outgoing).collect::<Result<_, ModelError>>()?;
-    write_folder(folder, &tensors, max_file_bytes)
-}
-
-/// A tensor on its way into a file.
-struct Outgoing {
-    shape: Vec<usize>,
-    dtype: WeightDtype,
-    source: Source,
-}
-
-/// Where its numbers come from.
-enum Source {
-    Module(PackTensor),
-    File(StoredTensor, WeightDtype),
-}
-
-/// Numbers of a stored tensor that are held at once: 16 MiB of f32.
-const PIECE: usize = 4 << 20;
-
-impl Outgoing {
-    /// A copy of a stored tensor.
-    fn stored(tensor: StoredTensor, dtype: WeightDtype) -> Self {
-        Self { shape: tensor.shape.clone(), dtype, source: Source::File(tensor, dtype) }
-    }
-
-    fn numbers(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    fn byte_len(&self) -> usize {
-        self.numbers() * self.dtype.bytes()
-    }
-
-    /// Gives its bytes to `write`, piece by piece.
-    fn write(
-        &self,
-        write: &mut dyn FnMut(&[u8]) -> Result<(), ModelError>,
-        unreadable: &dyn Fn(String) -> ModelError,
-    ) -> Result<(), ModelError> {
-        let (tensor, from) = match &self.source {
-            Source::Module(tensor) => {
-                return write(&tensor.to_bytes().map_err(|error| unreadable(error.to_string()))?);
-            }
-            Source::File(tensor, from) => (tensor, *from),
-        };
-        for start in (0..self.numbers()).step_by(PIECE) {
-            let end = (start + PIECE).min(self.numbers());
-            let piece = tensor.read(start * from.bytes()..end * from.bytes());
-            let piece = piece.map_err(|source| io(&tensor.file, source))?;
-            write(&self.dtype.cast(piece, from))?;
-        }
-        Ok(())
-    }
+    stored.tensors.iter().map(outgoing).collect()
 }
 
 /// The tensors of a part by name: from the files that have them, all others from the module.
 fn outgoing(
     part: &SavedPart<'_>,
     stored: &StoredWeights,
-    to: WeightDtype,
+    options: SaveOptions,
 ) -> Result<BTreeMap<String, Outgoing>, ModelError> {
     let mut tensors = BTreeMap::new();
     let parameters = part.module.parameters(part.names);
     let in_files = parameters.iter().filter_map(|one| stored.tensors.get_key_value(&one.name));
     for (name, tensor) in in_files {
-        let outgoing = Outgoing::stored(tensor.clone(), dtype(name, tensor)?);
-        tensors.insert(name.clone(), Outgoing { dtype: to, ..outgoing });
+        let mut outgoing = Outgoing::stored(tensor.clone(), dtype(name, tensor)?);
+        outgoing.dtype = options.dtype;
+        tensors.insert(name.clone(), outgoing);
     }
     if tensors.len() < parameters.len() {
-        // Asked only here: a module draws its lazy parameters when it gives them.
-        for tensor in part.module.give(to.burn()) {
-            let shape = tensor.shape.iter().copied().collect();
+        // What is merged must not be rounded before. Asked only here: a module draws its lazy parameters when it gives them.
+        let given = if options.merge.is_some() { WeightDtype::F32 } else { options.dtype };
+        for tensor in part.module.give(given.burn()) {
             let name = part.names.name(&tensor.name);
-            let outgoing = Outgoing { shape, dtype: to, source: Source::Module(tensor) };
+            let outgoing = Outgoing::of_module(tensor, given, options.dtype);
             tensors.entry(name).or_insert(outgoing);
         }
     }

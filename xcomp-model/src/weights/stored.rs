@@ -66,6 +66,13 @@ impl StoredWeights {
         self
     }
 
+    /// Those whose names are wanted, and the others.
+    #[must_use]
+    pub fn partition(self, wanted: impl Fn(&str) -> bool) -> (Self, Self) {
+        let (tensors, rest) = self.tensors.into_iter().partition(|(name, _)| wanted(name));
+        (Self { tensors, copied: self.copied.clone() }, Self { tensors: rest, copied: self.copied })
+    }
+
     /// Those that get a name, under it.
     #[must_use]
     pub fn renamed(self, rename: impl Fn(&str) -> Option<String>) -> Self {

@@ -65,6 +65,7 @@ impl Model {
         let linear = Linear {
             weight: Param::from_data(weight, device),
             bias: Some(Param::from_data(bias, device)),
+            lora: None,
         };
         let embed_tokens = Table { weight: Param::from_data(table, device) };
         Self {
@@ -104,7 +105,7 @@ fn vector<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_into_vec().unwrap()
 }
 
-const F32: SaveOptions = SaveOptions { dtype: WeightDtype::F32, max_file_bytes: None };
+const F32: SaveOptions = SaveOptions { dtype: WeightDtype::F32, max_file_bytes: None, merge: None };
 const SHARDED: SaveOptions = SaveOptions { max_file_bytes: Some(40), ..F32 };
 
 fn saved(options: SaveOptions) -> TempDir {
@@ -385,7 +386,7 @@ proptest! {
         let table = TensorData::new(values.clone(), [ROWS, WIDTH]);
         model.llm.model.embed_tokens.weight = Param::from_data(table, &device);
         let folder = tempfile::tempdir().unwrap();
-        let saved = model.save(folder.path(), SaveOptions { dtype, max_file_bytes }).unwrap();
+        let saved = model.save(folder.path(), SaveOptions { dtype, max_file_bytes, merge: None }).unwrap();
         let mut read = Model::new(9.0, &device);
         let loaded = read.load(folder.path()).unwrap();
         prop_assert_eq!(loaded.files.len(), saved.files.len().max(2) - 1);

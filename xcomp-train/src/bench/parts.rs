@@ -104,7 +104,7 @@ fn encoded(
         }]);
         clock.add(&mut parts.data_s)?;
     }
-    Ok(MicroBatch { prompts, merged: features, replay: vec![], windows: vec![] })
+    Ok(MicroBatch { prompts, merged: features, replay: vec![], windows: vec![], number: None })
 }
 
 /// The tower and the merging of tokens, in the chunks that the trainer takes.

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::args::{FormatArg, default_out};
 use crate::error::Error;
+use crate::export::adapter::{Base, export_adapter};
 use crate::export::llm_only::export_llm;
 use crate::export::{export, find_checkpoint};
 use crate::machine::device::{Choice, open};
@@ -37,6 +38,9 @@ pub(super) struct ExportArgs {
     /// Writes the language model alone, as a plain Qwen2 folder.
     #[arg(long)]
     llm_only: bool,
+    /// Writes the adapter alone ([tune] `lora_rank`), in PEFT's layout; with --llm-only for the plain Qwen2 folder of the base.
+    #[arg(long)]
+    adapter: bool,
     #[command(flatten)]
     format: FormatArg,
 }
@@ -71,14 +75,17 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
     let given = args.out.clone().or_else(|| args.folder.clone());
     let folder = given.unwrap_or_else(|| default_out(&args.run, "-export"));
     let exported = args.run.join("config.json").is_file();
-    if args.llm_only && exported {
+    if args.llm_only && exported && !args.adapter {
         export_llm(&args.run, &folder)?;
         return args.format.print(&Exported::new(None, folder));
     }
     let saved = find_checkpoint(&args.run, args.step)?;
     let plan = plan_of_run(&args.run, &args.set)?;
     let device = open(Choice::Cpu)?;
-    if args.llm_only {
+    if args.adapter {
+        let base = if args.llm_only { Base::Llm } else { Base::Whole };
+        export_adapter(&plan, &saved, &folder, base)?;
+    } else if args.llm_only {
         let whole = aside(&folder);
         export(&plan, &saved, &whole, &device)?;
         export_llm(&whole, &folder)?;

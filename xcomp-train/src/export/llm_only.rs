@@ -53,7 +53,7 @@ pub fn export_llm(source: &Path, folder: &Path) -> Result<(), Error> {
 }
 
 /// The name of a language model's tensor in a plain Qwen2; `None` for all others, learned tokens of windows too.
-fn llm_path(family: &Family, name: &str) -> Option<String> {
+pub(super) fn llm_path(family: &Family, name: &str) -> Option<String> {
     let plain = |place: &Place| place.region() == Region::Llm && *place != Place::Vst;
     family.place(name).filter(plain)?;
     family.llm.path(name)

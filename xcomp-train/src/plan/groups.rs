@@ -9,7 +9,6 @@ use crate::plan::Plan;
 use crate::plan::cost::parameters::tensors;
 use crate::plan::lr::Rate;
 use crate::recipe::tables::{DecayRule, OptimizerTable};
-use crate::recipe::tune::tuned;
 use crate::show::numbers::grouped;
 
 /// Tensors with one learning rate and decay.
@@ -37,7 +36,7 @@ impl Groups {
     pub fn of(plan: &Plan) -> Self {
         let mut groups: Vec<Group> = vec![];
         for tensor in tensors(&plan.config) {
-            if !tuned(&plan.parts, tensor.place) {
+            if !tensor.moves(&plan.tuning) {
                 continue;
             }
             let rate = peak_rate(&plan.recipe.optimizer, tensor.place, &tensor.name);

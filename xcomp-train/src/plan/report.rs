@@ -10,6 +10,7 @@ use crate::plan::cost::memory::Memory;
 use crate::plan::cost::parameters::PartCount;
 use crate::plan::groups::Groups;
 use crate::plan::ranks::Ranks;
+use crate::plan::tuning::Adapters;
 use crate::plan::vst::WindowsReport;
 use crate::recipe::tables::{CompressionTable, ScheduleKind};
 use crate::show::numbers::bytes;
@@ -27,6 +28,9 @@ pub struct PlanReport {
     pub tuned: u64,
     /// All parameters.
     pub total: u64,
+    /// Adapters, where these are tuned in the place of maps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adapters: Option<Adapters>,
     /// The compression schedule.
     pub schedule: &'static str,
     /// Which tokens survive, in words.
@@ -149,6 +153,7 @@ impl Plan {
             parameters: self.counts.clone(),
             tuned,
             total: self.counts.iter().map(|count| count.tuned + count.frozen).sum(),
+            adapters: self.tuning.adapters(self.running.formats.weight),
             schedule: self.recipe.compression.schedule.word(),
             keep: kept(&self.recipe.compression),
             tokens_per_layer: self.compression.tokens_per_layer().to_vec(),

@@ -12,6 +12,7 @@ impl fmt::Display for PlanReport {
         writeln!(f, "recipe       {}", self.recipe)?;
         writeln!(f, "model        {}", self.config)?;
         self.parameters(f)?;
+        self.adapters.iter().try_for_each(|adapters| writeln!(f, "{adapters}"))?;
         writeln!(f, "{}", self.groups)?;
         self.compression(f)?;
         self.run(f)?;

@@ -3,21 +3,41 @@
 use xcomp_model::base::config::ModelConfig;
 
 use crate::plan::cost::parameters::count;
+use crate::plan::tuning::Tuning;
 use crate::plan::vst::Windows;
 use crate::recipe::Recipe;
-use crate::recipe::tables::{RecomputeWord, ScheduleKind, VstTable};
+use crate::recipe::tables::{RecomputeWord, ScheduleKind, TuneTable, VstTable};
 use crate::recipe::tune::Part;
 
 /// The first of it, in words.
-pub(super) fn unfit(recipe: &Recipe, config: &ModelConfig, parts: &[Part]) -> Option<String> {
-    group_without_tensors(recipe, config, parts)
+pub(super) fn unfit(recipe: &Recipe, config: &ModelConfig, tuning: &Tuning) -> Option<String> {
+    no_such_map(recipe, config, tuning)
+        .or_else(|| group_without_tensors(recipe, config, &tuning.parts))
         .or_else(|| other_clips(recipe, config))
         .or_else(|| learned_tokens(recipe, config))
 }
 
+/// A target that names no map of the tuned parts.
+fn no_such_map(recipe: &Recipe, config: &ModelConfig, tuning: &Tuning) -> Option<String> {
+    tuning.lora.as_ref()?;
+    let none = |target: &&String| {
+        let lora_targets = vec![(*target).clone()];
+        let table = TuneTable { lora_targets, ..recipe.tune.clone() };
+        let alone = Tuning::of(&table, &tuning.parts, config).lora;
+        alone.is_none_or(|lora| lora.maps.is_empty())
+    };
+    let target = recipe.tune.lora_targets.iter().find(none)?;
+    Some(format!(
+        "[tune] lora_targets: `{target}` ends the name of no linear map of the tuned parts; maps are called as in the checkpoint, such as q_proj, up_proj, or mlp.0 of the projector"
+    ))
+}
+
 /// What names no tuned tensor: a part, or a learning rate of one.
 fn group_without_tensors(recipe: &Recipe, config: &ModelConfig, parts: &[Part]) -> Option<String> {
-    let none = |parts: &[Part]| count(config, parts).iter().all(|count| count.tuned == 0);
+    let none = |parts: &[Part]| {
+        let tuning = Tuning::of(&recipe.tune, parts, config);
+        count(config, &tuning).iter().all(|count| count.tuned == 0)
+    };
     for (part, word) in parts.iter().zip(&recipe.tune.parts) {
         if none(std::slice::from_ref(part)) {
             let tied = *part == Part::Head;

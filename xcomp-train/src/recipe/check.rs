@@ -3,7 +3,8 @@
 use super::Recipe;
 use super::problem::{Problem, Problems};
 use super::tables::{
-    CompressionTable, FeatureWord, FloatWord, Init, LrKind, RecomputeWord, ScheduleKind, VstTable,
+    CompressionTable, FeatureWord, FloatWord, Init, LrKind, RecomputeWord, ScheduleKind, TuneTable,
+    VstTable,
 };
 use crate::recipe::tune::Part;
 
@@ -211,6 +212,27 @@ fn tune(recipe: &Recipe, require: &mut Require) {
             require(false, "tune", "parts", error.to_string());
         }
     }
+    lora(&recipe.tune, require);
+}
+
+fn lora(tune: &TuneTable, require: &mut Require) {
+    let plain = TuneTable { lora_rank: tune.lora_rank, ..TuneTable::default() };
+    for (key, given) in [
+        ("lora_alpha", tune.lora_alpha.to_bits() != plain.lora_alpha.to_bits()),
+        ("lora_dropout", tune.lora_dropout.to_bits() != plain.lora_dropout.to_bits()),
+        ("lora_targets", tune.lora_targets != plain.lora_targets),
+        ("lora_rslora", tune.lora_rslora),
+    ] {
+        let message = "there are no adapters; give lora_rank";
+        require(tune.lora_rank > 0 || !given, "tune", key, message.into());
+    }
+    let (alpha, dropout) = (tune.lora_alpha, tune.lora_dropout);
+    let message = format!("{alpha} must be above 0");
+    require(alpha > 0.0 && alpha.is_finite(), "tune", "lora_alpha", message);
+    let message = format!("{dropout} must be in 0..1, 1 excluded");
+    require((0.0..1.0).contains(&dropout), "tune", "lora_dropout", message);
+    let message = "name at least one map, or `all-linear`";
+    require(!tune.lora_targets.is_empty(), "tune", "lora_targets", message.into());
 }
 
 fn optimizer(recipe: &Recipe, require: &mut Require) {

@@ -180,6 +180,17 @@ table! {
         parts: Vec<String> = vec!["llm".into()],
         /// Which tokens carry loss.
         labels: LabelRule = LabelRule::Reference,
+        /// Inner width of low-rank adapters (`LoRA`) that are tuned in the place of linear maps; 0: none, whole weights move.
+        /// With adapters `llm` and `layers` stay as they are but for them; other parts that are named move as a whole.
+        lora_rank: usize = 0,
+        /// Their strength: over `lora_rank` it multiplies what they add.
+        lora_alpha: f64 = 16.0,
+        /// Share of the inputs of adapters that is dropped while training.
+        lora_dropout: f64 = 0.0,
+        /// Maps of `parts` that get one, by the end of their names (`q_proj`, `mlp.0`); `all-linear`: every map of the decoder layers.
+        lora_targets: Vec<String> = vec!["all-linear".into()],
+        /// Whether the strength is over the root of the rank (rsLoRA).
+        lora_rslora: bool = false,
         /// Videos of so many frames give the projector no gradient (the released code: 512); always a gradient if absent.
         projector_gradient_below_frames: Option<usize> = None,
     }

@@ -86,6 +86,13 @@ impl Part {
     }
 }
 
+impl Part {
+    /// Whether it stands for its linear maps where adapters are tuned; all others move as a whole.
+    pub fn is_adapted(&self) -> bool {
+        matches!(self, Self::Llm | Self::AllLayers | Self::Layers(_))
+    }
+}
+
 /// Whether any of `parts` contains what stands at `place`.
 pub fn tuned(parts: &[Part], place: Place) -> bool {
     parts.iter().any(|part| part.contains(place))

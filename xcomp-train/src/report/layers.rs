@@ -8,7 +8,7 @@ use xcomp_model::transfer::read_number;
 
 use crate::plan::Plan;
 use crate::plan::groups::peak_rate;
-use crate::recipe::tune::{Part, tuned};
+use crate::recipe::tune::Part;
 use crate::train::optimizer::adamw::{AdamW, AdamWState};
 use crate::train::optimizer::clip::clip_grad_norm;
 use crate::train::optimizer::grads::NamedTensors;
@@ -99,7 +99,7 @@ struct Measure<'a> {
 impl Look for Measure<'_> {
     fn look<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
         let place = self.plan.config.family.place(name);
-        let Some(place) = place.filter(|place| tuned(&self.plan.parts, *place)) else {
+        let Some(place) = place.filter(|_| self.plan.tunes(name)) else {
             return;
         };
         let weight = param.val().inner();

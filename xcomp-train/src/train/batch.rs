@@ -34,6 +34,8 @@ pub(crate) struct HostBatch {
     visuals: Vec<Vec<VisualInput>>,
     /// Windows of each sample, where the model reads it in windows.
     windows: Vec<VstPlan>,
+    /// Of the first sample among all of the run.
+    number: u64,
 }
 
 /// How a sample is read in windows, if the model does; its number and the share of the run behind it decide what is drawn.
@@ -68,6 +70,7 @@ pub(crate) fn load_micro_batch(
         prompts: vec![],
         visuals: vec![],
         windows: vec![],
+        number,
     };
     let mut sizes = vec![];
     for number in (number..).take(plan.recipe.train.per_device_batch_size) {
@@ -116,9 +119,9 @@ pub(crate) fn encode(
     let of_cache = |visual: &VisualInput| matches!(visual, VisualInput::Features(_));
     let is_cached = |own: &&Vec<VisualInput>| !own.is_empty() && own.iter().all(of_cache);
     let (begun, cached) = (Instant::now(), batch.visuals.iter().filter(is_cached).count());
-    let windows = batch.windows;
+    let HostBatch { windows, number, .. } = batch;
     let batch = seen(plan, model, batch.prompts, batch.visuals, device);
-    let batch = MicroBatch { windows, ..batch };
+    let batch = MicroBatch { windows, number: Some(number), ..batch };
     meter.encoded(begun.elapsed().as_secs_f64(), cached);
     batch
 }
@@ -151,15 +154,18 @@ pub(crate) fn seen(
             prompts,
             replay,
             windows: vec![],
+            number: None,
         };
     }
     let merged = visuals.into_iter().map(encoded).collect();
-    MicroBatch { prompts, merged, replay, windows: vec![] }
+    MicroBatch { prompts, merged, replay, windows: vec![], number: None }
 }
 
 /// Forward and backward of what is trained, behind the tower.
 pub(crate) fn backward(plan: &Plan, model: &Vlm, micro: MicroBatch) -> MicroStep {
     let norm = plan.loss_norm();
+    let dropping = micro.number.and_then(|number| dropping(plan, model, number));
+    let model = dropping.as_ref().unwrap_or(model);
     let run = |model: &Vlm, micro: MicroBatch| match &plan.vst {
         None if plan.recompute => EveryLayer.run(model, micro, &plan.compression, norm),
         None => Keep.run(model, micro, &plan.compression, norm),
@@ -180,6 +186,20 @@ pub(crate) fn backward(plan: &Plan, model: &Vlm, micro: MicroBatch) -> MicroStep
         return run(&model, micro);
     }
     run(model, micro)
+}
+
+/// The model whose adapters drop inputs; nothing if they do not.
+fn dropping(plan: &Plan, model: &Vlm, number: u64) -> Option<Vlm> {
+    if !plan.running.drops {
+        return None;
+    }
+    let mut model = model.clone();
+    for map in model.maps() {
+        if let Some(lora) = &mut map.linear.lora {
+            lora.dropout = plan.dropout(number, &map.name);
+        }
+    }
+    Some(model)
 }
 
 /// Whether this batch gives the projector no gradient: the released code, for a video of so many frames, alone in its batch (`llava_arch.py:454-466`).

@@ -59,6 +59,7 @@ pub(crate) fn load(
         merged: vec![merged],
         replay: vec![],
         windows: windows.into_iter().collect(),
+        number: None,
     };
     Ok(Sample { source, id, frames, batch })
 }

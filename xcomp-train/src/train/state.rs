@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use xcomp_data::Position;
 use xcomp_model::vlm::Vlm;
@@ -12,16 +12,16 @@ use crate::error::Error;
 use crate::machine::files::read_text;
 use crate::plan::Plan;
 use crate::recipe::tables::Init;
-use crate::recipe::tune::tuned;
 use crate::show::progress::during;
 use crate::train::checkpoint::identity::{Identity, differences};
 use crate::train::checkpoint::tensors::{hold_named, hold_parameters, upload_named};
 use crate::train::checkpoint::{MODEL, OPTIMIZER, Saved, Snapshot, TRAIN_STATE, copies};
 use crate::train::held_out::Validated;
 use crate::train::optimizer::adamw::AdamWState;
-use crate::train::optimizer::init::random;
+use crate::train::optimizer::init::{fresh_adapters, random};
 use xcomp_model::base::family::Place;
-use xcomp_model::weights::{Change, Named, StoredWeights, WeightDtype};
+use xcomp_model::error::ModelError;
+use xcomp_model::weights::{Change, Loaded, Named, StoredWeights, WeightDtype};
 
 const EXP_AVG: &str = "exp_avg.";
 const EXP_AVG_SQ: &str = "exp_avg_sq.";
@@ -133,8 +133,7 @@ impl TrainState {
         device: &Device,
     ) -> Result<Self, Error> {
         let (mut model, stored) = model_and_weights(plan, tuned, &device.clone().autodiff())?;
-        let loaded =
-            during("loading the weights", || model.take_weights(&stored, WeightDtype::F32))?;
+        let loaded = during("loading the weights", || take(plan, &mut model, stored))?;
         Ok(Self {
             copied: loaded.copied,
             step: 0,
@@ -241,14 +240,22 @@ pub fn model_and_weights(
     tuned: StoredWeights,
     device: &Device,
 ) -> Result<(Vlm, StoredWeights), Error> {
-    let model = Vlm::new(&plan.config, device);
+    let (model, seed) = (Vlm::new(&plan.config, device), plan.recipe.train.seed);
     match plan.recipe.model.init {
         Init::Checkpoint => {
             let base = model.stored_weights(plan.recipe.model.checkpoint.as_ref())?;
-            Ok((model, tuned.before(base)))
+            Ok((fresh_adapters(model, seed), tuned.before(base)))
         }
-        Init::Random => Ok((random(model, plan.recipe.train.seed), tuned)),
+        Init::Random => Ok((fresh_adapters(random(model, seed), seed), tuned)),
     }
+}
+
+/// Fills a model, each tensor in the format in which it is held.
+fn take(plan: &Plan, model: &mut Vlm, stored: StoredWeights) -> Result<Loaded, ModelError> {
+    let half = |name: &str| plan.held_as(name) == WeightDtype::Bf16;
+    let (half, whole) = stored.partition(half);
+    let half = model.take_weights(&half, WeightDtype::Bf16)?;
+    Ok(model.take_weights(&whole, WeightDtype::F32)?.with(half))
 }
 
 /// Tuned parameters ask for gradients, all others leave the tape; a frozen tower never meets one.
@@ -260,11 +267,14 @@ fn freeze(model: Vlm, plan: &Plan) -> Vlm {
             name: &str,
             param: Param<Tensor<D>>,
         ) -> Param<Tensor<D>> {
-            param.set_require_grad(self.0.tunes(name))
+            let tunes = self.0.tunes(name);
+            let half = D > 1 && self.0.held_as(name) == WeightDtype::Bf16;
+            let param = if half { param.map(|weight| weight.cast(DType::BF16)) } else { param };
+            param.set_require_grad(tunes)
         }
     }
     let mut model = model.change_each(&mut Freezer(plan));
-    if !tuned(&plan.parts, Place::Vision) {
+    if !plan.tuning.reaches(Place::Vision) {
         model.vision = model.vision.valid();
     }
     model

@@ -25,6 +25,8 @@ pub struct MicroBatch {
     pub replay: Vec<Vec<Clips>>,
     /// Windows of each sequence, where the model reads it in windows; else empty.
     pub windows: Vec<VstPlan>,
+    /// The number of its first sample, by which adapters drop inputs; none are dropped without it.
+    pub number: Option<u64>,
 }
 
 /// A way from a micro-batch to gradients: which activations of the decoder outlive the forward.

@@ -25,7 +25,7 @@ pub(crate) fn run(model: &Vlm, batch: MicroBatch, encoding: Encoding, norm: Loss
     let mut done =
         MicroStep { loss: Tensor::zeros([1], &device), weight: 0, grads: NamedTensors::default() };
     let plain = model.valid();
-    let MicroBatch { prompts, merged, replay, windows } = batch;
+    let MicroBatch { prompts, merged, replay, windows, .. } = batch;
     let mut replay = replay.into_iter();
     for ((prompt, merged), plan) in prompts.iter().zip(merged).zip(&windows) {
         let seen = match replay.next() {

@@ -14,7 +14,7 @@ use xcomp_model::decoder::qwen2::DecoderLayer;
 use xcomp_model::vision::Vision;
 
 use super::SampleSize;
-use crate::recipe::tune::{Part, tuned};
+use crate::plan::tuning::Tuning;
 
 /// FLOPs of one sample, forward and backward, by part.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
@@ -70,7 +70,7 @@ pub struct Work<'a> {
     /// Tokens of a frame in every layer.
     pub compression: &'a CompressionPlan,
     /// What is tuned.
-    pub parts: &'a [Part],
+    pub tuning: &'a Tuning,
     /// Whether decoder layers are run again on the way back.
     pub recompute: bool,
 }
@@ -78,28 +78,27 @@ pub struct Work<'a> {
 /// FLOPs of one sample of this size.
 pub fn of_sample(work: &Work, size: SampleSize) -> Flops {
     let mut flops = Flops::default();
-    let tunes = |place| tuned(work.parts, place);
-    let (vision_tuned, projector_tuned) = (tunes(Place::Vision), tunes(Place::Connector));
+    let tunes = |place| work.tuning.reaches(place);
+    let vision_tuned = tunes(Place::Vision);
 
     add_vision(&mut flops, work.config, size.frames, vision_tuned);
-    add_projector(&mut flops, work.config, size.frames, projector_tuned, vision_tuned);
+    add_projector(&mut flops, work, size.frames);
 
     let layers = layer_work(work, size);
     for layer in &layers {
         let forward = layer.forward;
-        flops.llm_forward_matmul += forward.products;
+        flops.llm_forward_matmul += layer.forward_products();
         flops.llm_forward_attention += forward.attention;
-        flops.llm_backward_matmul +=
-            forward.products * f64::from(u8::from(layer.moves) + u8::from(layer.passes));
+        flops.llm_backward_matmul += layer.backward_products();
         if layer.passes {
             flops.llm_backward_attention += 2.0 * forward.attention;
             flops.attention_recompute += 0.5 * forward.attention;
-            flops.recompute += if work.recompute { forward.all() } else { 0.0 };
+            flops.recompute += if work.recompute { layer.forward_all() } else { 0.0 };
         }
     }
 
     let tied = work.config.llm.tie_word_embeddings;
-    let head_tuned = tunes(if tied { Place::Embed } else { Place::Head });
+    let head_tuned = work.tuning.moves_whole(if tied { Place::Embed } else { Place::Head });
     let passes = layers.last().is_some_and(|layer| layer.passes);
     let passes = u8::from(passes || tunes(Place::Norm));
     let llm = &work.config.llm;
@@ -113,22 +112,54 @@ pub fn of_sample(work: &Work, size: SampleSize) -> Flops {
 pub(super) struct LayerWork {
     pub(super) tokens: usize,
     pub(super) forward: Forward,
+    /// Operations of its adapters' forward.
+    pub(super) adapters: f64,
     /// Whether its weights are tuned.
     pub(super) moves: bool,
     /// Whether a gradient must pass it: it, or anything below it, is tuned.
     pub(super) passes: bool,
 }
 
-/// The decoder layers, first to last.
+impl LayerWork {
+    /// Products of the forward.
+    fn forward_products(&self) -> f64 {
+        self.forward.products + self.adapters
+    }
+
+    /// Products of the backward: of weights that move, and of inputs that a gradient must pass; of adapters always both.
+    fn backward_products(&self) -> f64 {
+        let ways = u8::from(self.moves) + u8::from(self.passes);
+        self.forward.products * f64::from(ways) + 2.0 * self.adapters
+    }
+
+    /// All of the forward.
+    pub(super) fn forward_all(&self) -> f64 {
+        self.forward_products() + self.forward.attention
+    }
+
+    /// All of the backward, nothing computed twice.
+    pub(super) fn backward_all(&self) -> f64 {
+        let attention = if self.passes { 2.0 * self.forward.attention } else { 0.0 };
+        self.backward_products() + attention
+    }
+}
+
+/// The decoder layers, first to last; adapters of other maps are too small to count.
 pub(super) fn layer_work(work: &Work, size: SampleSize) -> Vec<LayerWork> {
-    let tunes = |place| tuned(work.parts, place);
+    let tunes = |place| work.tuning.reaches(place);
     let below = [Place::Vision, Place::Connector, Place::Newline, Place::Embed, Place::Vst];
     let mut passes = below.into_iter().any(tunes);
+    let adapters = |layer| {
+        let lora = work.tuning.lora.as_ref();
+        lora.map_or(0, |lora| lora.numbers(|place| place == Place::Layer(layer)))
+    };
     let layer = |layer| {
-        let moves = tunes(Place::Layer(layer));
-        passes |= moves;
+        passes |= tunes(Place::Layer(layer));
+        let moves = work.tuning.moves_whole(Place::Layer(layer));
         let tokens = work.compression.visual_tokens(layer, size.frames) + size.text_tokens;
-        LayerWork { tokens, forward: DecoderLayer::flops(&work.config.llm, tokens), moves, passes }
+        let forward = DecoderLayer::flops(&work.config.llm, tokens);
+        let adapters = 2.0 * tokens as f64 * adapters(layer) as f64;
+        LayerWork { tokens, forward, adapters, moves, passes }
     };
     (0..work.config.llm.num_hidden_layers).map(layer).collect()
 }
@@ -144,19 +175,14 @@ fn add_vision(flops: &mut Flops, config: &ModelConfig, frames: usize, is_tuned: 
     flops.merge += clips * Connector::fixed_flops(&config.connector, clip_frames);
 }
 
-fn add_projector(
-    flops: &mut Flops,
-    config: &ModelConfig,
-    frames: usize,
-    is_tuned: bool,
-    vision_tuned: bool,
-) {
-    let [first, second] = Connector::project_flops(&config.connector, frames);
+fn add_projector(flops: &mut Flops, work: &Work, frames: usize) {
+    let [first, second] = Connector::project_flops(&work.config.connector, frames);
+    let vision_tuned = work.tuning.reaches(Place::Vision);
     flops.projector += first + second;
-    if is_tuned {
+    if work.tuning.moves_whole(Place::Connector) {
         flops.projector += first + second; // weights
     }
-    if is_tuned || vision_tuned {
+    if work.tuning.reaches(Place::Connector) || vision_tuned {
         flops.projector += second; // between the two maps
     }
     if vision_tuned {
@@ -170,6 +196,7 @@ mod tests {
 
     use super::*;
     use crate::plan::cost::released;
+    use crate::recipe::tune::Part;
 
     /// TFLOPs of an independent desk count of the released model (text 256, 128 supervised):
     /// vision, of which attention, merge, projector, then the decoder's forward matmul and attention, backward matmul and attention
@@ -190,12 +217,16 @@ mod tests {
     #[test]
     fn every_part_agrees_with_the_desk_count() {
         let config = released::config();
-        let parts = [Part::Llm, Part::Projector];
+        let tuning = Tuning::whole(&[Part::Llm, Part::Projector]);
         for (frames, compressed, desk) in DESK {
             let schedule = if *compressed { Schedule::Cosine } else { Schedule::None };
             let compression = CompressionPlan::new(&schedule, KeepRule::Suffix, 16, 28).unwrap();
-            let work =
-                Work { config: &config, compression: &compression, parts: &parts, recompute: true };
+            let work = Work {
+                config: &config,
+                compression: &compression,
+                tuning: &tuning,
+                recompute: true,
+            };
             let size = SampleSize { frames: *frames, text_tokens: 256, supervised_tokens: 128 };
             let f = of_sample(&work, size);
             let got = [
@@ -224,7 +255,9 @@ mod tests {
             CompressionPlan::new(&Schedule::Cosine, KeepRule::Suffix, 16, 28).unwrap();
         let size = SampleSize { frames: 128, text_tokens: 256, supervised_tokens: 128 };
         let flops = |parts: &[Part]| {
-            let work = Work { config: &config, compression: &compression, parts, recompute: false };
+            let tuning = &Tuning::whole(parts);
+            let work =
+                Work { config: &config, compression: &compression, tuning, recompute: false };
             of_sample(&work, size)
         };
         let llm = flops(&[Part::Llm]);

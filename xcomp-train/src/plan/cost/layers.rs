@@ -24,13 +24,11 @@ pub struct LayerCost {
 /// Every layer, first to last.
 pub fn of_layers(work: &Work, size: SampleSize, formats: Formats) -> Vec<LayerCost> {
     let cost = |layer: LayerWork| {
-        let forward = layer.forward;
-        let through = if layer.passes { forward.products + 2.0 * forward.attention } else { 0.0 };
         let sequence = Tokens { sequences: 1, each: layer.tokens as u64 };
         LayerCost {
             tokens: layer.tokens,
-            forward_flops: forward.all(),
-            backward_flops: through + if layer.moves { forward.products } else { 0.0 },
+            forward_flops: layer.forward_all(),
+            backward_flops: layer.backward_all(),
             kept_bytes: DecoderLayer::memory(&work.config.llm, sequence, formats).kept.bytes(),
         }
     };

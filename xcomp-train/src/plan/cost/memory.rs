@@ -4,8 +4,9 @@
 //! activations go as gradients come, and a decoder with LP-Comp keeps most of them in its first layers.
 
 use serde::Serialize;
-use xcomp_model::base::family::Place;
+use xcomp_model::base::family::{Place, Region};
 use xcomp_model::base::llm::LlmConfig;
+use xcomp_model::base::lora::AdaptedMap;
 use xcomp_model::cost::{Blocks, Formats, Kernels};
 use xcomp_model::decoder::cost::Tokens;
 use xcomp_model::decoder::qwen2::DecoderLayer;
@@ -13,7 +14,6 @@ use xcomp_model::decoder::qwen2::DecoderLayer;
 use super::SampleSize;
 use super::flops::Work;
 use super::parameters::{PartCount, TensorShape, tensors};
-use crate::recipe::tune::tuned;
 
 /// Gradients of the logits while the loss goes back: of log-softmax, of its shift and of its sum.
 const LOGIT_GRADIENTS: u64 = 3;
@@ -41,6 +41,8 @@ pub struct Running {
     pub process: Option<Process>,
     /// Whether gradients of several micro-steps are summed, so that two sets exist together.
     pub accumulates: bool,
+    /// Whether adapters drop some of their inputs.
+    pub drops: bool,
 }
 
 /// A process that trains on a CPU.
@@ -173,6 +175,8 @@ struct Step<'a> {
     work: &'a Work<'a>,
     batch: &'a [SampleSize],
     formats: Formats,
+    /// Whether adapters drop some of their inputs.
+    drops: bool,
     /// Tuned tensors, f32.
     tuned: Vec<TensorShape>,
     /// What is there in every moment.
@@ -182,16 +186,22 @@ struct Step<'a> {
 impl<'a> Step<'a> {
     fn new(work: &'a Work<'a>, batch: &'a [SampleSize], running: Running) -> Self {
         let (moving, still): (Vec<_>, Vec<_>) =
-            tensors(work.config).into_iter().partition(|tensor| tuned(work.parts, tensor.place));
+            tensors(work.config).into_iter().partition(|tensor| tensor.moves(work.tuning));
         let weights: Blocks = moving.iter().map(block).sum();
+        let frozen = |tensor: &TensorShape| {
+            let of_llm = tensor.matrix && tensor.place.region() == Region::Llm;
+            let bytes = if of_llm { running.formats.weight } else { 4 };
+            Blocks::one(bytes * tensor.count)
+        };
         let held = Parts {
             tuned_weights: weights,
-            frozen_weights: still.iter().map(block).sum(),
+            frozen_weights: still.iter().map(frozen).sum(),
             moments: weights * 2,
             gradients: weights * u64::from(running.accumulates),
             ..Parts::default()
         };
-        Self { work, batch, formats: running.formats, tuned: moving, held }
+        let Running { formats, drops, .. } = running;
+        Self { work, batch, formats, drops, tuned: moving, held }
     }
 
     fn moments(&self) -> Vec<Parts> {
@@ -244,7 +254,8 @@ impl<'a> Step<'a> {
     /// The layer's own activations are still there, and what its backward needs besides.
     fn backward(&self, layer: usize) -> Parts {
         let own = DecoderLayer::memory(self.llm(), self.tokens(layer), self.formats);
-        let again = if self.work.recompute { own.kept } else { Blocks::default() };
+        let kept = own.kept + self.adapters(layer);
+        let again = if self.work.recompute { kept } else { Blocks::default() };
         let found = |place| match place {
             Place::Layer(other) => other >= layer,
             _ => before_layers(place),
@@ -292,10 +303,25 @@ impl<'a> Step<'a> {
                 let width = self.llm().hidden_size as u64;
                 Blocks::one(before.all() * width * self.formats.activation)
             } else {
-                DecoderLayer::memory(self.llm(), tokens, self.formats).kept
+                let own = DecoderLayer::memory(self.llm(), tokens, self.formats).kept;
+                own + self.adapters(layer)
             }
         };
         (0..layers).map(of_layer).sum()
+    }
+
+    /// What the adapters of a layer keep: what stands between their factors, and their inputs where some are dropped.
+    fn adapters(&self, layer: usize) -> Blocks {
+        let Some(lora) = &self.work.tuning.lora else { return Blocks::default() };
+        let tokens = self.tokens(layer).all();
+        let kept = |width: usize| Blocks::one(tokens * width as u64 * self.formats.activation);
+        let of = |map: &AdaptedMap| {
+            let masks = if self.formats.kernels == Kernels::Loops { 1 } else { 2 };
+            let dropped = if self.drops { kept(map.inputs) * masks } else { Blocks::default() };
+            kept(lora.rank) + dropped
+        };
+        let own = lora.maps.values().filter(|map| map.place == Place::Layer(layer));
+        own.map(of).sum()
     }
 
     /// Sequences of a layer, padded to the longest.
@@ -343,7 +369,7 @@ impl<'a> Step<'a> {
     /// The same, where its backward needs it.
     fn kept_in_vain(&self) -> Blocks {
         let tape =
-            [Place::Connector, Place::Vision].into_iter().any(|at| tuned(self.work.parts, at));
+            [Place::Connector, Place::Vision].into_iter().any(|at| self.work.tuning.reaches(at));
         if tape { self.in_vain() } else { Blocks::default() }
     }
 

@@ -5,7 +5,7 @@ use xcomp_model::base::config::ModelConfig;
 use xcomp_model::base::family::{Place, Region};
 use xcomp_model::vlm::Vlm;
 
-use crate::recipe::tune::{Part, tuned};
+use crate::plan::tuning::Tuning;
 
 /// A tensor of a model that has not been made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,15 @@ pub struct TensorShape {
     pub place: Place,
     /// Number of values.
     pub count: u64,
+    /// Whether it is more than a vector.
+    pub matrix: bool,
+}
+
+impl TensorShape {
+    /// Whether it is tuned.
+    pub fn moves(&self, tuning: &Tuning) -> bool {
+        tuning.moves(&self.name, self.place)
+    }
 }
 
 /// Parameters of one part of the model.
@@ -36,17 +45,18 @@ pub fn tensors(config: &ModelConfig) -> Vec<TensorShape> {
     let shape = |parameter: xcomp_model::weights::Parameter| TensorShape {
         place: config.family.place(&parameter.name).expect("a module's parameter has a place"),
         count: parameter.count() as u64,
+        matrix: parameter.shape.len() > 1,
         name: parameter.name,
     };
     Vlm::new(config, &Device::default()).parameters().into_iter().map(shape).collect()
 }
 
 /// Tuned and frozen parameters of each part.
-pub fn count(config: &ModelConfig, parts: &[Part]) -> Vec<PartCount> {
+pub fn count(config: &ModelConfig, tuning: &Tuning) -> Vec<PartCount> {
     let tensors = tensors(config);
     let of = |region: Region| {
         let own = tensors.iter().filter(|tensor| tensor.place.tuned_with() == region);
-        let (moving, still): (Vec<_>, Vec<_>) = own.partition(|tensor| tuned(parts, tensor.place));
+        let (moving, still): (Vec<_>, Vec<_>) = own.partition(|tensor| tensor.moves(tuning));
         let sum = |tensors: &[&TensorShape]| tensors.iter().map(|t| t.count).sum();
         PartCount {
             part: region.word(),
@@ -62,10 +72,11 @@ pub fn count(config: &ModelConfig, parts: &[Part]) -> Vec<PartCount> {
 mod tests {
     use super::*;
     use crate::plan::cost::released;
+    use crate::recipe::tune::Part;
 
     fn check(parts: &[&str], tuned: u64) {
         let parts: Vec<Part> = parts.iter().map(|part| part.parse().unwrap()).collect();
-        let counts = count(&released::config(), &parts);
+        let counts = count(&released::config(), &Tuning::whole(&parts));
         assert_eq!(counts.iter().map(|c| c.tuned).sum::<u64>(), tuned, "{parts:?}");
         let total: u64 = counts.iter().map(|c| c.tuned + c.frozen).sum();
         assert_eq!(total, 1_838_128_640);
