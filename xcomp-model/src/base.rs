@@ -9,6 +9,7 @@ pub mod llava_next_video;
 pub mod llava_video;
 pub mod llm;
 pub mod lora;
+pub mod place;
 pub mod video_xl;
 pub mod videochat_flash;
 pub mod vision;

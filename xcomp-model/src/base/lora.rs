@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::family::Place;
+use crate::base::place::Place;
 
 /// Ends the name of an adapter's first factor, behind that of its map.
 pub const A: &str = ".lora.a";

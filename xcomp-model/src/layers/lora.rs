@@ -50,7 +50,7 @@ impl Lora {
     }
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 

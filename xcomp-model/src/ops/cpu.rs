@@ -6,7 +6,7 @@ use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 
 use super::adamw::step::AdamWStep;
 use super::attention::loops::Attention;
-use super::dropout::Dropout;
+use super::dropout::rule::Dropout;
 use super::gelu::loops::Gelu;
 use super::linear::loops::Linear;
 use super::linear::widened::Widened;

@@ -71,7 +71,7 @@ fn mixed(word: u64) -> u64 {
     word ^ (word >> 31)
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
