@@ -121,6 +121,9 @@ fn help_of_export_says_where_the_folder_goes() {
           --llm-only
               Writes the language model alone, as a plain Qwen2 folder
 
+          --adapter
+              Writes the adapter alone ([tune] `lora_rank`), in PEFT's layout; with --llm-only for the plain Qwen2 folder of the base
+
           --format <FORMAT>
               How the result is printed on stdout
 
