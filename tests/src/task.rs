@@ -6,6 +6,7 @@ use std::process::Command;
 
 use image::{Rgb, RgbImage};
 use serde_json::{Value, json};
+use xcomp_model::base::config::FAMILIES;
 use xcomp_train::demo::bpe::write_tokenizer;
 use xcomp_train::recipe::Recipe;
 
@@ -102,7 +103,8 @@ impl Task {
 
     fn write_tokenizer(&self, texts: &[impl ToString]) {
         let texts: Vec<String> = texts.iter().map(ToString::to_string).collect();
-        write_tokenizer(&self.path("tokenizer.json"), &texts, 400).expect("a tokenizer");
+        write_tokenizer(&self.path("tokenizer.json"), &texts, FAMILIES[0], 400)
+            .expect("a tokenizer");
     }
 
     /// A path inside the folder.

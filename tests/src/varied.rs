@@ -3,6 +3,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
+use xcomp_model::base::config::FAMILIES;
 use xcomp_train::demo::bpe::write_tokenizer;
 
 use crate::{Task, windows_config};
@@ -18,7 +19,8 @@ pub fn varied() -> Task {
     // So many tokens that the last round of merging leaves some alone: only then is there an order to choose.
     task.write("three.json", &read("config.json").replace("tome4", "tome3"));
     task.write("windows.json", &windows_config(&read("config.json")).to_string());
-    write_tokenizer(&task.path("other_tokenizer.json"), &["It is red.".into()], 400).unwrap();
+    let texts = ["It is red.".into()];
+    write_tokenizer(&task.path("other_tokenizer.json"), &texts, FAMILIES[0], 400).unwrap();
     let mixture = |name: &str, annotation: &str| {
         let text = format!(
             "datasets:\n  - json_path: {annotation}\n    data_root: media\n    video_read_type: img\n"

@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use xcomp_tests::Task;
+use xcomp_model::base::config::ModelConfig;
+use xcomp_tests::{Task, llava_next_video, llava_video, windows_config};
 use xcomp_train::ablate::sweep::Sweep;
 use xcomp_train::demo::mini::Mini;
 use xcomp_train::recipe::{Recipe, answer_compression};
@@ -202,11 +203,80 @@ fn steps(run: &Path) -> Vec<usize> {
     text.lines().filter_map(step).collect()
 }
 
+/// The mini base of a sweep is of the family that a `config.json` describes.
+#[test]
+fn mini_bases_of_other_families_are_made_trained_and_tuned() {
+    let mut windows = llava_video("grid");
+    windows["mm_hidden_size"] = windows["hidden_size"].clone();
+    let windows = windows_config(&windows.to_string());
+    let models = [
+        ("LLaVA-Video", llava_video("grid"), "cosine_full_first"),
+        ("LLaVA-NeXT-Video", llava_next_video(), "cosine_full_first"),
+        ("Video-XL", windows, "none"),
+    ];
+    for (family, config, schedule) in models {
+        let run = Task::pictures();
+        run.write("model.json", &config.to_string());
+        let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("recipes");
+        for name in ["mini.toml", "mini-base.toml"] {
+            fs::copy(recipes.join("ablations").join(name), run.path(name)).unwrap();
+        }
+        let set = r#"["data.clip_frames=1", "data.min_frames=2", "data.max_frames=2", "train.max_steps=1"]"#;
+        run.write(
+            "sweep.toml",
+            &format!(
+                "[sweep]\nrecipe = \"mini.toml\"\nbase = \"mini-base.toml\"\nset = {set}\nbase_set = {set}\n\
+                 seeds = [1]\nreference = \"tuned\"\nframes = [2]\nask = [\"--by\", \"likelihood\"]\n\
+                 [world]\nconfig = \"model.json\"\ntrain_clips = 16\nvalidation_clips = 1\ntest_clips = 2\n\
+                 [[arm]]\nname = \"tuned\"\ncompression.schedule = \"{schedule}\"\n"
+            ),
+        );
+        let (code, text, stderr) = ablate(&run, &[]);
+        assert_eq!(code, 0, "{family}: {stderr}");
+        assert!(text.contains("| tuned |"), "{text}");
+        let made = ModelConfig::from_file(&run.path("sweep/untrained/config.json")).unwrap();
+        assert_eq!(made.family.name, family);
+        // Another model is another world: what was made is not taken for it.
+        let other = config.to_string().replace("1e-6", "1e-5").replace("1e-06", "1e-5");
+        run.write("model.json", &other);
+        let (code, _, stderr) = ablate(&run, &[]);
+        assert_eq!(code, 2, "{stderr}");
+        assert!(stderr.contains("holds another world"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_mini_base_with_two_sizes_or_none_is_refused() {
+    let run = task();
+    let sweep = |world: &str| {
+        run.write(
+            "sweep.toml",
+            &format!("{HEAD}reference = \"a\"\n[[arm]]\nname = \"a\"\n[world]\nconfig = \"model.json\"\n{world}"),
+        );
+        let (code, _, stderr) = ablate(&run, &["--dry-run"]);
+        assert_ne!(code, 0, "{stderr}");
+        stderr
+    };
+    assert!(sweep("").contains("model.json"));
+    run.write("model.json", &llava_video("grid").to_string());
+    assert!(
+        sweep("hidden_size = 8\n").contains("model.json sizes the model; leave out hidden_size")
+    );
+    run.write("model.json", "{}");
+    assert!(sweep("").contains("model.json"));
+}
+
 /// The sweeps of the repository are sweeps, and their arms are recipes.
 #[test]
 fn the_sweeps_of_the_repository_fit_together() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("recipes/ablations");
-    for name in ["paper.toml", "paper-quick.toml", "learning-rate.toml", "group-order.toml"] {
+    for name in [
+        "paper.toml",
+        "paper-quick.toml",
+        "llava-quick.toml",
+        "learning-rate.toml",
+        "group-order.toml",
+    ] {
         let sweep = Sweep::load(&folder.join(name)).unwrap_or_else(|error| panic!("{error}"));
         for arm in &sweep.arms {
             let set = [sweep.head.set.clone(), arm.train.clone(), arm.eval.clone()].concat();
@@ -218,6 +288,9 @@ fn the_sweeps_of_the_repository_fit_together() {
         Recipe::load(&sweep.head.base.clone().unwrap(), &sweep.head.base_set).unwrap();
         let world: Mini = sweep.world.clone().unwrap().try_into().unwrap();
         assert!(world.test_clips > 0);
+        if let Some(config) = world.config {
+            ModelConfig::from_file(&folder.join(config)).unwrap_or_else(|error| panic!("{error}"));
+        }
     }
     let shown = fs::read_to_string(folder.join("learning-rate.toml")).unwrap();
     let page = fs::read_to_string(folder.join("../../docs/ablations.md")).unwrap();

@@ -36,9 +36,54 @@ fn exported(task: &Task, folder: &str) -> BTreeSet<String> {
 }
 
 fn losses(task: &Task, run: &str) -> Vec<f64> {
+    column(task, run, "loss")
+}
+
+/// A number of every record of a run.
+fn column(task: &Task, run: &str, key: &str) -> Vec<f64> {
     let metrics = std::fs::read_to_string(task.path(run).join("metrics.jsonl")).unwrap();
-    let loss = |line| serde_json::from_str::<Value>(line).unwrap()["loss"].as_f64().unwrap();
-    metrics.lines().map(loss).collect()
+    let number = |line| serde_json::from_str::<Value>(line).unwrap()[key].as_f64().unwrap();
+    metrics.lines().map(number).collect()
+}
+
+/// Puts questions to a run, looks for needles in its export, and looks at what it has learnt.
+fn examined(task: &Task) {
+    let colours = ["red", "green", "blue"];
+    let question = |index: usize| {
+        json!({"video": format!("folder_{}", index % 3), "question": format!("What colour is it? {index}"),
+            "candidates": colours, "answer": colours[index % 3], "question_type": "colour"})
+    };
+    task.write("questions.json", &(0..4).map(question).collect::<Value>().to_string());
+    let on = ["--device", "cpu", "--format", "json"];
+    let json = |arguments: &[&str]| -> Value {
+        serde_json::from_str(&xcomp(task, &[arguments, &on].concat())).unwrap()
+    };
+    let eval = ["eval", "run", "--questions", "questions.json", "--videos", "media", "--frames"];
+    for (out, more) in [
+        ("written", &["3", "--max-new-tokens", "2"][..]),
+        ("likely", &["3", "--by", "likelihood"]),
+        ("chosen", &["16", "--by", "likelihood", "--select", "2", "--score", "clean"]),
+    ] {
+        let report = json(&[&eval[..], more, &["--out", out]].concat());
+        let seen = &report["micro"]["questions"].as_u64().unwrap_or(0);
+        assert_eq!(seen + report["left_out"].as_u64().unwrap(), 4, "{out}: {report}");
+        assert!(out == "written" || report["left_out"] == 0, "{out}: {report}");
+    }
+    let chain = json!({"images": ["picture_0.png", "picture_1.png"], "answer1": "A", "answer2": "B",
+        "question1": "Which?\n(A) red\n(B) green\nBest option: (", "question2": "What?\n(A) red\n(B) green\nBest option: ("});
+    task.write("chains.json", &json!([chain]).to_string());
+    let grid =
+        ["niah", "run/export", "--lengths", "4,40", "--depths", "0.5", "--count", "1", "--out"];
+    let files = ["--chains", "chains.json", "--pictures", "media", "--haystack", "media/folder_0"];
+    for (out, more) in [("drawn", &["--links", "2"][..]), ("files", &files)] {
+        let cells = json(&[&grid[..], &[out], more].concat());
+        let frames: Vec<&Value> =
+            cells.as_array().unwrap().iter().map(|cell| &cell["frames"]).collect();
+        assert_eq!(frames, [4, 40]);
+    }
+    let report = json(&["report", "run", "--samples", "4"]);
+    assert!(report.is_object(), "{report}");
+    assert!(task.path("run/report.html").is_file());
 }
 
 /// Trains and asks a model whose frames have so many tokens; the names of its tensors.
@@ -53,11 +98,17 @@ fn run(config: &Value, vicuna: bool, parts: &str, tokens: usize) -> BTreeSet<Str
     assert!(broken.is_empty(), "{broken}");
     if !parts.contains("vision") {
         // The cache is filled by one run and read by the next; neither changes a number.
+        let mut hits = vec![];
         for out in ["filling", "filled"] {
             let cache = ["--set", "data.feature_cache=features", "--set", &parts, "--set", system];
             xcomp(&task, &[&["train", "recipe.toml", "--out", out][..], &cache].concat());
             assert_eq!(self::losses(&task, out), losses, "{out}");
+            hits.push(column(&task, out, "cached").iter().sum::<f64>());
         }
+        // No sample is met twice in a run, and a text alone has nothing that is kept.
+        let samples: f64 = column(&task, "filled", "samples").iter().sum();
+        assert!(hits[0] == 0.0 && (samples - 1.0..=samples).contains(&hits[1]), "{hits:?}");
+        assert!(std::fs::read_dir(task.path("features")).unwrap().count() > 0);
     }
     for (media, frames) in [("media/folder_1", 3), ("media/picture_2.png", 1)] {
         let asked = ["ask", "run/export", media, "What colour is it?", "--format", "json"];
@@ -67,6 +118,7 @@ fn run(config: &Value, vicuna: bool, parts: &str, tokens: usize) -> BTreeSet<Str
         assert_eq!(answer["frames"], frames, "{answer}");
         assert_eq!(answer["visual_tokens_in"], frames * tokens, "{answer}");
     }
+    examined(&task);
     let chosen = ["ask", "run/export", "media/folder_1", "What colour is it?", "--format", "json"];
     let more = ["--frames", "16", "--select", "2", "--max-new-tokens", "2", "--device", "cpu"];
     let answer: Value =
@@ -157,4 +209,7 @@ fn folders_of_other_kinds_are_refused_with_what_is_missing() {
     let mut conv = llava_next_video();
     conv["spatial_pool_mode"] = json!("conv");
     refused(&conv, "`spatial_pool_mode` is \"conv\"");
+    let mut bilinear = llava_next_video();
+    bilinear["spatial_pool_mode"] = json!("bilinear");
+    refused(&bilinear, "`spatial_pool_mode` is \"bilinear\", expected \"average\" or \"max\"");
 }

@@ -82,7 +82,8 @@ fn peak(run: impl FnOnce()) -> f64 {
         let line = status.lines().find(|line| line.starts_with(key)).unwrap().to_owned();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     };
-    fs::write("/proc/self/clear_refs", "5").unwrap(); // the peak begins anew
+    // The peak begins anew, where that is permitted: it is only printed.
+    let _permitted = fs::write("/proc/self/clear_refs", "5").is_ok();
     let before = kib("VmRSS:");
     run();
     (kib("VmHWM:") - before) / 1024.0

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::DataError;
 use crate::python::{floor_div, round_half_even};
-use crate::resize::Fit;
+use crate::resize::{Fit, MOST_TILES};
 
 /// How many frames are taken, how large, and what is said about them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub struct FrameOptions {
     /// How pictures are brought to a square.
     #[serde(skip_serializing_if = "is_usual")]
     pub fit: Fit,
+    /// Most tiles of a picture that is cut into tiles.
+    #[serde(skip_serializing_if = "is_usual_most")]
+    pub most_tiles: usize,
     /// Frames of one clip; frame counts are multiples of it.
     pub clip_frames: usize,
     /// Side of the square frames, in pixels.
@@ -54,6 +57,7 @@ impl Default for FrameOptions {
             max_frames: 1024,
             sampling: Sampling::Clips,
             fit: Fit::Squeeze,
+            most_tiles: MOST_TILES,
             clip_frames: 8,
             image_size: 448,
             time_message: TimeMessage::Short,
@@ -104,6 +108,11 @@ pub enum Sampling {
 /// Whether a value is the first of its kind: options from before it was there are written as they were.
 fn is_usual<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_usual_most(most: &usize) -> bool {
+    *most == MOST_TILES
 }
 
 /// What the prompt says about the length of a video.

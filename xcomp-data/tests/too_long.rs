@@ -12,8 +12,8 @@ use xcomp_data::features::store::StoreOptions;
 use xcomp_data::frames::dynamic_fps;
 use xcomp_data::{
     BadSample, BadSamplePolicy, DataError, Encoder, Example, FeatureCache, FeatureValues, Features,
-    FrameOptions, LintOptions, LoadOptions, Mixture, MixtureOptions, Order, Position,
-    StreamOptions, TooLong, VisualData, frames_of, lint, load_example, stream,
+    Fit, FrameOptions, LintOptions, LoadOptions, Mixture, MixtureOptions, Order, Position,
+    StreamOptions, TooLong, VisualData, VisualRule, frames_of, lint, load_example, stream,
 };
 
 const TOKENS_PER_FRAME: usize = 4;
@@ -103,6 +103,35 @@ fn frames_are_dropped_until_the_sample_fits() {
     counts.dedup();
     assert_eq!(counts, [32, 24, 16, 8, 0]);
     assert!(load(&mixture, "picture", &options(&folder, 40, TooLong::DropFrames)).is_err());
+}
+
+/// Tiles of pictures, and what stands behind the frames of every visual, take from the room of a video's frames.
+#[test]
+fn a_video_leaves_room_for_what_is_shown_beside_it() {
+    const BEHIND: usize = 5;
+    let (_keep, folder) = folder();
+    drop(mixture(&folder));
+    let record = serde_json::json!([{"id": "both", "image": ["a.png", "a.png"], "video": ["film"], "conversations": [
+        {"from": "human", "value": "<image>\n<image>\n<image>\nWhat?"}, {"from": "gpt", "value": "Red."}]}]);
+    std::fs::write(folder.join("a.json"), record.to_string()).unwrap();
+    let any = MixtureOptions { visuals: VisualRule::Any, ..MixtureOptions::default() };
+    let mixture = Mixture::load(&folder.join("m.yaml"), &any).unwrap();
+    let shown = |fit, max_frames, max_tokens, too_long| {
+        let usual = options(&folder, max_tokens, too_long);
+        let frames = FrameOptions { fit, max_frames, min_frames: 8, ..usual.frames.clone() };
+        let (visuals, tokens_behind_frames) = (VisualRule::Any, BEHIND);
+        load(&mixture, "both", &LoadOptions { frames, visuals, tokens_behind_frames, ..usual })
+    };
+    for (fit, of_pictures) in [(Fit::Squeeze, 2), (Fit::Tiles, 4)] {
+        let length = |example: &Example| length(example) + 3 * BEHIND;
+        let least = length(&shown(fit, 8, usize::MAX, TooLong::Skip).unwrap());
+        let most = length(&shown(fit, FULL, usize::MAX, TooLong::Skip).unwrap());
+        for limit in least..=most {
+            let example = shown(fit, FULL, limit, TooLong::DropFrames).unwrap();
+            assert!(length(&example) <= limit, "{fit:?}, {limit}");
+            assert!(example.frame_count() >= 8 + of_pictures, "{fit:?}, {limit}");
+        }
+    }
 }
 
 /// A limit above what a video has changes nothing.

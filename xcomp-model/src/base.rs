@@ -10,6 +10,7 @@ pub mod llava_video;
 pub mod llm;
 pub mod lora;
 pub mod place;
+pub mod role;
 pub mod video_xl;
 pub mod videochat_flash;
 pub mod vision;

@@ -22,7 +22,7 @@ const NEWLINE_STD: f64 = 1.0;
 pub struct Connector {
     /// Two linear maps with the (parameterless) GELU between them, so that indices are the checkpoint's.
     pub mlp: Vec<Option<Linear>>,
-    /// `[output_size]`: the token behind a row, where a stage puts one.
+    /// `[output_size]`: the token behind rows, frames or the whole; a checkpoint may have it though no stage puts it.
     pub image_newline: Option<Param<Tensor<1>>>,
     #[module(skip)]
     config: ConnectorConfig,

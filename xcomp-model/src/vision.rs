@@ -20,7 +20,7 @@ use crate::vision::umt::Vit;
 pub enum Vision {
     /// Over whole clips: UMT-L (VideoChat-Flash).
     Umt(Vit),
-    /// Over single frames: `SigLIP` (LLaVA-Video), CLIP (LLaVA-NeXT-Video).
+    /// Over single frames: `SigLIP` (LLaVA-Video), CLIP (LLaVA-NeXT-Video, Video-XL).
     Frames(FrameVit),
 }
 

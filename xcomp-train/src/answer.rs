@@ -181,7 +181,7 @@ impl Answerer {
             clip_frames: self.config.vision.clip_frames,
             image_size: self.config.vision.image_size,
             rule: FrameRule::Inference,
-            ..styled(self.config.family)
+            ..styled(&self.config)
         }
     }
 

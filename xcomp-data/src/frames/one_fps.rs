@@ -9,31 +9,34 @@ use crate::python::round_half_even;
 /// Times of the list of every n-th frame are told by n, as if the file had whole frames a second.
 ///
 /// # Errors
-/// If the file has fewer than half the frames a second that are asked for: no frame is one of so many.
+/// If the file has fewer than half the frames a second that are asked for, where one of so many is taken: no frame is.
 pub fn whole(vlen: usize, fps: f64, options: &FrameOptions) -> Result<Choice, DataError> {
-    if options.sampling == Sampling::Spread {
-        let duration_s = vlen as f64 / fps;
-        return Ok(Choice { indices: spread(vlen, options.max_frames), first: 0, fps, duration_s });
-    }
-    let step = round_half_even(fps / options.fps);
-    if step < 1.0 {
-        return Err(DataError::Options(format!(
-            "{} frames a second cannot be taken of a video that has {fps}; lower fps",
-            options.fps
-        )));
-    }
     let (duration_s, most) = (vlen as f64 / fps, options.max_frames);
-    let list: Vec<usize> = match options.sampling {
+    let (list, told): (Vec<usize>, f64) = match options.sampling {
+        Sampling::Spread => (spread(vlen, most), fps),
         Sampling::Seconds => {
-            (0..duration_s as usize).map(|second| (second as f64 * fps) as usize).collect()
+            ((0..duration_s as usize).map(|second| (second as f64 * fps) as usize).collect(), fps)
         }
-        _ => (0..vlen).step_by(step as usize).collect(),
+        Sampling::Clips | Sampling::Fps | Sampling::Uniform => {
+            let step = step(fps, options.fps)?;
+            ((0..vlen).step_by(step as usize).collect(), step)
+        }
     };
     if most > 0 && (list.len() > most || options.sampling == Sampling::Uniform) {
         return Ok(Choice { indices: spread(vlen, most), first: 0, fps, duration_s });
     }
-    let told = if options.sampling == Sampling::Seconds { fps } else { step };
     Ok(Choice { indices: list, first: 0, fps: told, duration_s })
+}
+
+/// Of how many frames of a file one is taken.
+fn step(fps: f64, asked: f64) -> Result<f64, DataError> {
+    let step = round_half_even(fps / asked);
+    if step >= 1.0 {
+        return Ok(step);
+    }
+    Err(DataError::Options(format!(
+        "{asked} frames a second cannot be taken of a video that has {fps}; lower fps"
+    )))
 }
 
 /// The choice of the part from `start_s` to `end_s` of a video, counted from its start; the reference takes no parts.
@@ -76,6 +79,10 @@ mod tests {
         assert_eq!(choice(2, 25.0, Sampling::Uniform).indices, [0, 0, 0, 1]);
         assert!(choice(0, 25.0, Sampling::Uniform).indices.is_empty());
         assert!(whole(9, 0.4, &options(Sampling::Fps)).is_err());
+        assert_eq!(choice(9, 0.4, Sampling::Seconds).indices, [0, 2, 5, 8]);
+        assert_eq!(choice(9, 0.4, Sampling::Spread).indices, [0, 2, 5, 8]);
+        let third = whole(9, 3.0, &FrameOptions { max_frames: 0, ..options(Sampling::Seconds) });
+        assert_eq!(third.unwrap().indices, [0, 3, 6]);
         let of_part = part(250, 25.0, (2.0, 4.0), &options(Sampling::Uniform)).unwrap();
         assert_eq!((of_part.first, of_part.indices), (50, vec![0, 16, 32, 49]));
     }

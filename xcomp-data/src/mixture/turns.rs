@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 /// Role of who asks.
-pub(crate) const USER: &str = "user";
+pub const USER: &str = "user";
 /// Role of who answers.
-pub(crate) const ASSISTANT: &str = "assistant";
+pub const ASSISTANT: &str = "assistant";
 /// Role of who instructs.
-pub(crate) const SYSTEM: &str = "system";
+pub const SYSTEM: &str = "system";
 
 /// One turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -41,6 +41,8 @@ pub struct Template {
     pub marks: &'static [&'static str],
     /// Tokens that end an answer; the last one pads.
     pub ends: &'static [&'static str],
+    /// All tokens that stand for no text, in the order of its tokenizers.
+    pub special: &'static [&'static str],
     /// What is tokenized at a time.
     pub pieces: Pieces,
 }
@@ -68,6 +70,7 @@ pub const CHATML: Template = Template {
     answer: "<|im_start|>assistant\n",
     marks: &["\n", "<|im_start|>", "<|im_end|>"],
     ends: &["<|im_end|>", "<|endoftext|>"],
+    special: &["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
     pieces: Pieces::Turns,
 };
 
@@ -93,6 +96,7 @@ pub const VICUNA: Template = Template {
     answer: "ASSISTANT:",
     marks: &[],
     ends: &["</s>"],
+    special: &["<s>", "</s>"],
     pieces: Pieces::Stretches,
 };
 

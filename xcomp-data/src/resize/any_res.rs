@@ -3,7 +3,7 @@
 
 use super::{Picture, Resize, Resizer};
 
-/// Most tiles of a picture (the released script of Video-XL).
+/// Most tiles of a picture where nobody says otherwise (the released script of Video-XL).
 pub const MOST_TILES: usize = 49;
 
 /// Where a picture is put.

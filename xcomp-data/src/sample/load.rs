@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::DataError;
 use crate::features::{FeatureCache, Found};
-use crate::frames::{Choice, FrameOptions};
+use crate::frames::{Choice, FrameOptions, Sampling};
 use crate::media::limits::{Limits, Watch};
 use crate::media::read::Source;
 use crate::mixture::ReadType;
@@ -15,7 +15,7 @@ use crate::mixture::visual_rule::VisualRule;
 use crate::prompt::templates::{
     IMAGE_TOKEN, Prompt, count_image_tags, is_answer, render_chat, rendered,
 };
-use crate::resize::Fitter;
+use crate::resize::{Fit, Fitter};
 use crate::sample::example::{Example, Frames, Visual, VisualData};
 use crate::sample::options::{LintOptions, LoadOptions, TooLong};
 
@@ -113,7 +113,8 @@ pub(crate) fn load_gated(
 /// How the frames of a record's videos are chosen.
 ///
 /// Under [`TooLong::DropFrames`] at most so many whole clips are taken as fit beside its text, whatever the sentence about a video says;
-/// for a video that has no more frames the choice is the same as without. No file is opened.
+/// for a video that has no more frames the choice is the same as without. No file is opened, but pictures beside a video that are cut
+/// into tiles: how many these are depends on their shape.
 pub fn frames_of(record: &Record, options: &LoadOptions) -> FrameOptions {
     let frames = options.frames.clone();
     match fitting(record, options) {
@@ -144,9 +145,24 @@ fn fitting(record: &Record, options: &LoadOptions) -> Option<usize> {
     let (template, tokenizer) = (&options.template, &options.tokenizer);
     let prompt = render_chat(template, tokenizer, &record.turns, &messages, options.labels).ok()?;
     let text = prompt.input_ids.len() - messages.len();
-    let room = options.max_tokens.saturating_sub(text) / options.tokens_per_frame.max(1);
-    let of_video = room.saturating_sub(messages.len() - videos) / videos;
+    let behind = messages.len() * options.tokens_behind_frames;
+    let room = options.max_tokens.saturating_sub(text + behind) / options.tokens_per_frame.max(1);
+    let of_video = room.saturating_sub(frames_of_pictures(record, options)) / videos;
     Some((of_video / clip).max(1) * clip)
+}
+
+/// Frames of the pictures of a record: one each, or its tiles; one that cannot be read is told where it is loaded.
+fn frames_of_pictures(record: &Record, options: &LoadOptions) -> usize {
+    let pictures = Source::all(record).filter(|source| source.media == Media::Image);
+    if options.frames.fit != Fit::Tiles {
+        return pictures.count();
+    }
+    let watch = Watch::start(&options.limits, &Arc::new(AtomicBool::new(false)));
+    let tiles = |source: &Source| {
+        let reader = source.open(&options.frames, watch.clone())?;
+        reader.choose(None, &options.frames).map(|choice| choice.indices.len())
+    };
+    pictures.map(|source| tiles(&source).unwrap_or(1)).sum()
 }
 
 /// The prompt of a record that shows so many frames; `messages` has one for each image or video.
@@ -310,6 +326,11 @@ fn check_options(options: &FrameOptions) -> Result<(), DataError> {
     }
     if options.max_frames > 0 && options.max_frames < options.min_frames {
         return wrong("max_frames is below min_frames");
+    }
+    if options.sampling == Sampling::Spread && options.max_frames == 0 {
+        return wrong(
+            "max_frames says how many frames are spread over a video; it must be at least 1",
+        );
     }
     Ok(())
 }

@@ -125,6 +125,8 @@ pub struct ModelConfig {
     pub connector: ConnectorConfig,
     /// Adapters beside its maps: no released model has any.
     pub lora: Option<LoraConfig>,
+    /// Most tiles that a picture is cut into; 1 where a picture is a frame.
+    pub most_tiles: usize,
 }
 
 impl ModelConfig {
@@ -146,10 +148,16 @@ impl Family {
 
     /// Where the tensor called `name` stands; `None` if the model has no such place.
     pub fn place(&self, name: &str) -> Option<Place> {
+        self.located(name).and_then(|(region, path)| Place::of(region, &path))
+    }
+
+    /// The module of the tensor called `name`, and its path of fields there; `None` if the model has no such place.
+    pub(super) fn located(&self, name: &str) -> Option<(Region, String)> {
         // The language model may be named from the root: it is asked last.
-        [Region::Connector, Region::Vision, Region::Llm]
-            .into_iter()
-            .find_map(|region| Place::of(region, &self.names(region).path(name)?))
+        [Region::Connector, Region::Vision, Region::Llm].into_iter().find_map(|region| {
+            let path = self.names(region).path(name)?;
+            Place::of(region, &path).map(|_| (region, path))
+        })
     }
 }
 

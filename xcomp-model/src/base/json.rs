@@ -13,6 +13,14 @@ pub(super) fn count(config: &Value, key: &'static str) -> Result<usize, ModelErr
     }
 }
 
+/// That a key is absent or has this value.
+pub(super) fn only(config: &Value, key: &'static str, wanted: &Value) -> Result<(), ModelError> {
+    match config.get(key).filter(|value| !value.is_null() && *value != wanted) {
+        Some(found) => Err(invalid(key, found, &wanted.to_string())),
+        None => Ok(()),
+    }
+}
+
 /// That `part` divides `whole`.
 pub(super) fn divides(
     key: &'static str,

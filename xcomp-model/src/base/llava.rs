@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::base::connector::{ConnectorConfig, Newline, PoolMode, Stage};
-use crate::base::family::Pixels;
+use crate::base::family::{Absent, Pixels};
 use crate::base::json::{count, invalid, missing};
 use crate::base::vision::{Blocks, CLIP, SIGLIP, VisionConfig, selected_blocks};
 use crate::error::ModelError;
@@ -24,6 +24,11 @@ pub(super) fn spare(name: &str) -> bool {
         || name.ends_with(".rotary_emb.inv_freq")
 }
 
+/// No forward uses the tower's last norm: a folder may lack it.
+pub(super) fn absent(name: &str) -> Absent {
+    if name.contains(".post_layernorm.") { Absent::Fresh } else { Absent::Refuse }
+}
+
 /// The name of the tower, without its owner and in lower case.
 pub(super) fn tower_name(config: &Value) -> Option<String> {
     Some(config.get("mm_vision_tower")?.as_str()?.rsplit('/').next()?.to_lowercase())
@@ -32,14 +37,6 @@ pub(super) fn tower_name(config: &Value) -> Option<String> {
 /// The projector of all LLaVA families: two maps with a GELU between them.
 pub(super) fn has_projector(config: &Value) -> bool {
     config.get("mm_projector_type") == Some(&json!("mlp2x_gelu"))
-}
-
-/// That a key is absent or has this value.
-pub(super) fn only(config: &Value, key: &'static str, wanted: &Value) -> Result<(), ModelError> {
-    match config.get(key).filter(|value| !value.is_null() && *value != wanted) {
-        Some(found) => Err(invalid(key, found, &wanted.to_string())),
-        None => Ok(()),
-    }
 }
 
 /// The block `vision_config`, else the sizes that belong to the tower's name.

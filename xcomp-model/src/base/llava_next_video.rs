@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::base::connector::{PoolMode, Stage};
-use crate::base::family::{Absent, Family, ModelConfig, Names, Visuals};
-use crate::base::json::{count, invalid, missing};
+use crate::base::family::{Family, ModelConfig, Names, Visuals};
+use crate::base::json::{count, invalid, missing, only};
 use crate::base::llava::{
-    CLIP_PIXELS, check_width, clip, connector, has_projector, only, pool_mode, spare, tower_name,
+    CLIP_PIXELS, absent, check_width, clip, connector, has_projector, pool_mode, spare, tower_name,
 };
 use crate::base::llm::LlmConfig;
 use crate::base::vision::VisionConfig;
@@ -25,7 +25,7 @@ pub const LLAVA_NEXT_VIDEO: Family = Family {
         ],
     },
     vision: Names::prefixed("vision_tower.vision_model."),
-    absent: |name| if name.contains(".post_layernorm.") { Absent::Fresh } else { Absent::Refuse },
+    absent,
     spare,
     visuals: Visuals::Any,
     template: "vicuna",
@@ -86,7 +86,8 @@ fn read_original(config: &Value) -> Result<ModelConfig, ModelError> {
     pooled_first(&LLAVA_NEXT_VIDEO_ORIGINAL, llm, vision, config, key)
 }
 
-/// The mean, or the largest, of every few patches goes through the MLP; videos have no newlines.
+/// The mean, or the largest, of every few patches goes through the MLP (`spatial_pool.py` and `LlavaNextVideoPooler` know no other
+/// mode without weights); videos have no newlines.
 fn pooled_first(
     family: &'static Family,
     llm: LlmConfig,
@@ -95,10 +96,13 @@ fn pooled_first(
     (mode, stride): (&'static str, &'static str),
 ) -> Result<ModelConfig, ModelError> {
     // Both are the defaults of `configuration_llava_next_video.py`.
-    let pool = Stage::Pool {
-        mode: if config.get(mode).is_some() { pool_mode(config, mode)? } else { PoolMode::Average },
-        stride: if config.get(stride).is_some() { count(config, stride)? } else { 2 },
-    };
+    let stride = if config.get(stride).is_some() { count(config, stride)? } else { 2 };
+    let pooled =
+        if config.get(mode).is_some() { pool_mode(config, mode)? } else { PoolMode::Average };
+    if pooled == PoolMode::Bilinear {
+        return Err(invalid(mode, &config[mode], "\"average\" or \"max\""));
+    }
+    let pool = Stage::Pool { stride, mode: pooled };
     let connector = connector(&vision, llm.hidden_size, vec![pool, Stage::Project], true)?;
-    Ok(ModelConfig { family, llm, vision, connector, lora: None })
+    Ok(ModelConfig { family, llm, vision, connector, lora: None, most_tiles: 1 })
 }

@@ -1,14 +1,16 @@
 //! LLaVA-Video: `SigLIP`, a two-layer MLP, pooling, `image_newline`, Qwen2 (lmms-lab's layout of `LLaVA-Video-7B-Qwen2`).
 //!
-//! A picture is a video of one frame: the reference cuts it into tiles (anyres), which are not made here.
+//! A picture is a video of one frame: the reference cuts it into tiles (`anyres_max_9`) and puts the base view before them, with
+//! newlines where the canvas was cut back to the picture (`spatial_unpad`), which is not done here.
 
 use serde_json::{Value, json};
 
 use crate::base::connector::Stage;
-use crate::base::family::{Absent, Family, ModelConfig, Names, Visuals};
+use crate::base::family::{Family, ModelConfig, Names, Visuals};
+use crate::base::json::only;
 use crate::base::llava::{
-    SIGLIP_PIXELS, check_width, connector, has_projector, newline, only, pool_mode, siglip, spare,
-    tower_name,
+    SIGLIP_PIXELS, absent, check_width, connector, has_projector, newline, pool_mode, siglip,
+    spare, tower_name,
 };
 use crate::base::llm::LlmConfig;
 use crate::error::ModelError;
@@ -25,7 +27,7 @@ pub const LLAVA_VIDEO: Family = Family {
         rename: &[("mlp.", "model.mm_projector."), ("image_newline", "model.image_newline")],
     },
     vision: Names::prefixed("model.vision_tower.vision_tower.vision_model."),
-    absent: |name| if name.contains(".post_layernorm.") { Absent::Fresh } else { Absent::Refuse },
+    absent,
     spare,
     visuals: Visuals::Any,
     template: "chatml",
@@ -47,5 +49,5 @@ fn read(config: &Value) -> Result<ModelConfig, ModelError> {
     let mut stages = vec![Stage::Project, pool];
     stages.extend(newline.map(Stage::Newline));
     let connector = connector(&vision, llm.hidden_size, stages, has_newline)?;
-    Ok(ModelConfig { family: &LLAVA_VIDEO, llm, vision, connector, lora: None })
+    Ok(ModelConfig { family: &LLAVA_VIDEO, llm, vision, connector, lora: None, most_tiles: 1 })
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::base::json::invalid;
+use crate::base::json::{invalid, only};
 use crate::base::vst::VstConfig;
 use crate::error::ModelError;
 
@@ -113,16 +113,11 @@ impl LlmConfig {
     /// Refuses keys that ask for numbers which are not computed here: none is ignored.
     fn check_computed(&self, config: &Value) -> Result<(), ModelError> {
         let at = |path: &str| config.pointer(path).filter(|value| !value.is_null());
-        let only = |key: &'static str, path: &str, wanted: Value| match at(path) {
-            Some(found) if *found != wanted => Err(invalid(key, found, &wanted.to_string())),
-            _ => Ok(()),
-        };
-        only("hidden_act", "/hidden_act", json!("silu"))?;
-        only("head_dim", "/head_dim", json!(self.head_dim()))?;
-        for (key, path) in
-            [("rope_type", "/rope_type"), ("rope_parameters", "/rope_parameters/rope_type")]
-        {
-            only(key, path, json!("default"))?;
+        only(config, "hidden_act", &json!("silu"))?;
+        only(config, "head_dim", &json!(self.head_dim()))?;
+        let rope = config.get("rope_parameters").unwrap_or(&Value::Null);
+        for place in [config, rope] {
+            only(place, "rope_type", &json!("default"))?;
         }
         let slides = at("/use_sliding_window").is_none_or(|used| *used != json!(false));
         if let Some(window) = at("/sliding_window").filter(|_| slides) {
@@ -138,7 +133,7 @@ impl LlmConfig {
             };
             return Err(invalid("attention_bias", bias, expected));
         }
-        only("mlp_bias", "/mlp_bias", json!(false))?;
+        only(config, "mlp_bias", &json!(false))?;
         let full = |kinds: &Value| {
             let all =
                 |kinds: &Vec<Value>| kinds.iter().all(|kind| *kind == json!("full_attention"));

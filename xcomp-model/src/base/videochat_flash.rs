@@ -30,7 +30,7 @@ fn read(config: &Value) -> Result<ModelConfig, ModelError> {
     let llm = LlmConfig::from_hf(config)?;
     let vision = VisionConfig::from_hf(config)?;
     let connector = connector(config, &vision)?;
-    Ok(ModelConfig { family: &VIDEOCHAT_FLASH, llm, vision, connector, lora: None })
+    Ok(ModelConfig { family: &VIDEOCHAT_FLASH, llm, vision, connector, lora: None, most_tiles: 1 })
 }
 
 /// Merging over the tower's heads, then the MLP (reference `tome16_mlp_hd64.py`).

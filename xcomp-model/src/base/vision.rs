@@ -216,7 +216,7 @@ impl VisionConfig {
         )
     }
 
-    /// Patches per side of a frame.
+    /// Patches per side of a frame; pixels that fill no patch are not seen.
     pub fn grid(&self) -> usize {
         self.image_size / self.patch_size
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::base::json::{count, invalid, missing};
+use crate::base::json::{count, invalid, missing, only};
 use crate::error::ModelError;
 
 /// What a model's learned tokens are.
@@ -52,10 +52,7 @@ impl VstConfig {
             ("enable_beacon", json!(true)),
         ];
         for (key, wanted) in wanted {
-            let other = config.get(key).filter(|value| !value.is_null() && **value != wanted);
-            if let Some(found) = other {
-                return Err(invalid(key, found, &wanted.to_string()));
-            }
+            only(config, key, &wanted)?;
         }
         Ok(Self {
             maps: maps(config)?,

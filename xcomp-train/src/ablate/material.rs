@@ -41,7 +41,7 @@ impl Material {
             videos: sweep.head.videos.clone().unwrap_or_else(|| world.clone()),
         };
         if let Some(table) = &sweep.world {
-            make_once(table, out)?;
+            make_once(table, sweep.path.parent().unwrap_or(Path::new("")), out)?;
             material.mixture = Some(world.join("mixture.yaml"));
             material.features = Some(out.join("features"));
             material.checkpoint = Some(out.join("untrained"));
@@ -64,10 +64,10 @@ impl Material {
     }
 }
 
-/// Makes a world; one that was broken off is made again.
-fn make_once(table: &toml::Table, out: &Path) -> Result<(), Error> {
+/// Makes a world; one that was broken off is made again. Paths of its table are relative to `folder`.
+fn make_once(table: &toml::Table, folder: &Path, out: &Path) -> Result<(), Error> {
     let made = out.join(MADE);
-    let text = table.to_string();
+    let text = text(table, folder)?;
     if made.is_file() {
         if read_text(&made)? == text {
             return Ok(());
@@ -80,21 +80,31 @@ fn make_once(table: &toml::Table, out: &Path) -> Result<(), Error> {
         return Err(Error::Argument(message));
     }
     create_folder(out)?;
-    make(table, out)?;
+    make(table, folder, out)?;
     write_atomically(&made, text.as_bytes())
 }
 
+/// All that decides a world: its table, and as comments the file of its model.
+fn text(table: &toml::Table, folder: &Path) -> Result<String, Error> {
+    let Some(config) = table.get("config").and_then(toml::Value::as_str) else {
+        return Ok(table.to_string());
+    };
+    let config = read_text(&folder.join(config))?;
+    Ok(format!("{table}# {}\n", config.trim_end().replace('\n', "\n# ")))
+}
+
 #[cfg(feature = "video")]
-fn make(table: &toml::Table, out: &Path) -> Result<(), Error> {
-    let mini: crate::demo::mini::Mini = table
+fn make(table: &toml::Table, folder: &Path, out: &Path) -> Result<(), Error> {
+    let mut mini: crate::demo::mini::Mini = table
         .clone()
         .try_into()
         .map_err(|error: toml::de::Error| Error::Argument(format!("[world]: {error}")))?;
+    mini.config = mini.config.map(|config| folder.join(config));
     mini.write(out)?;
     Ok(())
 }
 
 #[cfg(not(feature = "video"))]
-fn make(_: &toml::Table, _: &Path) -> Result<(), Error> {
+fn make(_: &toml::Table, _: &Path, _: &Path) -> Result<(), Error> {
     Err(Error::Argument("[world]: this build has no video, so it cannot make clips".into()))
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use xcomp_data::media::encode::EncodeError;
+use xcomp_model::error::ModelError;
 
 use crate::error::Error;
 
@@ -22,6 +23,15 @@ pub enum DemoError {
     /// The tokenizer cannot be trained or saved.
     #[error("cannot make the tokenizer {path}")]
     Tokenizer { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    /// The `config.json` of a model to be made describes none.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Sizes of the demo's model are given beside a whole `config.json`.
+    #[error(
+        "{} sizes the model; leave out hidden_size, num_hidden_layers and tokens_per_frame beside it",
+        config.display()
+    )]
+    Sizes { config: PathBuf },
     /// Training did what it should not: the loss stayed up.
     #[error(
         "the loss went from {first:.3} to {last:.3}, not to half of it; this is a fault of the program"

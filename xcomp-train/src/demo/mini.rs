@@ -1,8 +1,10 @@
 //! The mini world on disk: clips, questions and an untrained checkpoint, on which sweeps try out recipes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use xcomp_model::base::config::ModelConfig;
 
 use super::base::{BaseOptions, write_base};
 use super::clip::DrawnClip;
@@ -26,12 +28,14 @@ pub struct Mini {
     pub light_frames: usize,
     /// Grey motes that drift about and mean nothing.
     pub motes: usize,
-    /// Width of the language model.
-    pub hidden_size: usize,
-    /// Its decoder layers.
-    pub num_hidden_layers: usize,
-    /// Tokens of a frame before any compression.
-    pub tokens_per_frame: usize,
+    /// The `config.json` of the untrained model, of any family; the demo's own, a small VideoChat-Flash, if absent.
+    pub config: Option<PathBuf>,
+    /// Width of the demo's language model; 64 if absent.
+    pub hidden_size: Option<usize>,
+    /// Its decoder layers; 6 if absent.
+    pub num_hidden_layers: Option<usize>,
+    /// Its tokens of a frame before any compression; 8 if absent.
+    pub tokens_per_frame: Option<usize>,
     /// Fixes every clip, every question and every weight.
     pub seed: u64,
 }
@@ -45,9 +49,10 @@ impl Default for Mini {
             frames: 32,
             light_frames: 4,
             motes: 0,
-            hidden_size: 64,
-            num_hidden_layers: 6,
-            tokens_per_frame: 8,
+            config: None,
+            hidden_size: None,
+            num_hidden_layers: None,
+            tokens_per_frame: None,
             seed: 0,
         }
     }
@@ -67,20 +72,37 @@ impl Mini {
     /// Writes the world into `folder/world` and the untrained checkpoint into `folder/untrained`.
     ///
     /// # Errors
-    /// If a clip cannot be encoded or a file cannot be written.
+    /// If the model cannot be made, a clip cannot be encoded or a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<WorldFiles, DemoError> {
+        let config = self.model()?;
         let files = self.world().write(&folder.join("world"))?;
+        write_base(&folder.join("untrained"), &Story::vocabulary(), config, self.seed)?;
+        Ok(files)
+    }
+
+    /// The `config.json` of the untrained model.
+    fn model(&self) -> Result<Value, DemoError> {
+        let Some(path) = &self.config else { return Ok(self.of_demo()) };
+        if self.hidden_size.or(self.num_hidden_layers).or(self.tokens_per_frame).is_some() {
+            return Err(DemoError::Sizes { config: path.clone() });
+        }
+        ModelConfig::from_file(path)?;
+        let read = |source| DemoError::Read { path: path.clone(), source };
+        let text = std::fs::read_to_string(path).map_err(|error| read(error.into()))?;
+        serde_json::from_str(&text).map_err(|error| read(error.into()))
+    }
+
+    fn of_demo(&self) -> Value {
+        let hidden_size = self.hidden_size.unwrap_or(64);
         let options = BaseOptions {
-            hidden_size: self.hidden_size,
-            intermediate_size: 2 * self.hidden_size,
-            num_hidden_layers: self.num_hidden_layers,
+            hidden_size,
+            intermediate_size: 2 * hidden_size,
+            num_hidden_layers: self.num_hidden_layers.unwrap_or(6),
             vision_blocks: 1, // its clips are kept as the tower sees them: many runs, one look
-            tokens_per_frame: self.tokens_per_frame,
-            seed: self.seed,
+            tokens_per_frame: self.tokens_per_frame.unwrap_or(8),
             ..BaseOptions::default()
         };
-        write_base(&folder.join("untrained"), &Story::vocabulary(), &options)?;
-        Ok(files)
+        options.config()
     }
 }
 

@@ -95,7 +95,8 @@ impl Material {
         let (train, held_out) = (("train", TRAIN_CLIPS), [("held-out", HELD_OUT_CLIPS)]);
         let world = World::draw_lots(train, &held_out, WORLD_SEED, Scene::draw_lot);
         let files = world.write(&folder.join("world"))?;
-        write_base(&folder.join("base"), &Scene::vocabulary(), &BaseOptions::default())?;
+        let (base, config) = (folder.join("base"), BaseOptions::default().config());
+        write_base(&base, &Scene::vocabulary(), config, WORLD_SEED)?;
         let recipe = folder.join("demo.toml");
         std::fs::write(&recipe, RECIPE).map_err(DemoError::write(&recipe))?;
         let asked = questions(&files.questions[0])?;

@@ -1,4 +1,4 @@
-//! Seeded random weights with the released names and shapes (`model.safetensors`).
+//! Seeded random weights of a family's names and shapes (`model.safetensors`).
 //!
 //! Training tunes the language model alone, so what is drawn here must let it see and learn:
 //! - The frozen tower keeps colours and places apart. Its patch embedding is a random projection whose bias makes a dark room zero; its blocks add little to what comes in.
@@ -10,15 +10,19 @@ use std::path::Path;
 use burn::tensor::Device;
 use safetensors::tensor::{Dtype, TensorView};
 use xcomp_model::base::config::ModelConfig;
-use xcomp_model::base::family::Place;
+use xcomp_model::base::family::Absent;
+use xcomp_model::base::place::{Place, Region};
+use xcomp_model::base::role::Role;
 use xcomp_model::vlm::Vlm;
 use xcomp_model::weights::Parameter;
 
 use super::error::DemoError;
 use crate::machine::random::Random;
 
-/// Deviation of the token embeddings.
+/// Deviation of the token embeddings, and of all else that stands for a token.
 const EMBEDDING: f32 = 0.2;
+/// Deviation of learnt positions: that of computed ones, which are sines and cosines.
+const POSITION: f32 = 0.7;
 /// Deviation of the language model's inner projections.
 const INNER: f32 = 0.08;
 /// Deviation of the projections that write to the residual stream.
@@ -36,18 +40,24 @@ const CONNECTOR_GAIN: f32 = 0.48;
 /// Grey level that the tower maps to zero, between the darkest and the lightest room.
 const DARK: f32 = 40.0;
 
-/// Writes every tensor of a model of these sizes as f32.
+/// Writes every tensor of a model of these sizes as f32, but those that its family lets a folder lack: they are filled as it is loaded.
 ///
 /// # Errors
 /// If the file cannot be written.
 pub(super) fn write_weights(path: &Path, config: &ModelConfig, seed: u64) -> Result<(), DemoError> {
     let draw = Draw { config, seed };
-    let tensors = Vlm::new(config, &Device::default()).parameters().into_iter().map(|parameter| {
-        let bytes: Vec<u8> =
-            draw.values(&parameter).into_iter().flat_map(f32::to_le_bytes).collect();
-        (parameter.name, parameter.shape, bytes)
-    });
-    let tensors: Vec<_> = tensors.collect();
+    let all = Vlm::new(config, &Device::default()).parameters();
+    let needed = all.into_iter().filter(|one| (config.family.absent)(&one.name) == Absent::Refuse);
+    let tensors: Vec<_> = needed
+        .map(|parameter| {
+            let values = draw.values(&parameter).into_iter();
+            (
+                parameter.name,
+                parameter.shape,
+                values.flat_map(f32::to_le_bytes).collect::<Vec<u8>>(),
+            )
+        })
+        .collect();
     let views = tensors.iter().map(|(name, shape, bytes)| {
         let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
         (name, view.expect("the bytes are those of the shape"))
@@ -71,43 +81,35 @@ impl Draw<'_> {
 
     fn values(&self, parameter: &Parameter) -> Vec<f32> {
         let (name, count) = (parameter.name.as_str(), parameter.count());
-        let ends = |field: &str| name.ends_with(field);
         let llm = &self.config.llm;
-        if ends("q_proj.bias") {
-            self.distance_bias(name, count, llm.num_attention_heads / llm.num_key_value_heads)
-        } else if ends("k_proj.bias") {
-            self.distance_bias(name, count, 1)
-        } else if ends("patch_embed.proj.bias") {
-            self.dark_bias(name, count)
-        } else if ends("bias") {
-            vec![0.0; count]
-        } else if name.contains("norm") {
-            vec![1.0; count]
-        } else {
-            self.normal(name, count, self.deviation(parameter))
+        let role = self.config.family.role(name).expect("a parameter has a place");
+        match role {
+            Role::QueryBias => {
+                self.distance_bias(name, count, llm.num_attention_heads / llm.num_key_value_heads)
+            }
+            Role::KeyBias => self.distance_bias(name, count, 1),
+            Role::PatchBias => self.dark_bias(name, count),
+            Role::Bias => vec![0.0; count],
+            Role::Gain => vec![1.0; count],
+            _ => self.normal(name, count, self.deviation(parameter, role)),
         }
     }
 
     /// Deviation of a weight that is drawn.
-    fn deviation(&self, parameter: &Parameter) -> f32 {
+    fn deviation(&self, parameter: &Parameter, role: Role) -> f32 {
         let inputs: usize = parameter.shape[1..].iter().product();
         let keep = 1.0 / (inputs as f32).sqrt();
         let depth = self.config.vision.depth as f32;
-        let place = self.config.family.place(&parameter.name);
-        let field = parameter.name.rsplit('.').nth(1).unwrap_or_default();
-        match (place.expect("a parameter has a place"), field) {
-            (Place::Embed, _) => EMBEDDING,
-            (Place::Layer(_), "o_proj" | "down_proj") => OUTPUT,
-            (Place::Vision, "proj") if parameter.shape.len() > 2 => self.patch_deviation(),
-            (Place::Vision, "proj") => keep * (TOWER_OUTPUT_GAIN / depth.sqrt()),
-            (Place::Vision, "fc2") => {
-                let width = self.config.vision.hidden_size as f32;
-                1.0 / width.sqrt() / 2.0 * (TOWER_OUTPUT_GAIN / depth.sqrt())
-            }
-            (Place::Vision, _) => keep,
-            (Place::Connector, "0") => 1.0 / (inputs as f32).sqrt(),
-            (Place::Connector, _) => CONNECTOR_GAIN / (inputs as f32).sqrt(),
-            _ => INNER,
+        let place = self.config.family.place(&parameter.name).map(Place::region);
+        match (place.expect("a parameter has a place"), role) {
+            (_, Role::Token) => EMBEDDING,
+            (_, Role::Position) => POSITION,
+            (_, Role::Patches) => self.patch_deviation(),
+            (Region::Llm, Role::Output) => OUTPUT,
+            (Region::Vision, Role::Output) => keep * (TOWER_OUTPUT_GAIN / depth.sqrt()),
+            (Region::Connector, Role::Output) => CONNECTOR_GAIN / (inputs as f32).sqrt(),
+            (Region::Llm, _) => INNER,
+            (Region::Vision | Region::Connector, _) => keep,
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use xcomp_data::report::Histogram;
 use xcomp_data::stream::cost::predict_frames;
 use xcomp_data::{
-    DataError, FrameOptions, FrameStyle, IGNORE, IMAGE_TOKEN, LabelRule as Labels, Mixture,
+    DataError, Fit, FrameOptions, FrameStyle, IGNORE, IMAGE_TOKEN, LabelRule as Labels, Mixture,
     MixtureOptions, Prompt, Sampling, SystemTurn, Template, Tokenizer, Truncated, VisualRule,
     render_chat,
 };
@@ -158,15 +158,22 @@ fn mean_and_most(counts: impl Iterator<Item = usize>) -> (usize, usize) {
 
 /// Which frames of a video a recipe takes.
 pub fn frame_options(recipe: &Recipe, config: &ModelConfig) -> FrameOptions {
-    let of_family = styled(config.family);
+    let of_family = styled(config);
+    let sampling = match recipe.data.sample_type {
+        None => of_family.sampling,
+        Some(SampleWord::Clips) => Sampling::Clips,
+        Some(SampleWord::Fps) => Sampling::Fps,
+        Some(SampleWord::Uniform) => Sampling::Uniform,
+        Some(SampleWord::Spread) => Sampling::Spread,
+        Some(SampleWord::Seconds) => Sampling::Seconds,
+    };
     FrameOptions {
-        sampling: match recipe.data.sample_type {
-            None => of_family.sampling,
-            Some(SampleWord::Clips) => Sampling::Clips,
-            Some(SampleWord::Fps) => Sampling::Fps,
-            Some(SampleWord::Uniform) => Sampling::Uniform,
+        sampling,
+        fps: match sampling {
+            Sampling::Clips | Sampling::Fps => recipe.data.fps,
+            // They ask for a number of frames; a video of fewer than half a frame a second is refused as by LLaVA-Video.
+            Sampling::Uniform | Sampling::Spread | Sampling::Seconds => 1.0,
         },
-        fps: recipe.data.fps,
         min_frames: recipe.data.min_frames,
         max_frames: recipe.data.max_frames,
         clip_frames: recipe.data.clip_frames,
@@ -184,10 +191,13 @@ pub fn frame_style(family: &Family) -> FrameStyle {
     FrameStyle::named(family.frames).expect("a family names a style that is known")
 }
 
-/// The options that follow from a family alone.
-pub fn styled(family: &Family) -> FrameOptions {
-    let FrameStyle { sampling, fps, time_message, fit, .. } = frame_style(family);
-    FrameOptions { sampling, fps, time_message, fit, ..FrameOptions::default() }
+/// The options that follow from a model alone.
+pub fn styled(config: &ModelConfig) -> FrameOptions {
+    let FrameStyle { sampling, fps, time_message, fit, .. } = frame_style(config.family);
+    let usual = FrameOptions::default();
+    // A model that cuts no picture has the usual number: keys of kept features stay as they were.
+    let most_tiles = if fit == Fit::Tiles { config.most_tiles } else { usual.most_tiles };
+    FrameOptions { sampling, fps, time_message, fit, most_tiles, ..usual }
 }
 
 /// Which tokens carry loss.

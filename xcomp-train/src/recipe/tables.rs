@@ -92,7 +92,7 @@ table! {
         keep_seed: Option<u64> = None,
         /// By which rule frames of a video are taken; by that of the model's family if absent.
         sample_type: Option<SampleWord> = None,
-        /// Frames taken per second of video.
+        /// Frames taken per second of video, where whole clips or one of every so many frames are taken.
         fps: f64 = 8.0,
         /// Fewest frames of a video.
         min_frames: usize = 128,

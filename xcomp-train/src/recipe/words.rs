@@ -133,6 +133,10 @@ words! {
         Fps = "fps",
         /// `max_frames` evenly spread frames of every video, repeated where it has fewer (LLaVA-Video with `force_sample`).
         Uniform = "uniform",
+        /// The same of videos of any rate (Video-XL).
+        Spread = "spread",
+        /// The frame at every whole second; where these are more than `max_frames`, so many evenly spread ones (Video-XL's evaluation at 1 fps).
+        Seconds = "seconds",
     }
 }
 

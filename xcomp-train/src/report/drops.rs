@@ -154,7 +154,7 @@ fn frames(input: &Pass, reduce: &Reduce, most: usize) -> Vec<Frame> {
     let rows = input
         .x
         .clone()
-        .slice_dim(1, span.start..span.end()) // [1, frames * tokens, d]
+        .slice_dim(1, span.start..span.start + span.frames * span.tokens_per_frame) // [1, frames * tokens, d]
         .reshape([span.frames, width])
         .select(0, chosen); // [count, tokens * d]
     let values: Vec<f32> = read(rows.cast(DType::F32)).iter().collect();

@@ -12,7 +12,7 @@ use crate::media::limits::Watch;
 use crate::media::picture::{read_frame, read_picture};
 use crate::media::rgb::Rgb;
 use crate::open::read_regular;
-use crate::resize::{Canvas, Fit, MOST_TILES, Picture, Resize, canvases};
+use crate::resize::{Canvas, Fit, Picture, Resize, canvases};
 
 /// Largest note beside a folder, in bytes.
 const MAX_NOTE_BYTES: u64 = 1 << 20;
@@ -23,6 +23,7 @@ pub(super) struct Single {
     truncated: Truncated,
     /// Side of a tile, if it is cut into tiles.
     tile: Option<usize>,
+    most_tiles: usize,
     resize: Resize,
     watch: Watch,
     picture: OnceCell<Rgb>,
@@ -32,7 +33,8 @@ impl Single {
     pub(super) fn new(path: &Path, options: &FrameOptions, watch: Watch) -> Self {
         let tile = (options.fit == Fit::Tiles).then_some(options.image_size);
         let (truncated, resize) = (options.truncated, options.resize);
-        Self { path: path.to_owned(), truncated, tile, resize, watch, picture: OnceCell::new() }
+        let (path, most_tiles, picture) = (path.to_owned(), options.most_tiles, OnceCell::new());
+        Self { path, truncated, tile, most_tiles, resize, watch, picture }
     }
 
     fn picture(&self) -> Result<&Rgb, DataError> {
@@ -45,7 +47,7 @@ impl Single {
 
     fn canvas(&self, tile: usize) -> Result<Canvas, DataError> {
         let picture = self.picture()?;
-        Ok(Canvas::of(picture.width, picture.height, &canvases(tile, MOST_TILES)))
+        Ok(Canvas::of(picture.width, picture.height, &canvases(tile, self.most_tiles)))
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
 use serde::Serialize;
-use xcomp_data::{Frames, Media, ReadType, is_confined, load_media};
+use xcomp_data::{Fit, Frames, Media, ReadType, Sampling, is_confined, load_media};
 use xcomp_model::vision::frames::Clips;
 
 use super::world::{Drawn, draw_chain, draw_hay};
@@ -165,7 +165,11 @@ fn haystack(answerer: &Answerer, material: &Material, clips: usize) -> Result<Te
 fn hay_frames(answerer: &Answerer, path: &Path) -> Result<Frames, Error> {
     let clip = answerer.config().vision.clip_frames;
     let mut options = answerer.frame_options(clip..=HELD_FRAMES / clip * clip);
+    // A frame a second, whatever the family asks for; short hay is repeated as clips, not as frames.
     options.fps = 1.0;
+    if options.sampling != Sampling::Clips {
+        options.sampling = Sampling::Seconds;
+    }
     let read_type = path.is_dir().then_some(ReadType::Img);
     Ok(load_media(path, read_type, &options, &patient_limits())?.0)
 }
@@ -188,7 +192,10 @@ fn chains(answerer: &Answerer, material: &Material, count: usize) -> Result<Vec<
             .take(count)
             .map(|chain| {
                 let load = |name: &String| {
-                    let options = answerer.frame_options(1..=1);
+                    let mut options = answerer.frame_options(1..=1);
+                    if options.fit == Fit::Tiles {
+                        options.fit = Fit::Crop; // it stands for a frame
+                    }
                     if !is_confined(name) {
                         let message = format!("picture `{name}` leaves {}", pictures.display());
                         return Err(Error::Argument(message));
