@@ -8,37 +8,22 @@ use xcomp_model::base::config::ModelConfig;
 
 use super::bpe::write_tokenizer;
 use super::error::DemoError;
-use super::scene::SIDE;
 use super::weights::write_weights;
 use crate::plan::survey::template;
 
-/// Sizes of the demo's model.
-///
-/// A frame is 8 x 8 patches, so the connector merges 64 patches into 16 tokens, in two halvings as the released one does in six rounds.
+/// The `config.json` of the demo's model; a frame is 8 x 8 patches, so the connector merges 64 patches into 16 tokens, in two halvings as
+/// the released one does in six rounds.
+const CONFIG: &str = include_str!("../../../recipes/models/demo.json");
+
+/// Sizes of the demo's model that may be others.
 #[derive(Clone, Debug)]
 pub struct BaseOptions {
-    /// Rows of the embedding table; at least as many as the tokenizer has tokens.
-    pub vocab_size: usize,
-    /// Width of the language model.
+    /// Width of the language model; its feed-forward blocks have twice as much.
     pub hidden_size: usize,
-    /// Width of its feed-forward blocks.
-    pub intermediate_size: usize,
     /// Decoder layers; the cosine schedule needs at least 9 to reach one token from 16.
     pub num_hidden_layers: usize,
-    /// Query heads.
-    pub num_attention_heads: usize,
-    /// Key and value heads.
-    pub num_key_value_heads: usize,
-    /// Base of the rotary frequencies: short sequences need few slow ones.
-    pub rope_theta: f64,
-    /// Width of the vision tower.
-    pub vision_hidden_size: usize,
-    /// Attention heads of the tower.
-    pub vision_heads: usize,
     /// Blocks of the tower that are built.
     pub vision_blocks: usize,
-    /// Pixels per side of a patch.
-    pub patch_size: usize,
     /// Tokens that the connector merges a frame's patches into.
     pub tokens_per_frame: usize,
 }
@@ -46,17 +31,9 @@ pub struct BaseOptions {
 impl Default for BaseOptions {
     fn default() -> Self {
         Self {
-            vocab_size: 512,
             hidden_size: 64,
-            intermediate_size: 128,
             num_hidden_layers: 9,
-            num_attention_heads: 4,
-            num_key_value_heads: 2,
-            rope_theta: 1000.0,
-            vision_hidden_size: 64,
-            vision_heads: 2,
             vision_blocks: 16, // most of a step's work, as in the released model
-            patch_size: 8,
             tokens_per_frame: 16,
         }
     }
@@ -98,48 +75,18 @@ pub fn write_base(
 
 impl BaseOptions {
     /// The keys of the released `config.json`, with tiny sizes.
+    ///
+    /// # Panics
+    /// Never: the file is part of the program.
     pub fn config(&self) -> Value {
-        json!({
-            "architectures": ["LlavaQwenForCausalLM"],
-            "model_type": "qwen2",
-            "hidden_act": "silu",
-            "vocab_size": self.vocab_size,
-            "hidden_size": self.hidden_size,
-            "intermediate_size": self.intermediate_size,
-            "num_hidden_layers": self.num_hidden_layers,
-            "num_attention_heads": self.num_attention_heads,
-            "num_key_value_heads": self.num_key_value_heads,
-            "max_position_embeddings": 4096,
-            "rms_norm_eps": 1e-6,
-            "rope_theta": self.rope_theta,
-            "tie_word_embeddings": true,
-            "use_sliding_window": false,
-            "attention_dropout": 0.0,
-            "bos_token_id": null, // the tokenizer has it
-            "eos_token_id": null,
-            "torch_dtype": "float32",
-            "mm_vision_tower": "umt-demo",
-            "mm_vision_select_layer": -2,
-            "mm_hidden_size": self.vision_hidden_size,
-            "mm_projector_type": format!("tome{}_mlp_hd64", self.tokens_per_frame),
-            "mm_local_num_frames": 8,
-            "mm_patch_merge_type": "flat",
-            "mm_newline_position": "one_token",
-            "mm_llm_compress": false,
-            "vision_encode_type": "video_image",
-            "image_aspect_ratio": "square",
-            "frame_aspect_ratio": "square",
-            "tokenizer_model_max_length": 4096,
-            "tokenizer_padding_side": "right",
-            "vision_config": {
-                "image_size": SIDE,
-                "patch_size": self.patch_size,
-                "hidden_size": self.vision_hidden_size,
-                "num_hidden_layers": self.vision_blocks + 1, // the selected layer -2 drops the last
-                "num_attention_heads": self.vision_heads,
-                "intermediate_size": 4 * self.vision_hidden_size,
-            },
-        })
+        let mut config: Value = serde_json::from_str(CONFIG).expect("the demo's file is JSON");
+        config["hidden_size"] = json!(self.hidden_size);
+        config["intermediate_size"] = json!(2 * self.hidden_size);
+        config["num_hidden_layers"] = json!(self.num_hidden_layers);
+        config["mm_projector_type"] = json!(format!("tome{}_mlp_hd64", self.tokens_per_frame));
+        // The selected layer -2 drops the last.
+        config["vision_config"]["num_hidden_layers"] = json!(self.vision_blocks + 1);
+        config
     }
 }
 
@@ -147,7 +94,7 @@ impl BaseOptions {
 mod tests {
     use super::*;
     use crate::demo::clip::DrawnClip;
-    use crate::demo::scene::Scene;
+    use crate::demo::scene::{SIDE, Scene};
 
     #[test]
     fn the_folder_is_the_same_for_a_seed_and_its_config_loads() {
@@ -164,7 +111,7 @@ mod tests {
         let config = ModelConfig::from_file(&folders[0].path().join("config.json")).unwrap();
         assert_eq!((config.llm.num_hidden_layers, config.llm.head_dim()), (9, 16));
         assert_eq!((config.vision.patches(), config.vision.depth), (64, 16));
-        assert_eq!(config.tokens_per_frame(), 16);
+        assert_eq!((config.tokens_per_frame(), config.vision.image_size), (16, SIDE));
         assert!(config.vision.patches() > config.tokens_per_frame());
     }
 }

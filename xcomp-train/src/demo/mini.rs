@@ -93,14 +93,11 @@ impl Mini {
     }
 
     fn of_demo(&self) -> Value {
-        let hidden_size = self.hidden_size.unwrap_or(64);
         let options = BaseOptions {
-            hidden_size,
-            intermediate_size: 2 * hidden_size,
+            hidden_size: self.hidden_size.unwrap_or(64),
             num_hidden_layers: self.num_hidden_layers.unwrap_or(6),
             vision_blocks: 1, // its clips are kept as the tower sees them: many runs, one look
             tokens_per_frame: self.tokens_per_frame.unwrap_or(8),
-            ..BaseOptions::default()
         };
         options.config()
     }
