@@ -86,7 +86,7 @@ fn a_budget_is_a_function_of_seed_and_number() {
 fn an_answer_asks_for_its_tokens() {
     let task = Task::tuned();
     let out = |tokens: &[&str]| {
-        let ask = ["ask", "model", "media/picture_0.png", "Which colour?", "--format", "json"];
+        let ask = ["ask", "model", "pictures/0.png", "Which colour?", "--format", "json"];
         task.run(&[&ask[..], &["--device", "cpu", "--max-new-tokens", "2"], tokens].concat())
     };
     let left = |tokens: &[&str]| -> (u64, u64) {
