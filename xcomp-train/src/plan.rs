@@ -14,7 +14,6 @@ pub mod tuning;
 mod unfit;
 pub mod vst;
 
-use std::borrow::Cow;
 use std::path::Path;
 
 use burn::tensor::{Device, FloatDType};
@@ -29,7 +28,6 @@ use xcomp_model::vision::frames::Encoding;
 use xcomp_model::weights::WeightDtype;
 
 use crate::error::Error;
-use crate::machine::random::Random;
 pub use crate::plan::compression::compression_plan;
 use crate::plan::compression::elastic;
 use crate::plan::cost::SampleSize;
@@ -237,29 +235,6 @@ impl Plan {
     /// Tokens of a sample before the first layer.
     pub fn tokens_in(&self, size: SampleSize) -> usize {
         size.frames * self.compression.tokens_per_frame() + size.text_tokens
-    }
-
-    /// The plan of the sample with this number among all of the run: under `elastic` with the budget that is drawn for it.
-    pub fn of_sample(&self, number: u64) -> Cow<'_, Self> {
-        if self.elastic.is_empty() {
-            return Cow::Borrowed(self);
-        }
-        let name = format!("budget of sample {number}");
-        let drawn = Random::named(self.recipe.train.seed, &name).within(0..self.elastic.len());
-        Cow::Owned(self.under(&self.elastic[drawn]))
-    }
-
-    /// The same plan under one compression for all samples.
-    fn under(&self, compression: &CompressionPlan) -> Self {
-        Self { compression: compression.clone(), elastic: vec![], ..self.clone() }
-    }
-
-    /// The mean over the budgets that samples draw from; the value itself where none is drawn.
-    fn mean_over_budgets(&self, value: impl Fn(&Self) -> f64) -> f64 {
-        match self.elastic.len() {
-            0 => value(self),
-            n => self.elastic.iter().map(|own| value(&self.under(own))).sum::<f64>() / n as f64,
-        }
     }
 
     /// Whether decoder layers can be run again on the way back: a model that reads in windows runs whole windows again.

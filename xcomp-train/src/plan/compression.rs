@@ -1,12 +1,40 @@
-//! What a `[compression]` table asks of a model: reductions, layer by layer.
+//! What a `[compression]` table asks of a model: reductions, layer by layer, for the run or for each of its samples.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, RankStage, Schedule, Stage};
 
+use super::Plan;
 use crate::error::Error;
+use crate::machine::random::Random;
 use crate::recipe::tables::{CompressionTable, Keep, ScheduleKind};
+
+impl Plan {
+    /// The plan of the sample with this number among all of the run: under `elastic` with the budget that is drawn for it.
+    pub fn of_sample(&self, number: u64) -> Cow<'_, Self> {
+        if self.elastic.is_empty() {
+            return Cow::Borrowed(self);
+        }
+        let name = format!("budget of sample {number}");
+        let drawn = Random::named(self.recipe.train.seed, &name).within(0..self.elastic.len());
+        Cow::Owned(self.under(&self.elastic[drawn]))
+    }
+
+    /// The same plan under one compression for all samples.
+    fn under(&self, compression: &CompressionPlan) -> Self {
+        Self { compression: compression.clone(), elastic: vec![], ..self.clone() }
+    }
+
+    /// The mean over the budgets that samples draw from; the value itself where none is drawn.
+    pub(super) fn mean_over_budgets(&self, value: impl Fn(&Self) -> f64) -> f64 {
+        match self.elastic.len() {
+            0 => value(self),
+            n => self.elastic.iter().map(|own| value(&self.under(own))).sum::<f64>() / n as f64,
+        }
+    }
+}
 
 /// The reductions that a checked `[compression]` table asks of a model; `path` is the file that errors name.
 ///
