@@ -59,6 +59,7 @@ const RANK: Beside = &[
 ];
 const LIST: Beside = &["compression.schedule=list", "compression.tokens=[4,4,4,3,3,2,2,1,1]"];
 const UNIFORM: Beside = &["compression.schedule=uniform", "compression.uniform_tokens=4"];
+const BUDGET: Beside = &["compression.schedule=budget", "compression.budgets=[4]"];
 const TOWER: Beside = &["tune.parts=[\"llm\",\"vision\"]"];
 const HIGH: Beside = &["optimizer.learning_rate=3.0", "train.max_steps=6"];
 const BLOWN: Beside =
@@ -163,6 +164,7 @@ const OTHER: &[(&str, &str, Beside, Seen)] = &[
     ("compression.step_shares", "[0.5,0.25]", RANK, Numbers),
     ("compression.uniform_tokens", "2", UNIFORM, Numbers),
     ("compression.tokens", "[4,4,3,3,2,2,1,1,1]", LIST, Numbers),
+    ("compression.budgets", "[2]", BUDGET, Numbers),
     (
         "compression.group_order",
         "frame",

@@ -112,6 +112,7 @@ fn schedules() -> impl Strategy<Value = (Schedule, KeepRule)> {
         Just(Schedule::AlgorithmB),
         (1..=TOKENS_PER_FRAME).prop_map(Schedule::Uniform),
         list.prop_map(Schedule::List),
+        (1.0..=TOKENS_PER_FRAME as f64).prop_map(Schedule::Budget),
         strides.clone().prop_map(Schedule::Step),
         strides.prop_map(Schedule::Pool),
         shares.prop_map(Schedule::Rank),

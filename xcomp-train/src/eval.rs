@@ -2,6 +2,7 @@
 
 pub mod crossed;
 pub mod entries;
+pub mod interval;
 pub mod model;
 pub mod niah;
 pub mod question;

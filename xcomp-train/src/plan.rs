@@ -1,5 +1,6 @@
 //! Everything that is known before a run: made from the recipe and `config.json`, with no weight loaded.
 
+mod compression;
 pub mod cost;
 pub mod disk;
 pub mod fit;
@@ -19,7 +20,7 @@ use burn::tensor::{Device, FloatDType};
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::base::connector::GroupOrder;
 use xcomp_model::base::family::{Place, Region};
-use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, RankStage, Schedule, Stage};
+use xcomp_model::compress::schedule::CompressionPlan;
 use xcomp_model::cost::{Formats, Kernels};
 use xcomp_model::loss::LossNorm;
 use xcomp_model::ops::{Dropout, Key, on_cpu};
@@ -27,6 +28,8 @@ use xcomp_model::vision::frames::Encoding;
 use xcomp_model::weights::WeightDtype;
 
 use crate::error::Error;
+pub use crate::plan::compression::compression_plan;
+use crate::plan::compression::elastic;
 use crate::plan::cost::SampleSize;
 use crate::plan::cost::flops::{Flops, Work, of_sample};
 use crate::plan::cost::layers::{LayerCost, of_layers};
@@ -40,8 +43,7 @@ use crate::plan::unfit::unfit;
 use crate::plan::vst::Windows;
 use crate::recipe::Recipe;
 use crate::recipe::tables::{
-    BackwardWord, CompressionTable, FloatWord, GroupOrderWord, Keep, LossNormWord, RecomputeWord,
-    ScheduleKind,
+    BackwardWord, CompressionTable, FloatWord, GroupOrderWord, LossNormWord, RecomputeWord,
 };
 use crate::recipe::tune::Part;
 use crate::show::numbers::GIB;
@@ -55,6 +57,8 @@ pub struct Plan {
     pub config: ModelConfig,
     /// Tokens of a frame in every layer.
     pub compression: CompressionPlan,
+    /// One for each budget, where one is drawn for every sample; [`Plan::compression`] is then that of the largest.
+    pub elastic: Vec<CompressionPlan>,
     /// How samples are read in windows, if the model has learned tokens for them.
     pub vst: Option<Windows>,
     /// What is tuned.
@@ -125,6 +129,7 @@ impl Plan {
             recompute: recipe.train.recompute == RecomputeWord::Layer,
             running: running(&recipe, &tuning),
             vst: Windows::new(&recipe.vst, &config, recipe.train.seed),
+            elastic: elastic(&recipe.compression, &config, &recipe.path)?,
             compression,
             config,
             tuning,
@@ -308,52 +313,6 @@ pub fn model_config(path: &Path, table: &CompressionTable) -> Result<ModelConfig
         GroupOrderWord::Frame => GroupOrder::Frame,
     });
     Ok(config)
-}
-
-/// The reductions that a checked `[compression]` table asks of a model; `path` is the file that errors name.
-///
-/// # Errors
-/// If the schedule does not fit the model.
-///
-/// # Panics
-/// If the keys of the table do not fit its schedule: a loaded recipe is checked.
-pub fn compression_plan(
-    table: &CompressionTable,
-    config: &ModelConfig,
-    path: &Path,
-) -> Result<CompressionPlan, Error> {
-    let keep = match table.keep {
-        Keep::Suffix => KeepRule::Suffix,
-        Keep::Uniform => KeepRule::Uniform,
-    };
-    let (tokens, layers) = (config.tokens_per_frame(), config.llm.num_hidden_layers);
-    CompressionPlan::new(&schedule(table), keep, tokens, layers)
-        .map_err(|source| Error::Schedule { path: path.into(), source })
-}
-
-/// The recipe's words as the model's schedule.
-fn schedule(table: &CompressionTable) -> Schedule {
-    let stages = || {
-        let pairs = table.step_layers.iter().zip(&table.step_strides);
-        pairs.map(|(layer, stride)| Stage { layer: *layer, stride: *stride }).collect()
-    };
-    let rank_stages = || {
-        let pairs = table.step_layers.iter().zip(&table.step_shares);
-        pairs.map(|(layer, share)| RankStage { layer: *layer, share: *share })
-    };
-    match table.schedule {
-        ScheduleKind::None => Schedule::None,
-        ScheduleKind::Cosine => Schedule::Cosine,
-        ScheduleKind::CosineFullFirst => Schedule::CosineFullFirst,
-        ScheduleKind::Ceil => Schedule::Ceil,
-        ScheduleKind::AlgorithmB => Schedule::AlgorithmB,
-        ScheduleKind::Step => Schedule::Step(stages()),
-        ScheduleKind::Pool => Schedule::Pool(stages()),
-        ScheduleKind::Rank => Schedule::Rank(rank_stages().collect()),
-        ScheduleKind::FastV => Schedule::FastV(rank_stages().next().expect("the table is checked")),
-        ScheduleKind::Uniform => Schedule::Uniform(table.uniform_tokens.unwrap_or(0)),
-        ScheduleKind::List => Schedule::List(table.tokens.clone()),
-    }
 }
 
 fn samples(recipe: &Recipe, config: &ModelConfig, counted: Option<usize>) -> Samples {

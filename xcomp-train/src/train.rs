@@ -102,6 +102,7 @@ pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Su
             let before = peers.rank() * (micro_steps / peers.world()) + place - 1;
             let number =
                 step_start.samples + (before * plan.recipe.train.per_device_batch_size) as u64;
+            let plan = &*plan.of_sample(number);
             let batch = load_micro_batch(plan, &mut examples, &mut meter, number, &mut own)?;
             let source = batch.source.clone();
 
@@ -112,7 +113,7 @@ pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Su
             if place.is_multiple_of(micro_steps / lanes) {
                 tree.push(std::mem::take(&mut lane), NamedTensors::sum);
             }
-            task.memory.watch(plan, meter.largest())?;
+            task.memory.watch(task.plan, meter.largest())?;
             stop.micro_step_took(started.elapsed().as_secs_f64());
         }
         let grads = tree.finish().expect("the lanes of a rank are a power of two");

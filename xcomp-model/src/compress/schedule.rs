@@ -1,5 +1,6 @@
 //! How many tokens of every frame each decoder layer sees, as data.
 
+mod budget;
 mod error;
 
 use std::f64::consts::PI;
@@ -33,6 +34,8 @@ pub enum Schedule {
     Uniform(usize),
     /// Tokens of a frame on entry to each layer, given by the user.
     List(Vec<usize>),
+    /// So many tokens of a frame in the mean over the layers: the released cosine, steeper or flatter.
+    Budget(f64),
 }
 
 /// One reduction of a step-wise schedule.
@@ -106,6 +109,10 @@ impl CompressionPlan {
                 return Err(ScheduleError::Length { got: counts.len(), layers });
             }
             Schedule::List(counts) => drops(counts, keep, n)?,
+            Schedule::Budget(mean) if !(1.0..=n as f64).contains(mean) => {
+                return Err(ScheduleError::Budget { mean: *mean, most: n });
+            }
+            Schedule::Budget(mean) => drops(&budget::tokens_of_budget(*mean, n, layers), keep, n)?,
         };
         Ok(Self::of(n, reduce))
     }

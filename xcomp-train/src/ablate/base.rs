@@ -13,7 +13,7 @@ use super::process::Ended;
 use super::runs::{Exam, Training, exam, training};
 use super::sweep::Sweep;
 use crate::error::Error;
-use crate::eval::crossed::{SeedEstimate, estimate_seeds};
+use crate::eval::crossed::{Draw, SeedEstimate, estimate_seeds};
 use crate::eval::responses::Record;
 use crate::eval::results::{RESULTS, read_results};
 use crate::run::launch::EXPORT;
@@ -170,8 +170,8 @@ fn tasks(records: &[Record]) -> Vec<BaseTask> {
 }
 
 fn base_task(task: String, records: &[&Record]) -> Option<BaseTask> {
-    let scores = [(0, seed_scores(records.iter().copied()))].into();
-    let estimate = estimate_seeds(&scores)?.within_shares();
+    let scores = [(Draw::default(), seed_scores(records.iter().copied()))].into();
+    let estimate = estimate_seeds(&scores)?.as_share();
     let guess = blind_accuracy(records.iter().copied());
     Some(BaseTask { task, guess, clear: estimate.low > guess, estimate })
 }

@@ -2,14 +2,14 @@
 
 use super::plots::Plot;
 use super::report::SweepReport;
-use super::text::{arms, base_tasks, claim_line, tokens_line};
+use super::text::{arms, base_tasks, claim_lines, tokens_line};
 use crate::show::page::Page;
 
 /// The page.
 pub fn page(report: &SweepReport, plots: &[Plot], recipe: &str) -> String {
     let mut page = Page::new(&format!("Sweep {}", report.sweep));
     page.list(report.facts.iter().map(|(name, value)| format!("{name}: {value}")));
-    page.paragraph("Every interval holds the mean of other seeds and other videos in 95 of 100 cases; of many comparisons some differ by chance. Guessing takes the most frequent answer to the same words.");
+    page.paragraph("Every interval holds the mean of other draws of bases, or from one base of other seeds, and of other videos in 95 of 100 cases; of many comparisons some differ by chance. Guessing takes the most frequent answer to the same words.");
     if let Some(base) = &report.base {
         page.heading("The base, before any arm");
         page.table(&base_tasks(base));
@@ -18,7 +18,7 @@ pub fn page(report: &SweepReport, plots: &[Plot], recipe: &str) -> String {
         page.heading(&table.title);
         page.table(&arms(table));
         let tokens = table.same_tokens.map(|same| tokens_line(same).to_owned());
-        page.list(tokens.into_iter().chain(table.claims.iter().map(claim_line)));
+        page.list(tokens.into_iter().chain(claim_lines(table)));
     }
     page.heading("Pictures");
     page.pictures(plots.iter().map(|(_, svg)| svg));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::runs::Runs;
 use super::sweep::Sweep;
 use crate::error::Error;
-use crate::eval::crossed::{Scores, SeedScores};
+use crate::eval::crossed::{Draw, DrawScores, Scores};
 use crate::eval::responses::Record;
 use crate::eval::results::{RESULTS, read_results};
 use crate::run::metrics::{self, METRICS};
@@ -42,7 +42,7 @@ pub fn outcomes(sweep: &Sweep, runs: &Runs) -> Result<Vec<Outcome>, Error> {
 fn outcome(arm: &str, runs: &Runs) -> Result<Outcome, Error> {
     let mut outcome = Outcome { arm: arm.to_owned(), ..Outcome::default() };
     for cell in runs.cells.iter().filter(|cell| cell.arm == arm) {
-        let training = &runs.trainings[cell.training];
+        let (training, draw) = (&runs.trainings[cell.training], Draw { base: 0, seed: cell.seed });
         outcome.mean_tokens = cell.compression.mean_tokens();
         outcome.tokens_per_layer = cell.compression.tokens_per_layer().to_vec();
         if !cell.exams.iter().all(|(_, folder)| folder.join(RESULTS).is_file()) {
@@ -52,11 +52,11 @@ fn outcome(arm: &str, runs: &Runs) -> Result<Outcome, Error> {
         for (at, (frames, folder)) in cell.exams.iter().enumerate() {
             let records = read_results(folder)?;
             if at == 0 {
-                outcome.add(cell.seed, &records);
+                outcome.add(draw, &records);
             }
             if let Some(frames) = frames {
                 let of_frames = outcome.by_frames.entry(*frames).or_default();
-                of_frames.insert(cell.seed, seed_scores(records.iter()));
+                of_frames.insert(draw, seed_scores(records.iter()));
             }
         }
         let metrics = training.folder.join(METRICS);
@@ -69,20 +69,20 @@ fn outcome(arm: &str, runs: &Runs) -> Result<Outcome, Error> {
 }
 
 impl Outcome {
-    fn add(&mut self, seed: u64, records: &[Record]) {
-        self.scores.insert(seed, seed_scores(records.iter()));
+    fn add(&mut self, draw: Draw, records: &[Record]) {
+        self.scores.insert(draw, seed_scores(records.iter()));
         let mut tasks: Vec<&String> = records.iter().flat_map(|record| &record.tasks).collect();
         tasks.sort();
         tasks.dedup();
         for task in tasks {
             let own = records.iter().filter(|record| record.tasks.contains(task));
-            self.tasks.entry(task.clone()).or_default().insert(seed, seed_scores(own));
+            self.tasks.entry(task.clone()).or_default().insert(draw, seed_scores(own));
         }
     }
 }
 
 /// Questions that count, by what was asked about which video.
-pub fn seed_scores<'a>(records: impl Iterator<Item = &'a Record>) -> SeedScores {
+pub fn seed_scores<'a>(records: impl Iterator<Item = &'a Record>) -> DrawScores {
     let scored = records.filter_map(|record| {
         let question = format!("{}\n{}", record.video, record.input);
         Some((question, (record.video.clone(), record.score?)))

@@ -53,7 +53,7 @@ fn chart<'a>(
 
 fn series<'a>(name: &str, places: impl IntoIterator<Item = (f64, &'a Scores)>) -> Series {
     let point = |(x, scores): (f64, &Scores)| {
-        let estimate = estimate_seeds(scores)?.within_shares();
+        let estimate = estimate_seeds(scores)?.as_share();
         Some(Point { x, y: estimate.mean, interval: Some((estimate.low, estimate.high)) })
     };
     Series { name: name.into(), points: places.into_iter().filter_map(point).collect() }

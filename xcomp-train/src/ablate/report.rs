@@ -5,7 +5,8 @@ use serde::Serialize;
 use super::base::BaseReport;
 use super::outcome::Outcome;
 use super::sweep::{Claim, Sweep, TableSpec};
-use crate::eval::crossed::{Scores, SeedEstimate, difference, estimate_seeds};
+use crate::eval::crossed::{SeedEstimate, estimate_difference, estimate_seeds};
+use crate::eval::interval::{LEVEL, holm};
 use crate::eval::statistics::Verdict;
 
 /// Means of tokens that differ by less than this share count as equal.
@@ -71,6 +72,8 @@ pub struct Claimed {
     pub than: String,
     /// The first less the second.
     pub difference: Option<SeedEstimate>,
+    /// The difference's p-value, corrected for the number of claims of its table (Holm).
+    pub p_value: Option<f64>,
     /// What became of it.
     pub outcome: ClaimOutcome,
 }
@@ -79,11 +82,11 @@ pub struct Claimed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClaimOutcome {
-    /// The interval lies on its side.
+    /// The difference is told from zero, and lies on its side.
     Holds,
-    /// The interval lies on the other side.
+    /// It lies on the other side.
     Contradicted,
-    /// The interval holds zero.
+    /// The difference is not told from zero.
     NotShown,
     /// Runs are missing.
     Open,
@@ -129,7 +132,7 @@ fn table(spec: &TableSpec, usual: &str, outcomes: &[Outcome]) -> Table {
         let (low, high) = (means().fold(f64::INFINITY, f64::min), means().fold(0.0, f64::max));
         high - low <= SAME_TOKENS * low
     });
-    let claims = spec.claim.iter().map(|claim| claimed(claim, &find)).collect();
+    let claims = judged(spec.claim.iter().map(|claim| claimed(claim, &find)).collect());
     Table {
         title: spec.title.clone(),
         reference: reference.into(),
@@ -142,12 +145,12 @@ fn table(spec: &TableSpec, usual: &str, outcomes: &[Outcome]) -> Table {
 
 fn row(outcome: &Outcome, reference: Option<&Outcome>, tasks: &[String]) -> Row {
     let other = reference.filter(|reference| reference.arm != outcome.arm);
-    let difference = other.and_then(|other| less(&outcome.scores, &other.scores));
+    let difference = other.and_then(|other| estimate_difference(&other.scores, &outcome.scores));
     let of_task = |task: &String| Some(estimate_seeds(outcome.tasks.get(task)?)?.mean);
     Row {
         arm: outcome.arm.clone(),
         mean_tokens: outcome.mean_tokens,
-        accuracy: estimate_seeds(&outcome.scores).map(SeedEstimate::within_shares),
+        accuracy: estimate_seeds(&outcome.scores).map(SeedEstimate::as_share),
         tasks: tasks.iter().map(of_task).collect(),
         verdict: difference.map(|difference| difference.verdict()),
         difference,
@@ -155,41 +158,50 @@ fn row(outcome: &Outcome, reference: Option<&Outcome>, tasks: &[String]) -> Row 
     }
 }
 
-/// Scores less others, question by question.
-fn less(scores: &Scores, others: &Scores) -> Option<SeedEstimate> {
-    estimate_seeds(&difference(others, scores))
-}
-
 fn claimed<'a>(claim: &Claim, find: &impl Fn(&str) -> Option<&'a Outcome>) -> Claimed {
     let difference = match (find(&claim.better), find(&claim.than)) {
-        (Some(better), Some(than)) => less(&better.scores, &than.scores),
+        (Some(better), Some(than)) => estimate_difference(&than.scores, &better.scores),
         _ => None,
     };
-    let outcome = match difference.map(|difference| difference.verdict()) {
-        None => ClaimOutcome::Open,
-        Some(Verdict::Better) => ClaimOutcome::Holds,
-        Some(Verdict::Worse) => ClaimOutcome::Contradicted,
-        Some(Verdict::NotDistinguishable) => ClaimOutcome::NotShown,
-    };
     let Claim { text, better, than } = claim.clone();
-    Claimed { text, better, than, difference, outcome }
+    Claimed { text, better, than, difference, p_value: None, outcome: ClaimOutcome::Open }
+}
+
+/// Judges the claims of a table together: the chance that any of them is wrongly held is 5 %.
+fn judged(mut claims: Vec<Claimed>) -> Vec<Claimed> {
+    let known = claims.iter_mut().filter_map(|claim| Some((claim.difference?, claim)));
+    let (differences, known): (Vec<SeedEstimate>, Vec<&mut Claimed>) = known.unzip();
+    let p_values: Vec<f64> = differences.iter().map(SeedEstimate::p_value).collect();
+    for ((claim, difference), p) in known.into_iter().zip(differences).zip(holm(&p_values)) {
+        claim.p_value = Some(p);
+        claim.outcome = match () {
+            () if p >= LEVEL => ClaimOutcome::NotShown,
+            () if difference.mean > 0.0 => ClaimOutcome::Holds,
+            () => ClaimOutcome::Contradicted,
+        };
+    }
+    claims
 }
 
 #[cfg(test)]
 mod tests {
     use super::ClaimOutcome::{Contradicted, Holds, NotShown, Open};
     use super::*;
-    use crate::eval::crossed::SeedScores;
+    use crate::eval::crossed::{Draw, DrawScores, Scores};
 
     /// An arm whose seeds answer the same four questions, each about a video of its own.
     fn arm(name: &str, mean_tokens: f64, right: &[[u8; 4]]) -> Outcome {
-        let seed = |scores: &[u8; 4]| -> SeedScores {
+        let seed = |scores: &[u8; 4]| -> DrawScores {
             let cell = |(at, score): (usize, &u8)| {
                 (format!("q{at}"), (format!("v{at}"), f64::from(*score)))
             };
             scores.iter().enumerate().map(cell).collect()
         };
-        let scores: Scores = right.iter().enumerate().map(|(at, s)| (at as u64, seed(s))).collect();
+        let scores: Scores = right
+            .iter()
+            .enumerate()
+            .map(|(at, s)| (Draw { base: 0, seed: at as u64 }, seed(s)))
+            .collect();
         let tasks = [("count".to_owned(), scores.clone())].into();
         Outcome { arm: name.into(), scores, tasks, mean_tokens, ..Outcome::default() }
     }

@@ -78,14 +78,30 @@ fn row_cells(row: &Row) -> Vec<String> {
     cells
 }
 
+/// What became of the claims, and how several were judged together.
+pub fn claim_lines(table: &Table) -> impl Iterator<Item = String> {
+    let together = (table.claims.len() > 1).then(|| SEVERAL_CLAIMS.to_owned());
+    table.claims.iter().map(claim_line).chain(together)
+}
+
 /// What a claim says and what became of it.
-pub fn claim_line(claim: &Claimed) -> String {
+fn claim_line(claim: &Claimed) -> String {
     let difference = claim.difference.as_ref().map_or(String::new(), |difference| {
         let Claimed { better, than, .. } = claim;
-        format!(" (`{better}` less `{than}`: {})", signed_interval(difference))
+        format!(" (`{better}` less `{than}`: {}{})", signed_interval(difference), p_words(claim))
     });
     format!("{}: {}{difference}", claim.text, claim.outcome.words())
 }
+
+/// `, p 0.012`, corrected for the claims of the table.
+fn p_words(claim: &Claimed) -> String {
+    claim.p_value.map_or(String::new(), |p| {
+        if p < 0.001 { ", p < 0.001".into() } else { format!(", p {p:.3}") }
+    })
+}
+
+/// What is said of a table with several claims.
+const SEVERAL_CLAIMS: &str = "The p-values are corrected for the number of claims of this table (Holm), so that the chance that any of them is wrongly held is 5 %; intervals stay those of a single difference.";
 
 /// What is said of tokens that ought to be equal.
 pub fn tokens_line(same: bool) -> &'static str {
@@ -101,7 +117,7 @@ fn table_markdown(table: &Table) -> String {
     text += &arms(table).markdown();
     line(&mut text, "");
     table.same_tokens.iter().for_each(|same| line(&mut text, &format!("- {}", tokens_line(*same))));
-    table.claims.iter().for_each(|claim| line(&mut text, &format!("- {}", claim_line(claim))));
+    claim_lines(table).for_each(|claim| line(&mut text, &format!("- {claim}")));
     text
 }
 

@@ -7,7 +7,9 @@ use xcomp_data::Template;
 use xcomp_model::base::family::Family;
 use xcomp_model::error::ModelError;
 
+use super::Answerer;
 use crate::error::Error;
+use crate::plan::compression_plan;
 use crate::plan::survey::template;
 use crate::recipe::tables::{CompressionTable, ScheduleKind};
 use crate::recipe::{COMPRESSION_BLOCK, PROMPT_BLOCK, checked_compression};
@@ -22,6 +24,31 @@ pub(super) fn compression_of(path: &Path) -> Result<CompressionTable, Error> {
         None => CompressionTable { schedule: ScheduleKind::None, ..CompressionTable::default() },
     };
     Ok(checked_compression(table, path, vec![])?)
+}
+
+impl Answerer {
+    /// The same model, with so many tokens of a frame in the mean over the layers; `folder` is where it came from.
+    ///
+    /// # Errors
+    /// If the model reads videos in windows, or frames do not have so many tokens.
+    pub fn with_tokens(self, tokens: f64, folder: &Path) -> Result<Self, Error> {
+        if self.ratio.is_some() {
+            return Err(Error::Argument(format!(
+                "--tokens {tokens}: a {} reads videos in windows; say --ratio instead",
+                self.config.family.name
+            )));
+        }
+        let stated = compression_of(&folder.join("config.json"))?;
+        let table = CompressionTable {
+            schedule: ScheduleKind::Budget,
+            keep: stated.keep,
+            budgets: vec![tokens],
+            group_order: stated.group_order,
+            ..CompressionTable::default()
+        };
+        let compression = compression_plan(&table, &self.config, Path::new("--tokens"))?;
+        Ok(self.with_compression(compression))
+    }
 }
 
 /// A folder's `config.json`.

@@ -61,6 +61,9 @@ pub(super) struct AskingArgs {
     /// Visual tokens for each learned one, where videos are read in windows; 0 keeps all [default: the largest of config.json].
     #[arg(long, value_name = "R")]
     ratio: Option<usize>,
+    /// Tokens of a frame in the mean over the layers: any of the budgets that an elastic checkpoint was tuned to [default: as the checkpoint states, the largest of several].
+    #[arg(long, value_name = "N", conflicts_with = "compression")]
+    tokens: Option<f64>,
     /// Dtype of the weights; a GPU computes in it, a CPU in f32 [default: bf16 on a GPU, f32 on a CPU].
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
@@ -113,8 +116,16 @@ impl AskingArgs {
             self.set.iter().filter_map(|given| given.trim_start().strip_prefix(COMPRESSION));
         let settings: Vec<String> =
             self.compression.iter().cloned().chain(given.map(str::to_owned)).collect();
-        if settings.is_empty() {
-            return Ok(answerer);
+        match self.tokens {
+            None if settings.is_empty() => return Ok(answerer),
+            None => {}
+            Some(tokens) if settings.is_empty() => return answerer.with_tokens(tokens, folder),
+            Some(_) => {
+                let settings = settings.join(", ");
+                return Err(Error::Argument(format!(
+                    "--tokens says how a frame is compressed: leave --set compression.{settings} out"
+                )));
+            }
         }
         let table = answer_compression(&settings)?;
         let plan = compression_plan(&table, answerer.config(), Path::new("--set"))?;

@@ -54,7 +54,8 @@ impl EvalReport {
             micro: estimate(
                 scored.iter().map(|(record, score)| (record.video.as_str(), *score)),
                 seed,
-            ),
+            )
+            .map(Estimate::as_share),
             task_mean: (!tasks.is_empty()).then(|| sum / tasks.len() as f64),
             tasks,
             left_out: records.len() - scored.len(),

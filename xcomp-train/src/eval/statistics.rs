@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::interval::{LEVEL, student, wilson};
 use crate::machine::random::Random;
 
 /// Times that the videos are drawn again.
@@ -28,6 +29,16 @@ pub struct Estimate {
     pub questions: usize,
     /// Videos.
     pub videos: usize,
+}
+
+impl Estimate {
+    /// The interval of a share: Wilson's, by videos, which is right at 100 of 100 as well.
+    #[must_use]
+    pub fn as_share(self) -> Self {
+        let half = student(self.videos - 1, LEVEL) * self.error;
+        let (low, high) = wilson(self.mean, half, self.videos, self.questions);
+        Self { low, high, ..self }
+    }
 }
 
 /// What a comparison says.
@@ -144,7 +155,7 @@ mod tests {
                 .flat_map(|(video, chance)| [(video.as_str(), *chance); QUESTIONS])
                 .map(|(video, chance)| (video, right(&mut random, chance)))
                 .collect();
-            let got = estimate(values, trial).unwrap();
+            let got = estimate(values, trial).unwrap().as_share();
             assert_eq!((got.questions, got.videos), (VIDEOS * QUESTIONS, VIDEOS));
             held += u64::from(got.low <= 0.5 && 0.5 <= got.high);
         }
@@ -195,6 +206,9 @@ mod tests {
         assert_eq!(estimate([], 0), None);
         let all = estimate([("a", 1.0), ("b", 1.0)], 0).unwrap();
         assert_eq!((all.mean, all.low, all.high, all.error), (1.0, 1.0, 1.0, 0.0));
+        // Wilson, two videos: 2 / (2 + 1.96^2).
+        let share = all.as_share();
+        assert!((share.low - 0.3424).abs() < 1e-4 && (share.high - 1.0).abs() < 1e-12, "{share:?}");
         let same = compare([("a", 1.0, 1.0), ("b", 0.0, 0.0)], 0).unwrap();
         assert_eq!((same.verdict, same.needed_questions), (Verdict::NotDistinguishable, None));
         let better = compare([("a", 0.0, 1.0), ("b", 0.0, 1.0)], 0).unwrap();

@@ -1,6 +1,7 @@
 //! A plan as plain data: what `--format json` prints and `plan.json` holds.
 
 use serde::Serialize;
+use xcomp_model::compress::schedule::CompressionPlan;
 
 use super::Plan;
 use crate::plan::cost::SampleSize;
@@ -39,6 +40,9 @@ pub struct PlanReport {
     pub tokens_per_layer: Vec<f64>,
     /// Their mean.
     pub mean_tokens_per_frame: f64,
+    /// Budgets of which every sample draws one; what stands beside is of the largest, but for the FLOPs and seconds of the run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<f64>,
     /// Samples of an epoch.
     pub samples: usize,
     /// Whether they were counted, or are the recipe's expectation.
@@ -146,7 +150,11 @@ impl Plan {
         let tuned = self.counts.iter().map(|count| count.tuned).sum();
         let on_disk = self.sizes_on_disk();
         let peak_flops = self.recipe.log.peak_tflops * 1e12;
-        let seconds = (peak_flops > 0.0).then(|| used * mean.model_flops / (0.4 * peak_flops));
+        let of_run = |count: fn(&Flops) -> f64| {
+            self.mean_over_budgets(|plan| count(&plan.flops(plan.samples.mean)))
+        };
+        let run_flops = used * of_run(Flops::model);
+        let seconds = (peak_flops > 0.0).then(|| run_flops / (0.4 * peak_flops));
         PlanReport {
             recipe: self.recipe.path.display().to_string(),
             config: self.recipe.model.config.clone(),
@@ -158,14 +166,15 @@ impl Plan {
             keep: kept(&self.recipe.compression),
             tokens_per_layer: self.compression.tokens_per_layer().to_vec(),
             mean_tokens_per_frame: self.compression.mean_tokens(),
+            budgets: self.elastic.iter().map(CompressionPlan::mean_tokens).collect(),
             samples: self.samples.count,
             samples_counted: self.samples.counted,
             sizes_measured: self.samples.measured,
             samples_per_step: self.samples_per_step(),
             steps: self.steps,
             warmup_steps: self.lr.warmup(),
-            run_flops: used * mean.model_flops,
-            run_hardware_flops: used * mean.hardware_flops,
+            run_flops,
+            run_hardware_flops: used * of_run(Flops::hardware),
             run_s_at_40_percent: seconds,
             frames_per_sec_at_40_percent: seconds
                 .map(|seconds| used * mean.frames as f64 / seconds),

@@ -42,6 +42,14 @@ impl PlanReport {
             self.schedule, self.keep, self.mean_tokens_per_frame
         )?;
         writeln!(f, "             {}", tokens.join(" "))?;
+        if !self.budgets.is_empty() {
+            let budgets: Vec<String> = self.budgets.iter().copied().map(decimal).collect();
+            let budgets = budgets.join(", ");
+            writeln!(
+                f,
+                "             every sample draws one of {budgets} tokens a frame; layers, samples and memory here are of the largest"
+            )?;
+        }
         match &self.windows {
             None => Ok(()),
             Some(windows) => writeln!(f, "{windows}"),

@@ -15,6 +15,7 @@ pub(super) fn unfit(recipe: &Recipe, config: &ModelConfig, tuning: &Tuning) -> O
         .or_else(|| group_without_tensors(recipe, config, &tuning.parts))
         .or_else(|| other_clips(recipe, config))
         .or_else(|| learned_tokens(recipe, config))
+        .or_else(|| drawn_budgets(recipe))
 }
 
 /// A target that names no map of the tuned parts.
@@ -69,6 +70,15 @@ fn other_clips(recipe: &Recipe, config: &ModelConfig) -> Option<String> {
             "[data] clip_frames = {asked}: the tower sees clips of {own} frames, or single ones; set it to {own} or 1, or state other clips in {}",
             recipe.model.config
         )
+    })
+}
+
+/// What of a recipe does not fit budgets that are drawn sample by sample.
+fn drawn_budgets(recipe: &Recipe) -> Option<String> {
+    let elastic = recipe.compression.schedule == ScheduleKind::Elastic;
+    let samples = recipe.train.per_device_batch_size;
+    (elastic && samples > 1).then(|| {
+        format!("[train] per_device_batch_size = {samples}: schedule = \"elastic\" draws a budget for every sample; set it to 1 and raise gradient_accumulation_steps")
     })
 }
 

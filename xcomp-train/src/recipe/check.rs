@@ -193,6 +193,16 @@ pub(super) fn compression(compression: &CompressionTable, require: &mut Require)
         "tokens",
         format!("schedule = \"{word}\" {}", wants(list)),
     );
+    let budgets = compression.budgets.len();
+    let wanted = matches!(kind, ScheduleKind::Budget | ScheduleKind::Elastic);
+    let message = format!("schedule = \"{word}\" {}", wants(wanted));
+    require(wanted == (budgets > 0), "compression", "budgets", message);
+    require(
+        kind != ScheduleKind::Budget || budgets <= 1,
+        "compression",
+        "budgets",
+        format!("schedule = \"{word}\" has one: give one number, or schedule = \"elastic\""),
+    );
 }
 
 fn wants(wanted: bool) -> &'static str {

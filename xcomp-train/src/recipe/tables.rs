@@ -152,6 +152,8 @@ table! {
         uniform_tokens: Option<usize> = None,
         /// For `list`: tokens of a frame in each layer.
         tokens: Vec<usize> = vec![],
+        /// For `budget` and `elastic`: tokens of a frame in the mean over the layers; plans and answers without `--tokens` take the largest.
+        budgets: Vec<f64> = vec![],
         /// The order in which merged tokens form frames.
         group_order: GroupOrderWord = GroupOrderWord::Reference,
     }

@@ -121,6 +121,10 @@ words! {
         Uniform = "uniform",
         /// `tokens`, one number per layer.
         List = "list",
+        /// The released cosine, steeper or flatter, so that a frame has as many tokens in the mean over the layers as the one entry of `budgets` says.
+        Budget = "budget",
+        /// As `budget`, with one of `budgets` drawn for every sample: one checkpoint that answers at any of them (`--tokens`).
+        Elastic = "elastic",
     }
 }
 

@@ -87,10 +87,12 @@ pub fn replay(
     let mut micro = vec![];
     for _ in 0..plan.recipe.train.gradient_accumulation_steps {
         let number = state.position.samples;
-        let batch = load_micro_batch(plan, &mut examples, &mut meter, number, &mut state.position)?;
+        let exact = &*exact.of_sample(number);
+        let batch =
+            load_micro_batch(exact, &mut examples, &mut meter, number, &mut state.position)?;
         let (source, samples) = (batch.source.to_string(), batch.ids.clone());
-        let batch = encode(&exact, &state.model, batch, device, &mut meter);
-        let done = backward(&exact, &state.model, batch);
+        let batch = encode(exact, &state.model, batch, device, &mut meter);
+        let done = backward(exact, &state.model, batch);
         micro.push(MicroReport::of(source, samples, &done));
     }
     Ok(Replay { step, from, bad_weight, micro })
@@ -107,6 +109,7 @@ fn step_again(
     let mut sum = NamedTensors::default();
     for _ in 0..plan.recipe.train.gradient_accumulation_steps {
         let number = state.position.samples;
+        let plan = &*plan.of_sample(number);
         let batch = load_micro_batch(plan, examples, &mut meter, number, &mut state.position)?;
         let source = batch.source.clone();
         let batch = encode(plan, &state.model, batch, device, &mut meter);

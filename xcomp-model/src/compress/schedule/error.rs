@@ -29,4 +29,9 @@ pub enum ScheduleError {
         "compression share {share} after layer {layer} is not above 0, or above the {available} that is left there; shares are of the tokens at first and never grow"
     )]
     Share { layer: usize, share: f64, available: f64 },
+    /// A budget that no schedule has.
+    #[error(
+        "a compression budget of {mean} tokens a frame does not fit frames of {most} tokens; give a number from 1 to {most}"
+    )]
+    Budget { mean: f64, most: usize },
 }
