@@ -10,6 +10,7 @@ use xcomp_model::error::ModelError;
 use super::Answerer;
 use crate::error::Error;
 use crate::plan::compression_plan;
+use crate::plan::cut::Stated;
 use crate::plan::survey::template;
 use crate::recipe::tables::{CompressionTable, ScheduleKind};
 use crate::recipe::{COMPRESSION_BLOCK, PROMPT_BLOCK, checked_compression};
@@ -49,6 +50,12 @@ impl Answerer {
         let compression = compression_plan(&table, &self.config, Path::new("--tokens"))?;
         Ok(self.with_compression(compression))
     }
+}
+
+/// Where windows end by a folder's `config.json`, if not after so many tokens.
+pub(super) fn windows_of(path: &Path) -> Result<Option<Stated>, Error> {
+    let wrong = |why: String| ModelError::ConfigFile { path: path.into(), source: why.into() };
+    Ok(Stated::read(&read_config(path)?).map_err(wrong)?)
 }
 
 /// A folder's `config.json`.

@@ -114,8 +114,8 @@ impl Looking<'_> {
             Some(options) => self.answerer.select(&mut clips, &message, self.question, options)?,
             None => all,
         };
-        let merged = clips.merged(&selection.frames)?;
-        Ok((EncodedMedia::new(merged, message), selection))
+        let encoded = clips.encoded(&selection.frames)?;
+        Ok((EncodedMedia::new(encoded, message), selection))
     }
 }
 
@@ -161,7 +161,7 @@ fn report(
 ) -> Report {
     let plan = answerer.compression();
     let times: Vec<f64> = choice.times_s().collect();
-    let [clips, clip_tokens, _] = seen.merged.dims();
+    let [clips, clip_tokens, _] = seen.encoded.features.dims();
     let frames_in = clips * clip_tokens / answerer.config().connector.cached_tokens_per_frame();
     Report {
         answer,
@@ -170,7 +170,9 @@ fn report(
         duration_s: choice.duration_s,
         times_s: selection.frames.iter().filter_map(|frame| times.get(*frame)).copied().collect(),
         visual_tokens_in: frames_in * plan.tokens_per_frame(),
-        visual_tokens_out: plan.visual_tokens(plan.layers() - 1, frames_in),
+        visual_tokens_out: seen
+            .kept()
+            .unwrap_or_else(|| plan.visual_tokens(plan.layers() - 1, frames_in)),
         peak_memory_mib: peak_rss_bytes() >> 20,
     }
 }
