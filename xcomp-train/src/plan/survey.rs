@@ -1,7 +1,8 @@
 //! What the samples of a recipe's mixture are like, known without opening their media.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use xcomp_data::report::Histogram;
 use xcomp_data::stream::cost::predict_frames;
@@ -14,6 +15,7 @@ use xcomp_model::base::config::ModelConfig;
 use xcomp_model::base::family::{Family, Visuals};
 
 use crate::error::Error;
+use crate::hub::{Hub, is_name};
 use crate::plan::cost::SampleSize;
 use crate::recipe::Recipe;
 use crate::recipe::tables::{LabelRule, ModelTable, SampleWord, SystemWord, TruncatedWord};
@@ -61,7 +63,22 @@ pub fn recipe_template(model: &ModelTable, family: &Family) -> Template {
 
 /// Reads a mixture, and says so where it takes long.
 pub(crate) fn read_mixture(path: &Path, options: &MixtureOptions) -> Result<Mixture, DataError> {
-    during("reading the mixture", || Mixture::load(path, options))
+    let options = MixtureOptions { elsewhere: named(path)?, ..options.clone() };
+    during("reading the mixture", || Mixture::load(path, &options))
+}
+
+/// Where annotation files and media lie that a mixture has by names of the hub.
+fn named(mixture: &Path) -> Result<BTreeMap<String, PathBuf>, DataError> {
+    let hub = Hub::of_environment();
+    let names = Mixture::places(mixture)?.into_iter().filter(|place| is_name(place));
+    let place = |name: String| match hub.local(Path::new(&name)) {
+        Ok(path) => Ok((name, path)),
+        Err(error) => {
+            let source = std::io::Error::new(ErrorKind::NotFound, error);
+            Err(DataError::Read { path: name.into(), source })
+        }
+    };
+    names.map(place).collect()
 }
 
 /// What of a recipe's mixture is trained on, and what is held out of it.

@@ -1,5 +1,6 @@
 //! The folder of a run: one process at a time, everything that explains its numbers.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -36,6 +37,9 @@ struct Environment<'a> {
     cores: usize,
     host: String,
     system: String,
+    /// Names of the hub in the recipe, with their commits.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    hub: BTreeMap<String, String>,
     #[serde(flatten)]
     footings: &'a Footings,
 }
@@ -84,6 +88,7 @@ impl RunDir {
             .filter(|(name, _)| name.starts_with("sha256"))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
+        let names = plan.recipe.names();
         let environment = Environment {
             xcomp: env!("CARGO_PKG_VERSION"),
             command: std::env::args().collect(),
@@ -91,6 +96,7 @@ impl RunDir {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             host: first_line("/proc/sys/kernel/hostname"),
             system: first_line("/proc/version"),
+            hub: names.into_iter().map(|(key, name)| (key, name.to_string())).collect(),
             footings,
         };
         write_atomically(&self.file("recipe.toml"), plan.recipe.text.as_bytes())?;

@@ -63,6 +63,7 @@ pub fn of_run(plan: &Plan, data: &Data) -> Result<Identity, Error> {
     identity.insert("sha256 of the tokenizer".into(), data.tokenizer.sha256().into());
     identity.insert("sha256 of the mixture".into(), data.mixture.hash().into());
     if recipe.model.init == Init::Checkpoint {
+        recipe.require("model", &["checkpoint"])?;
         identity.insert(
             "sha256 of the base weights".into(),
             during("hashing the base weights", || weights(&recipe.model.checkpoint))?,
