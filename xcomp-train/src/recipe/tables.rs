@@ -289,6 +289,10 @@ table! {
 table! {
     /// `[log]`: what is written down.
     LogTable {
+        /// The name of the run in its records, `env.json`, `TensorBoard` and reports; that of its folder if empty.
+        run_name: String = String::new(),
+        /// Words by which the run is found again, beside its name.
+        tags: Vec<String> = vec![],
         /// Steps between records; each one waits for the device.
         logging_steps: usize = 1,
         /// Whether `TensorBoard` events are written beside `metrics.jsonl`.

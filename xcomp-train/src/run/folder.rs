@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::machine::files::{at, create_folder, write_atomically, write_json};
 use crate::plan::Plan;
 use crate::run::footing::{ENVIRONMENT, Footings};
+use crate::run::name::RunName;
 use crate::train::checkpoint::identity::Identity;
 
 /// What the process that works in a run's folder has locked.
@@ -31,6 +32,8 @@ pub struct RunDir {
 /// `env.json`: where a run ran.
 #[derive(Debug, Serialize)]
 struct Environment<'a> {
+    run_name: String,
+    tags: Vec<String>,
     xcomp: &'static str,
     command: Vec<String>,
     device: &'a str,
@@ -89,7 +92,10 @@ impl RunDir {
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
         let names = plan.recipe.names();
+        let RunName { name, tags } = RunName::of(&plan.recipe.log, &self.path);
         let environment = Environment {
+            run_name: name,
+            tags,
             xcomp: env!("CARGO_PKG_VERSION"),
             command: std::env::args().collect(),
             device,

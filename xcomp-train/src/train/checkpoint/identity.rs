@@ -39,7 +39,7 @@ const FREE: &[(&str, &[&str])] = &[
     ("vst", &["backward"]),
     ("train", &["recompute", "memory_limit_gib", "spike_factor", "early_stopping_patience"]),
     ("checkpoint", &["save_steps", "save_total_limit", "keep_best", "moments", "export_dtype"]),
-    ("log", &["logging_steps", "tensorboard", "peak_tflops"]),
+    ("log", &["run_name", "tags", "logging_steps", "tensorboard", "peak_tflops"]),
 ];
 
 /// The identity of a run.
