@@ -73,12 +73,12 @@ impl HubServer {
         let mut shelf = Shelf { repositories, faults, seen: Arc::clone(&seen) };
         let ended = Arc::clone(&closed);
         let serve = move || {
-            for stream in listener.incoming().flatten() {
+            for mut stream in listener.incoming().flatten() {
                 if ended.load(Ordering::SeqCst) {
                     return;
                 }
                 // A client that goes away is no fault of the hub.
-                shelf.answer(stream).unwrap_or_default();
+                shelf.answer(&mut stream).unwrap_or_default();
             }
         };
         Self { address, seen, closed, thread: Some(std::thread::spawn(serve)) }
@@ -136,8 +136,15 @@ fn listed(path: &str, bytes: &[u8]) -> Value {
     json!({"rfilename": path, "size": bytes.len(), "blobId": hex})
 }
 
-impl Shelf {
-    fn answer(&mut self, mut stream: TcpStream) -> std::io::Result<()> {
+/// A request as far as it matters: its path, the token, and the first byte asked for.
+struct Request {
+    path: String,
+    token: Option<String>,
+    from: Option<usize>,
+}
+
+impl Request {
+    fn read(stream: &TcpStream) -> std::io::Result<Self> {
         let mut lines = BufReader::new(stream.try_clone()?).lines();
         let first = lines.next().transpose()?.unwrap_or_default();
         let mut headers = BTreeMap::new();
@@ -146,42 +153,49 @@ impl Shelf {
             let Some((name, value)) = line.split_once(": ") else { break };
             headers.insert(name.to_lowercase(), value.to_owned());
         }
-        let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
+        let from = |range: &String| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok();
+        Ok(Self {
+            path: first.split(' ').nth(1).unwrap_or_default().to_owned(),
+            from: headers.get("range").and_then(from),
+            token: headers.remove("authorization"),
+        })
+    }
+
+    /// The repository and the file that it asks for, and whether where large files lie.
+    fn file(&self) -> Option<(String, &str, bool)> {
+        if let Some(place) = self.path.strip_prefix("/elsewhere/") {
+            let (repository, file) = place.split_once("/-/")?;
+            return Some((repository.to_owned(), file, true));
+        }
+        let path = self.path.strip_prefix('/')?;
+        let (repository, file) = path.split_once(&format!("/resolve/{COMMIT}/"))?;
+        let kind = if repository.starts_with("datasets/") { "" } else { "models/" };
+        Some((format!("{kind}{repository}"), file, false))
+    }
+}
+
+impl Shelf {
+    fn answer(&mut self, stream: &mut TcpStream) -> std::io::Result<()> {
+        let request = Request::read(stream)?;
         let token = self.faults.token.as_ref().map(|token| format!("Bearer {token}"));
-        if token.is_some() && headers.get("authorization") != token.as_ref() {
-            return send(&mut stream, "401 Unauthorized", "", b"{}", None);
+        if token.is_some() && token != request.token {
+            return send(stream, "401 Unauthorized", "", b"{}", None);
         }
-        if let Some(place) = path.strip_prefix("/api/") {
-            return self.list(&mut stream, place);
+        if let Some(place) = request.path.strip_prefix("/api/") {
+            return self.list(stream, place);
         }
-        let (repository, file) =
-            path.split_once(&format!("/resolve/{COMMIT}/")).unwrap_or_default();
-        let repository = repository.trim_start_matches('/');
-        let key = if repository.starts_with("datasets/") {
-            repository.to_owned()
-        } else {
-            format!("models/{repository}")
-        };
-        // Large files lie elsewhere, as on the hub.
-        let (key, file, elsewhere) = match path.strip_prefix("/elsewhere/") {
-            Some(place) => {
-                let (key, file) = place.split_once("/-/").unwrap_or_default();
-                (key.to_owned(), file, true)
-            }
-            None => (key, file, false),
-        };
-        let Some(bytes) = self.repositories.get(&key).and_then(|files| files.get(file)) else {
-            return send(&mut stream, "404 Not Found", "", b"Entry not found", None);
+        let found = request.file().and_then(|(repository, file, elsewhere)| {
+            let bytes = self.repositories.get(&repository)?.get(file)?.clone();
+            Some((repository, file, elsewhere, bytes))
+        });
+        let Some((repository, file, elsewhere, bytes)) = found else {
+            return send(stream, "404 Not Found", "", b"Entry not found", None);
         };
         if is_large(file) && !elsewhere {
-            let location = format!("Location: /elsewhere/{key}/-/{file}\r\n");
-            return send(&mut stream, "302 Found", &location, b"", None);
+            let location = format!("Location: /elsewhere/{repository}/-/{file}\r\n");
+            return send(stream, "302 Found", &location, b"", None);
         }
-        let bytes = bytes.clone();
-        let from = headers.get("range").and_then(|range| {
-            range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok()
-        });
-        self.send_file(&mut stream, bytes, from, elsewhere)
+        self.send_file(stream, bytes, request.from, elsewhere)
     }
 
     fn list(&self, stream: &mut TcpStream, place: &str) -> std::io::Result<()> {

@@ -246,7 +246,7 @@ fn what_the_hub_does_not_have_or_show_is_named() {
 
     let server = remote.serve(Faults { token: Some("secret".into()), ..Faults::default() });
     let denied = remote.run(&server.endpoint(), &["fetch", "recipe.toml"]);
-    check(&denied, 2, &["hf-dataset:someone/pictures", "(401)", "set HF_TOKEN"]);
+    check(&denied, 2, &["hf:someone/model", "(401)", "set HF_TOKEN"]);
     let with = |token: &str| {
         let mut command = remote.command(&server.endpoint(), &["fetch", "recipe.toml"]);
         Ended::of(command.env("HF_TOKEN", token))

@@ -145,6 +145,7 @@ const OTHER: &[(&str, &str, Beside, Seen)] = &[
     ("data.max_frames", "8", FILMS, Numbers),
     ("data.clip_frames", "1", FILMS, Numbers),
     ("data.order", "sequential", NONE, Numbers),
+    ("data.packing", "true", &["train.per_device_batch_size=2"], Plan),
     ("data.workers", "2", NONE, Reading),
     ("data.prefetch_mib", "8", NONE, Reading),
     ("data.feature_cache", "features", NONE, Features),

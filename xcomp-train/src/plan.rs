@@ -5,8 +5,10 @@ pub mod disk;
 pub mod fit;
 pub mod groups;
 pub mod lr;
+pub mod padding;
 pub mod ranks;
 pub mod report;
+mod samples;
 pub mod survey;
 pub mod text;
 pub mod tuning;
@@ -19,6 +21,7 @@ use burn::tensor::{Device, FloatDType};
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::base::connector::GroupOrder;
 use xcomp_model::base::family::{Place, Region};
+use xcomp_model::compress::layout::Arrangement;
 use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, RankStage, Schedule, Stage};
 use xcomp_model::cost::{Formats, Kernels};
 use xcomp_model::loss::LossNorm;
@@ -34,6 +37,7 @@ use crate::plan::cost::memory::{Memory, Process, Running, of_step};
 use crate::plan::cost::parameters::{PartCount, count};
 use crate::plan::groups::peak_rate;
 use crate::plan::lr::{LrSchedule, Rate};
+pub use crate::plan::samples::Samples;
 use crate::plan::survey::Survey;
 use crate::plan::tuning::Tuning;
 use crate::plan::unfit::unfit;
@@ -73,21 +77,6 @@ pub struct Plan {
     pub running: Running,
 }
 
-/// How many samples there are, and how large.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Samples {
-    /// Samples of an epoch.
-    pub count: usize,
-    /// Whether they were counted in the mixture, or are the recipe's expectation.
-    pub counted: bool,
-    /// The mean sample.
-    pub mean: SampleSize,
-    /// The largest sample of the mixture; where its frames are not known, the largest that the recipe allows.
-    pub worst: SampleSize,
-    /// Whether these sizes are those of the mixture, or the recipe's expectation.
-    pub measured: bool,
-}
-
 impl Plan {
     /// Plans a run; `counted` is the number of samples of the mixture where its files are there.
     ///
@@ -113,7 +102,7 @@ impl Plan {
             return Err(mismatch(message));
         }
 
-        let samples = samples(&recipe, &config, counted);
+        let samples = Samples::expected(&recipe, &config, counted);
         let steps = steps(&recipe, samples.count).map_err(mismatch)?;
         let lr = LrSchedule::new(&recipe.schedule, steps);
         if let Some(message) = lr.does_not_fit() {
@@ -145,6 +134,7 @@ impl Plan {
         self.samples.mean = survey.mean;
         self.samples.worst = SampleSize { frames, ..survey.largest };
         self.samples.measured = true;
+        self.samples.padding = survey.padding;
         self.choose_recompute();
         self
     }
@@ -266,6 +256,11 @@ impl Plan {
         (share > 0.0).then_some(Dropout { share, key })
     }
 
+    /// How the samples of a forward stand in it.
+    pub fn arrangement(&self) -> Arrangement {
+        self.running.arrangement
+    }
+
     /// How the losses of a step are averaged.
     pub fn loss_norm(&self) -> LossNorm {
         match self.recipe.train.loss_norm {
@@ -356,24 +351,6 @@ fn schedule(table: &CompressionTable) -> Schedule {
     }
 }
 
-fn samples(recipe: &Recipe, config: &ModelConfig, counted: Option<usize>) -> Samples {
-    let data = &recipe.data;
-    let mean = SampleSize {
-        frames: data.expected_frames,
-        text_tokens: data.expected_text_tokens,
-        supervised_tokens: data.expected_supervised_tokens,
-    };
-    let room = recipe.model.model_max_length / config.tokens_per_frame();
-    let frames = data.max_frames.min(room.max(1));
-    Samples {
-        count: counted.unwrap_or(data.expected_samples),
-        counted: counted.is_some(),
-        mean,
-        worst: SampleSize { frames, ..mean },
-        measured: false,
-    }
-}
-
 fn samples_per_step(recipe: &Recipe) -> usize {
     recipe.train.per_device_batch_size * recipe.train.gradient_accumulation_steps
 }
@@ -404,6 +381,7 @@ fn running(recipe: &Recipe, tuning: &Tuning) -> Running {
         process: cpu.then(|| process(recipe)),
         accumulates: recipe.train.gradient_accumulation_steps > 1,
         drops: tuning.lora.is_some() && recipe.tune.lora_dropout > 0.0,
+        arrangement: padding::arrangement(recipe),
     }
 }
 

@@ -47,6 +47,9 @@ pub(super) fn run(args: &FetchArgs) -> Result<(), Error> {
     let mut report = Report { cache: hub.cache().into(), names: vec![] };
     for round in [mixtures, everything] {
         let names = round(args, &hub)?;
+        if names.is_empty() {
+            continue;
+        }
         if hub.is_offline() {
             names.iter().try_for_each(|name| whole_offline(&hub, name))?;
             continue;

@@ -17,6 +17,7 @@ use xcomp_model::base::family::{Family, Visuals};
 use crate::error::Error;
 use crate::hub::{Hub, is_name};
 use crate::plan::cost::SampleSize;
+use crate::plan::padding::{Length, Padding};
 use crate::recipe::Recipe;
 use crate::recipe::tables::{LabelRule, ModelTable, SampleWord, SystemWord, TruncatedWord};
 use crate::show::progress::during;
@@ -127,6 +128,8 @@ pub struct Survey {
     pub largest: SampleSize,
     /// Whether all frame counts are known from annotations, not assumed.
     pub frames_known: bool,
+    /// What padding adds to forwards of several samples.
+    pub padding: Option<Padding>,
 }
 
 /// Surveys the recipe's mixture; `None` where it, an annotation file or the tokenizer is not there.
@@ -144,7 +147,8 @@ pub fn survey(recipe: &Recipe, config: &ModelConfig) -> Result<Option<Survey>, E
     let template = recipe_template(&recipe.model, config.family);
     let tokenizer = Tokenizer::open(tokenizer, &template)?;
     let frames = predict_frames(&mixture, &frame_options(recipe, config));
-    let texts = mixture.records().iter().step_by(mixture.len().div_ceil(SURVEYED_TEXTS));
+    let every = mixture.len().div_ceil(SURVEYED_TEXTS);
+    let texts = mixture.records().iter().step_by(every);
     let prompts = texts
         .map(|record| render_chat(&template, &tokenizer, &record.turns, &[], label_rule(recipe)))
         .collect::<Result<Vec<_>, _>>()?;
@@ -164,6 +168,13 @@ pub fn survey(recipe: &Recipe, config: &ModelConfig) -> Result<Option<Survey>, E
         mean: size(mean_frames, mean_text, mean_supervised),
         largest: size(most_frames, most_text, most_supervised),
         frames_known: frames.iter().all(|frames| frames.known),
+        padding: Padding::of(
+            recipe,
+            prompts.iter().zip(frames.iter().step_by(every)).map(|(prompt, frames)| Length {
+                text: visible(prompt),
+                all: visible(prompt) + frames.count * config.tokens_per_frame(),
+            }),
+        ),
     }))
 }
 

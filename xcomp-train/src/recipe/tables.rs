@@ -102,6 +102,8 @@ table! {
         clip_frames: usize = 8,
         /// The order of samples within an epoch.
         order: Order = Order::Grouped,
+        /// Whether the samples of a forward stand one behind the other in one sequence, none of which sees another, instead of being padded to the longest: the same losses and gradients but for their last bits.
+        packing: bool = false,
         /// Decoding threads.
         workers: usize = 4,
         /// Most bytes of decoded frames that wait for the trainer, in MiB.

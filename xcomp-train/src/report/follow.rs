@@ -68,9 +68,9 @@ fn name(folder: &Path) -> String {
     let stated = read_text(&folder.join(ENVIRONMENT)).unwrap_or_default();
     let stated: serde_json::Value = serde_json::from_str(&stated).unwrap_or_default();
     let tags = stated["tags"].as_array().into_iter().flatten().filter_map(|tag| tag.as_str());
-    let tags: String = tags.map(|tag| format!(" #{tag}")).collect();
     let folder = folder.display().to_string();
-    stated["run_name"].as_str().unwrap_or(&folder).to_owned() + &tags
+    let name = stated["run_name"].as_str().unwrap_or(&folder).to_owned();
+    std::iter::once(name).chain(tags.map(|tag| format!("#{tag}"))).collect::<Vec<_>>().join(" ")
 }
 
 fn facts(run: &Listed, recorded: &Recorded) -> Vec<String> {

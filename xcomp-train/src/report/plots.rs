@@ -40,7 +40,7 @@ pub fn plots(report: &Learnability, records: &BTreeMap<usize, Record>) -> Vec<St
     ];
     let held_out: Vec<&HeldOut> = report.held_out.iter().collect();
     let of_run = curves(records, &held_out).into_iter();
-    of_run.chain(charts.into_iter().filter_map(drawn)).collect()
+    of_run.chain(charts.iter().filter_map(drawn)).collect()
 }
 
 /// The curves of a run over its steps: losses, those of held-out samples beside them, gradient, rate, speed.
@@ -58,7 +58,7 @@ pub fn curves(records: &BTreeMap<usize, Record>, held_out: &[&HeldOut]) -> Vec<S
         chart("Learning rate", step, "rate", [("used", logged(|r| r.lr_used))]),
         chart("Speed", step, "samples/s", [("logged", logged(|r| r.samples_per_sec))]),
     ];
-    charts.into_iter().filter_map(drawn).collect()
+    charts.iter().filter_map(drawn).collect()
 }
 
 /// Held-out losses of each dataset; nothing where there is one, whose loss is that of all.
@@ -76,7 +76,7 @@ fn by_dataset(held_out: &[&HeldOut]) -> Chart<'static> {
     Chart { title, x_label: "step", y_label: "loss", series, ..Chart::default() }
 }
 
-fn drawn(chart: Chart<'_>) -> Option<String> {
+fn drawn(chart: &Chart<'_>) -> Option<String> {
     (!chart.series.is_empty()).then(|| chart.svg())
 }
 

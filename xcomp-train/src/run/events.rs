@@ -47,7 +47,7 @@ impl Events {
         start.set_session_log(log);
         start.set_step(first as i64);
         let mut name = Event::new();
-        name.set_summary(text("run", &[&[run.name.clone()], &run.tags[..]].concat()));
+        name.set_summary(text("run", &[&[run.name.clone()][..], &run.tags].concat()));
         events.write(vec![version, start, name])?;
         Ok(events)
     }

@@ -18,7 +18,7 @@ impl RunName {
     pub fn of(log: &LogTable, folder: &Path) -> Self {
         let absolute = std::path::absolute(folder).unwrap_or_default();
         let of_folder = absolute.file_name().unwrap_or_default().to_string_lossy();
-        let name = if log.run_name.is_empty() { &of_folder } else { log.run_name.as_str() };
+        let name = if log.run_name.is_empty() { &*of_folder } else { log.run_name.as_str() };
         Self { name: name.to_owned(), tags: log.tags.clone() }
     }
 }

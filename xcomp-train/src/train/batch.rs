@@ -6,6 +6,7 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor};
 use xcomp_data::{Position, Stream};
+use xcomp_model::compress::layout::Arrangement;
 use xcomp_model::compress::vst::VstPlan;
 use xcomp_model::loss::IGNORE;
 use xcomp_model::splice::Prompt;
@@ -155,10 +156,12 @@ pub(crate) fn seen(
             replay,
             windows: vec![],
             number: None,
+            arrangement: Arrangement::Padded,
         };
     }
     let merged = visuals.into_iter().map(encoded).collect();
-    MicroBatch { prompts, merged, replay, windows: vec![], number: None }
+    let arrangement = plan.arrangement();
+    MicroBatch { prompts, merged, replay, windows: vec![], number: None, arrangement }
 }
 
 /// Forward and backward of what is trained, behind the tower.

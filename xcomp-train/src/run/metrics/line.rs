@@ -3,6 +3,7 @@
 //! `kind` says whether it is of a step (`train`) or of held-out samples (`eval`); what is known by dataset has a column for each,
 //! `loss/NAME` and `eval_loss/NAME`. Lines of older runs have objects in their place.
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -70,7 +71,7 @@ enum Nested {
 impl<'de> Deserialize<'de> for Line {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let nested = nested(Map::deserialize(from)?);
-        Ok(match serde_json::from_value(nested).map_err(serde::de::Error::custom)? {
+        Ok(match serde_json::from_value(nested).map_err(D::Error::custom)? {
             Nested::Step(record) => Self::Step(record),
             Nested::HeldOut(held_out) => Self::HeldOut(held_out),
         })
