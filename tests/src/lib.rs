@@ -7,6 +7,8 @@ mod compare;
 #[cfg(feature = "video")]
 pub mod ffmpeg;
 mod golden;
+#[cfg(feature = "video")]
+mod hub_server;
 pub mod imports;
 mod llava;
 #[cfg(feature = "video")]
@@ -29,6 +31,8 @@ pub use compare::{
 pub use golden::{
     Case, HostData, HostTensor, case, cases, golden_roots, read_tensors, write_tensors,
 };
+#[cfg(feature = "video")]
+pub use hub_server::{COMMIT, Faults, HubServer, Seen};
 pub use llava::{assert_gradients, hf_config};
 #[cfg(feature = "video")]
 pub use llava_task::{llava_next_video, llava_task, llava_video};

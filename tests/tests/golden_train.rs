@@ -6,6 +6,7 @@ use xcomp_model::base::connector::{ConnectorConfig, GroupOrder, Stage};
 use xcomp_model::base::llm::LlmConfig;
 use xcomp_model::base::videochat_flash::VIDEOCHAT_FLASH;
 use xcomp_model::base::vision::{Body, Pretrained, VisionConfig};
+use xcomp_model::compress::layout::Arrangement;
 use xcomp_model::compress::pass;
 use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, RankStage, Schedule};
 use xcomp_model::connector::Connector;
@@ -155,7 +156,14 @@ fn recompute_agrees(case: &Case, schedule: &Schedule, keep: KeepRule) {
         })
         .map(|visual| visual.into_iter().collect())
         .collect();
-    let batch = MicroBatch { prompts, merged, replay: vec![], windows: vec![], number: None };
+    let batch = MicroBatch {
+        prompts,
+        merged,
+        replay: vec![],
+        windows: vec![],
+        number: None,
+        arrangement: Arrangement::Padded,
+    };
 
     for norm in [LossNorm::Sample, LossNorm::Token] {
         let kept = Keep.run(&model, batch.clone(), &plan, norm);
@@ -243,6 +251,7 @@ fn a_frozen_lower_half_learns_nothing_and_costs_no_backward() {
         replay: vec![],
         windows: vec![],
         number: None,
+        arrangement: Arrangement::Padded,
     };
     let ways: [(&str, &dyn Backward); 2] = [("keep", &Keep), ("every layer", &EveryLayer)];
     for (name_of_way, way) in ways {

@@ -38,8 +38,12 @@ enum Seen {
     Answers,
     /// Losses on held-out samples.
     HeldOut,
+    /// What the run is called in its records.
+    Named,
 }
-use Seen::{Answers, End, Export, Features, Files, HeldOut, Mfu, Numbers, Plan, Reading, Spike};
+use Seen::{
+    Answers, End, Export, Features, Files, HeldOut, Mfu, Named, Numbers, Plan, Reading, Spike,
+};
 
 /// Keys that both runs of a comparison have.
 type Beside = &'static [&'static str];
@@ -150,6 +154,7 @@ const OTHER: &[(&str, &str, Beside, Seen)] = &[
     ("data.max_frames", "8", FILMS, Numbers),
     ("data.clip_frames", "1", FILMS, Numbers),
     ("data.order", "sequential", NONE, Numbers),
+    ("data.packing", "true", &["train.per_device_batch_size=2"], Plan),
     ("data.workers", "2", NONE, Reading),
     ("data.prefetch_mib", "8", NONE, Reading),
     ("data.feature_cache", "features", NONE, Features),
@@ -232,6 +237,8 @@ const OTHER: &[(&str, &str, Beside, Seen)] = &[
     ("checkpoint.keep_best", "true", RISING, Files),
     ("checkpoint.moments", "false", NONE, Files),
     ("checkpoint.export_dtype", "f16", NONE, Export),
+    ("log.run_name", "other", NONE, Named),
+    ("log.tags", "[\"a\",\"b\"]", NONE, Named),
     ("log.logging_steps", "2", NONE, Numbers),
     ("log.tensorboard", "true", NONE, Files),
     ("log.peak_tflops", "0.1", NONE, Mfu),
@@ -317,6 +324,7 @@ fn observe_run(task: &Task, set: &[&str], note: &mut dyn FnMut(Seen, String) -> 
         lines.iter().map(of).collect::<Vec<String>>().join("\n")
     };
     let of = |keys: &[&str]| shown(&records, keys);
+    note(Named, of(&["run", "tags"]));
     note(HeldOut, shown(&held_out, &["step", "eval_loss", "eval_samples"]));
     let hash =
         |name: &str| size_and_sha256(&run.join(name)).map_or(String::new(), |(_, hash)| hash);

@@ -71,7 +71,7 @@ fn every_section_is_there_and_the_run_may_go_on_meanwhile() {
         assert!(markdown.contains(&format!("\n## {section}\n")), "{markdown}");
         assert!(page.contains(&format!("<h2>{section}</h2>")));
     }
-    assert_eq!(page.matches("<svg").count(), 8);
+    assert_eq!(page.matches("<svg").count(), 10);
     assert!(!page.contains("NaN") && !page.contains("<script"));
     let links = page.matches("http").count() - page.matches("http://www.w3.org/2000/svg").count();
     assert_eq!(links, 0, "a page needs no network");

@@ -212,7 +212,7 @@ proptest! {
         let (together, _) = ascend(&llm.model, x.clone(), layout.clone(), &plan);
         for (b, sequence) in layout.sequences.iter().enumerate() {
             let own = x.clone().slice_dim(0, b..=b).slice_dim(1, 0..sequence.len);
-            let alone = Layout { sequences: vec![sequence.clone()] };
+            let alone = Layout::padded(vec![sequence.clone()]);
             let (alone, _) = ascend(&llm.model, own, alone, &plan);
 let rows = |all: &[Dropped], b: usize| all[2].entering.as_ref().unwrap().rows[b].clone();
             prop_assert_eq!(rows(&together, b), rows(&alone, 0));

@@ -59,7 +59,7 @@ fn planned(windows: usize) -> (VstPlan, SupervisedRows) {
     let mut labels = vec![IGNORE; 2 * TEXT + 1];
     (TEXT + 2..=2 * TEXT).for_each(|at| labels[at] = at as i32);
     let labels = [Labels { labels: &labels, visual_at: &[TEXT] }];
-    (plan, SupervisedRows::new(&labels, &Layout { sequences: vec![layout] }))
+    (plan, SupervisedRows::new(&labels, &Layout::padded(vec![layout])))
 }
 
 /// Tokens that are made when they are asked for, and which rows were.

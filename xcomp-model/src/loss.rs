@@ -48,8 +48,8 @@ impl SupervisedRows {
     /// Finds the rows in the layout that leaves the last layer: row `t` predicts the label at `t + 1`.
     pub fn new(labels: &[Labels], layout: &Layout) -> Self {
         let mut found = Self { rows: vec![], targets: vec![], counts: vec![] };
-        let seq = layout.longest();
-        for (b, (labels, sequence)) in labels.iter().zip(&layout.sequences).enumerate() {
+        let starts = layout.starts();
+        for ((labels, sequence), start) in labels.iter().zip(&layout.sequences).zip(starts) {
             let before = found.rows.len();
             for (index, &label) in labels.labels.iter().enumerate() {
                 // A span of `n` tokens moves what stands behind its placeholder by `n - 1`.
@@ -59,7 +59,7 @@ impl SupervisedRows {
                     spans.filter_map(shift).fold((0, 0), |(spans, all), n| (spans + 1, all + n));
                 let position = index + tokens - spans;
                 if label != IGNORE && position > 0 {
-                    found.rows.push(b * seq + position - 1);
+                    found.rows.push(start + position - 1);
                     found.targets.push(label);
                 }
             }
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn a_row_predicts_the_next_token_and_the_last_visual_row_the_first_word_behind_it() {
         let span = VisualSpan::new(2, 3, 1);
-        let layout = Layout { sequences: vec![SequenceLayout::new(7, Some(span))] };
+        let layout = Layout::padded(vec![SequenceLayout::new(7, Some(span))]);
         let labels = [5, IGNORE, IGNORE, 8, 9]; // the third entry is the image
         let rows = SupervisedRows::new(&[Labels { labels: &labels, visual_at: &[2] }], &layout);
         // Position 0 has no row before it; 8 stands at 5 and 9 at 6.
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn the_two_normalisations_weigh_samples_or_tokens() {
         let text = |len| SequenceLayout::new(len, None);
-        let layout = Layout { sequences: vec![text(3), text(2), text(1)] };
+        let layout = Layout::padded(vec![text(3), text(2), text(1)]);
         let all = [1, 2, 3];
         let labels = |n: usize| Labels { labels: &all[..n], visual_at: &[] };
         let rows = SupervisedRows::new(&[labels(3), labels(2), labels(1)], &layout);

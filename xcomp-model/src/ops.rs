@@ -40,7 +40,7 @@ mod vector;
 use burn::tensor::{DType, Device, Tensor};
 
 pub use adamw::{AdamWStep, Moments, adamw};
-pub use attention::{causal_attention, full_attention};
+pub use attention::{causal_attention, full_attention, packed_attention};
 pub use dropout::{Dropout, dropout};
 pub use gelu::gelu;
 pub use linear::linear;

@@ -88,7 +88,7 @@ pub fn splice(
             (embed_one(embed, prompt, visual, dtype), prompt.layout(&frames, shape))
         })
         .unzip();
-    let layout = Layout { sequences };
+    let layout = Layout::padded(sequences);
     let longest = layout.longest();
     let rows = rows.into_iter().map(|row| pad(row, longest).unsqueeze::<3>()).collect();
     (Tensor::cat(rows, 0), layout)

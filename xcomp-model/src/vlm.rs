@@ -7,7 +7,8 @@ use burn::tensor::{Device, Tensor};
 
 use crate::base::config::ModelConfig;
 use crate::base::family::Family;
-use crate::compress::layout::Layout;
+use crate::compress::layout::{Arrangement, Layout};
+use crate::compress::lp_comp::packed;
 use crate::compress::pass;
 use crate::compress::schedule::CompressionPlan;
 use crate::compress::vst::VstPlan;
@@ -160,7 +161,24 @@ impl Vlm {
         splice(&self.llm.model.embed_tokens, prompts, visual.collect(), shape)
     }
 
-    /// The summed, weighted next-token losses of a batch, and what to divide by for the mean.
+    /// As [`Vlm::embed`], the prompts arranged as they are to go through the decoder.
+    ///
+    /// # Shapes
+    /// - output: `[rows, tokens of a row, hidden]`
+    pub fn embed_as(
+        &self,
+        arrangement: Arrangement,
+        prompts: &[Prompt],
+        encoded: Vec<Vec<Tensor<3>>>,
+    ) -> (Tensor<3>, Layout) {
+        let (x, layout) = self.embed(prompts, encoded);
+        match arrangement {
+            Arrangement::Padded => (x, layout),
+            Arrangement::Packed => packed(x, &layout),
+        }
+    }
+
+    /// The summed, weighted next-token losses of a padded batch, and what to divide by for the mean.
     pub fn loss(
         &self,
         prompts: &[Prompt],
@@ -168,7 +186,19 @@ impl Vlm {
         plan: &CompressionPlan,
         norm: LossNorm,
     ) -> (Tensor<1>, usize) {
-        let (x, layout) = self.embed(prompts, encoded);
+        self.loss_as(Arrangement::Padded, prompts, encoded, plan, norm)
+    }
+
+    /// As [`Vlm::loss`] of a batch that is arranged otherwise: the same numbers, but for their last bits.
+    pub fn loss_as(
+        &self,
+        arrangement: Arrangement,
+        prompts: &[Prompt],
+        encoded: Vec<Vec<Tensor<3>>>,
+        plan: &CompressionPlan,
+        norm: LossNorm,
+    ) -> (Tensor<1>, usize) {
+        let (x, layout) = self.embed_as(arrangement, prompts, encoded);
         let (hidden, layout) = pass::forward(&self.llm.model, x, layout, plan);
         let rows = supervised(prompts, &layout);
         (weighted_loss(&self.llm, hidden, &rows, norm), rows.weight(norm))
@@ -192,7 +222,7 @@ impl Vlm {
         let (mut sum, mut weight) = (Tensor::zeros([1], &x.device()), 0);
         for (b, (sequence, plan)) in layout.sequences.into_iter().zip(plans).enumerate() {
             let x = x.clone().slice_dim(0, b..=b).slice_dim(1, 0..sequence.len);
-            let one = Layout { sequences: vec![sequence] };
+            let one = Layout::padded(vec![sequence]);
             let rows = supervised(&prompts[b..=b], &one);
             if !rows.is_empty() {
                 sum = sum + windows::loss(&self.llm, &x, plan, &rows) * rows.share(norm);

@@ -13,6 +13,7 @@ mod demo;
 mod doctor;
 mod eval;
 mod export;
+mod fetch;
 mod niah;
 mod plan;
 mod recipe;
@@ -35,8 +36,8 @@ use crate::show::progress::say;
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done
-  1   the rest: the disk refuses, a run of a sweep failed
-  2   arguments, the recipe, or a config.json, checkpoint or weights that they name cannot be used
+  1   the rest: the disk or the network refuses, a run of a sweep failed
+  2   arguments, the recipe, or a config.json, checkpoint, weights or name of the hub in them cannot be used
   3   data cannot be used
   4   a loss or gradient is not finite
   5   out of memory
@@ -56,6 +57,8 @@ enum Verb {
     Plan(plan::PlanArgs),
     /// Answers a question about a video with an exported checkpoint.
     Ask(ask::AskArgs),
+    /// Brings what a recipe names on the Hugging Face hub into its cache: nothing else asks the network.
+    Fetch(fetch::FetchArgs),
     /// Trains a recipe, or goes on where its run folder stands.
     Train(train::TrainArgs),
     /// Writes a run as a Hugging Face folder with the released tensor names.
@@ -125,6 +128,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Ask(args) => ask::run(&args),
         Verb::Eval(args) => eval::run(&args),
         Verb::Niah(args) => niah::run(&args),
+        Verb::Fetch(args) => fetch::run(&args),
         Verb::Train(args) => train::run(&args),
         Verb::Export(args) => export::run(&args),
         Verb::Replay(args) => replay::run(&args),

@@ -46,6 +46,8 @@ impl Data {
             let message = "[data] mixture: a run needs the mixture YAML".to_owned();
             return Err(Error::Mismatch { path: recipe.path.clone(), message });
         }
+        recipe.require("model", &["tokenizer"])?;
+        recipe.require("data", &["mixture", "validation_mixture"])?;
         let tokenizer = Path::new(&recipe.model.tokenizer);
         let template = recipe_template(&recipe.model, config.family);
         let tokenizer = Arc::new(Tokenizer::open(tokenizer, &template)?);

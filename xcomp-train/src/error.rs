@@ -40,6 +40,12 @@ pub enum Error {
     /// A word on the command line that cannot be used.
     #[error("{0}")]
     Argument(String),
+    /// A name of the hub that cannot be used: a `HubError`.
+    #[error(transparent)]
+    Hub(Boxed),
+    /// The hub or the network between: a `HubError`.
+    #[error(transparent)]
+    Network(Boxed),
     /// The model's configuration or weights.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -109,6 +115,7 @@ impl Error {
             | Error::Mismatch { .. }
             | Error::OtherRun { .. }
             | Error::Argument(_)
+            | Error::Hub(_)
             | Error::Model(_)
             | Error::Checkpoint { .. } => EXIT_RECIPE,
             Error::Data(_) | Error::Collate(_) | Error::BrokenSamples { .. } | Error::OutOfData => {
@@ -118,6 +125,7 @@ impl Error {
             Error::Memory(_) => EXIT_MEMORY,
             Error::Stopped { .. } | Error::SweepStopped { .. } => EXIT_STOPPED,
             Error::Demo(_)
+            | Error::Network(_)
             | Error::File { .. }
             | Error::RunsFailed { .. }
             | Error::DiskFull { .. } => 1,

@@ -12,6 +12,7 @@ pub mod demo;
 pub mod error;
 pub mod eval;
 pub mod export;
+pub mod hub;
 pub mod machine;
 pub mod peers;
 pub mod plan;

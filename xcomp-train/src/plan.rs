@@ -7,8 +7,10 @@ pub mod disk;
 pub mod fit;
 pub mod groups;
 pub mod lr;
+pub mod padding;
 pub mod ranks;
 pub mod report;
+mod samples;
 pub mod survey;
 pub mod text;
 pub mod tuning;
@@ -21,6 +23,7 @@ use burn::tensor::{Device, FloatDType};
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::base::connector::GroupOrder;
 use xcomp_model::base::family::Region;
+use xcomp_model::compress::layout::Arrangement;
 use xcomp_model::compress::schedule::CompressionPlan;
 use xcomp_model::cost::{Formats, Kernels};
 use xcomp_model::loss::LossNorm;
@@ -38,6 +41,7 @@ use crate::plan::cost::memory::{Memory, Process, Running, of_step};
 use crate::plan::cost::parameters::{PartCount, count};
 use crate::plan::groups::peak_rate;
 use crate::plan::lr::{LrSchedule, Rate};
+pub use crate::plan::samples::Samples;
 use crate::plan::survey::Survey;
 use crate::plan::tuning::Tuning;
 use crate::plan::unfit::unfit;
@@ -78,21 +82,6 @@ pub struct Plan {
     pub running: Running,
 }
 
-/// How many samples there are, and how large.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Samples {
-    /// Samples of an epoch.
-    pub count: usize,
-    /// Whether they were counted in the mixture, or are the recipe's expectation.
-    pub counted: bool,
-    /// The mean sample.
-    pub mean: SampleSize,
-    /// The largest sample of the mixture; where its frames are not known, the largest that the recipe allows.
-    pub worst: SampleSize,
-    /// Whether these sizes are those of the mixture, or the recipe's expectation.
-    pub measured: bool,
-}
-
 impl Plan {
     /// Plans a run; `counted` is the number of samples of the mixture where its files are there.
     ///
@@ -118,7 +107,7 @@ impl Plan {
             return Err(mismatch(message));
         }
 
-        let samples = samples(&recipe, &config, counted);
+        let samples = Samples::expected(&recipe, &config, counted);
         let steps = steps(&recipe, samples.count).map_err(mismatch)?;
         let lr = LrSchedule::new(&recipe.schedule, steps);
         if let Some(message) = lr.does_not_fit() {
@@ -151,6 +140,7 @@ impl Plan {
         self.samples.mean = survey.mean;
         self.samples.worst = SampleSize { frames, ..survey.largest };
         self.samples.measured = true;
+        self.samples.padding = survey.padding;
         self.choose_recompute();
         self
     }
@@ -250,6 +240,11 @@ impl Plan {
         (share > 0.0).then_some(Dropout { share, key })
     }
 
+    /// How the samples of a forward stand in it.
+    pub fn arrangement(&self) -> Arrangement {
+        self.running.arrangement
+    }
+
     /// How the losses of a step are averaged.
     pub fn loss_norm(&self) -> LossNorm {
         match self.recipe.train.loss_norm {
@@ -342,6 +337,7 @@ fn running(recipe: &Recipe, tuning: &Tuning) -> Running {
         process: cpu.then(|| process(recipe)),
         drops: tuning.lora.is_some() && recipe.tune.lora_dropout > 0.0,
         sums: u64::from(recipe.train.gradient_accumulation_steps > 1),
+        arrangement: padding::arrangement(recipe),
     }
 }
 

@@ -4,6 +4,7 @@ pub mod check;
 pub mod described;
 pub mod keys;
 pub mod lock;
+mod paths;
 pub mod problem;
 pub mod tables;
 pub mod tune;
@@ -14,7 +15,9 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
+use crate::hub::Hub;
 use described::Described;
+use paths::Named;
 use problem::{Problem, Problems, RecipeError};
 use tables::{
     CheckpointTable, CompressionTable, DataTable, EvalTable, LogTable, LrTable, ModelTable,
@@ -47,6 +50,10 @@ macro_rules! recipe {
             /// Its text as given.
             pub text: String,
             origins: Origins,
+            /// Values that are names of the hub; with their commits once those are known.
+            named: Named,
+            /// What is laid over the file.
+            set: Vec<String>,
         }
 
         impl Recipe {
@@ -59,6 +66,8 @@ macro_rules! recipe {
                     path: path.into(),
                     text,
                     origins,
+                    named: Named::new(),
+                    set: vec![],
                 }
             }
 
@@ -105,17 +114,29 @@ recipe! {
 }
 
 impl Recipe {
-    /// Reads a recipe file and lays `--set table.key=value` arguments over it.
+    /// Reads a recipe file and lays `--set table.key=value` arguments over it; names of the hub become the paths where they lie.
+    ///
+    /// What is not in the cache of the hub keeps its name: [`Recipe::require`] tells of it where it is needed.
     ///
     /// # Errors
     /// If the file cannot be read, is not TOML, or has wrong keys, wrong values or values that contradict each other; all of them at once.
     pub fn load(path: &Path, set: &[String]) -> Result<Self, RecipeError> {
+        let mut recipe = Self::as_given(path, set)?;
+        recipe.look_up(&Hub::of_environment());
+        Ok(recipe)
+    }
+
+    /// As [`Recipe::load`], with names of the hub as they are given.
+    ///
+    /// # Errors
+    /// As [`Recipe::load`].
+    pub fn as_given(path: &Path, set: &[String]) -> Result<Self, RecipeError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| RecipeError::Read { path: path.into(), source })?;
         Self::parse(path, text, set)
     }
 
-    /// As [`Recipe::load`], from text; `path` is what errors name and what relative paths start from.
+    /// As [`Recipe::as_given`], from text; `path` is what errors name and what relative paths start from.
     ///
     /// # Errors
     /// As [`Recipe::load`].
@@ -132,9 +153,10 @@ impl Recipe {
         }
 
         let mut recipe = Self::of(&values, path, text, origins, &mut problems);
+        recipe.set = set.to_vec();
         check::cross_fields(&recipe, &mut problems);
+        recipe.resolve_paths(&mut problems);
         if problems.is_empty() {
-            recipe.resolve_paths();
             return Ok(recipe);
         }
         for problem in &mut problems {
@@ -157,31 +179,6 @@ impl Recipe {
         match self.origin(table, key) {
             Origin::Recipe(line) => Some(line),
             Origin::Default | Origin::Set => None,
-        }
-    }
-
-    /// Paths are relative to the recipe's folder; fills in those that the checkpoint folder implies.
-    fn resolve_paths(&mut self) {
-        let folder = self.path.parent().unwrap_or(Path::new("")).to_owned();
-        let (model, eval) = (&mut self.model, &mut self.eval);
-        let paths = [&mut model.checkpoint, &mut model.config, &mut model.tokenizer];
-        let data = &mut self.data;
-        let data = [&mut data.mixture, &mut data.validation_mixture, &mut data.feature_cache];
-        let asked =
-            [&mut eval.checkpoint, &mut eval.questions, &mut eval.videos, &mut eval.subtitles];
-        for path in paths.into_iter().chain(data).chain(asked) {
-            if !path.is_empty() {
-                *path = folder.join(&*path).to_string_lossy().into_owned();
-            }
-        }
-        if !model.checkpoint.is_empty() {
-            let inside = |name| Path::new(&model.checkpoint).join(name).to_string_lossy().into();
-            if model.config.is_empty() {
-                model.config = inside("config.json");
-            }
-            if model.tokenizer.is_empty() {
-                model.tokenizer = inside("tokenizer.json");
-            }
         }
     }
 }

@@ -5,6 +5,7 @@
 //! A drop that costs much when it comes one layer earlier is one that the layers below are still preparing.
 
 pub mod drops;
+pub mod follow;
 pub mod layers;
 pub mod losses;
 pub mod plots;

@@ -7,6 +7,7 @@ pub mod footing;
 pub mod launch;
 pub mod list;
 pub mod metrics;
+pub mod name;
 pub mod progress;
 pub mod released;
 pub mod replay;

@@ -73,8 +73,23 @@ struct KeysOnly {
     datasets: Vec<BTreeMap<String, IgnoredAny>>,
 }
 
+/// The annotation files and folders of media that a mixture file names, as it writes them.
+pub(crate) fn read_places(path: &Path) -> Result<Vec<String>, DataError> {
+    let file: MixtureFile = serde_saphyr::from_str_with_options(&read_text(path)?, yaml_options())
+        .map_err(|error| DataError::Yaml { path: path.to_owned(), message: error.to_string() })?;
+    Ok(file
+        .datasets
+        .into_iter()
+        .flat_map(|raw| [Some(raw.json_path), raw.data_root])
+        .flatten()
+        .collect())
+}
+
 /// Reads a mixture file; also gives a line for each key that is ignored.
-pub(crate) fn read_entries(path: &Path) -> Result<(Vec<Entry>, Vec<String>), DataError> {
+pub(crate) fn read_entries(
+    path: &Path,
+    elsewhere: &BTreeMap<String, PathBuf>,
+) -> Result<(Vec<Entry>, Vec<String>), DataError> {
     let text = read_text(path)?;
     let wrong = |message: String| DataError::Yaml { path: path.to_owned(), message };
     let file: MixtureFile = serde_saphyr::from_str_with_options(&text, yaml_options())
@@ -85,8 +100,9 @@ pub(crate) fn read_entries(path: &Path) -> Result<(Vec<Entry>, Vec<String>), Dat
         return Err(wrong("`datasets` is empty; list at least one annotation file".into()));
     }
     let folder = path.parent().unwrap_or(Path::new(""));
+    let place = |text: &str| elsewhere.get(text).cloned().unwrap_or_else(|| folder.join(text));
     let entries =
-        file.datasets.into_iter().map(|raw| raw.check(path, folder)).collect::<Result<_, _>>()?;
+        file.datasets.into_iter().map(|raw| raw.check(path, &place)).collect::<Result<_, _>>()?;
     Ok((entries, unknown_keys(&keys)))
 }
 
@@ -115,7 +131,7 @@ fn unknown_keys(keys: &KeysOnly) -> Vec<String> {
 }
 
 impl RawEntry {
-    fn check(self, path: &Path, folder: &Path) -> Result<Entry, DataError> {
+    fn check(self, path: &Path, place: &dyn Fn(&str) -> PathBuf) -> Result<Entry, DataError> {
         let wrong = |message: String| DataError::Dataset {
             path: path.to_owned(),
             dataset: self.json_path.clone(),
@@ -132,10 +148,10 @@ impl RawEntry {
                 "media_type `text` has nothing to compress; use image, video or mix".into(),
             ));
         }
-        let annotation = folder.join(&self.json_path);
+        let annotation = place(&self.json_path);
         let stem = annotation.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         Ok(Entry {
-            data_root: folder.join(self.data_root.unwrap_or_default()),
+            data_root: place(&self.data_root.unwrap_or_default()),
             tag: self.tag.or(stem).unwrap_or_default(),
             read_type: self.video_read_type,
             annotation,

@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 
 use crate::DataError;
 use crate::mixture::annotation::{Media, Record};
-use crate::mixture::file::read_entries;
+use crate::mixture::file::{read_entries, read_places};
 use crate::mixture::visual_rule::VisualRule;
 pub use dataset::{Dataset, ReadType};
 pub use options::MixtureOptions;
@@ -52,7 +52,7 @@ impl Mixture {
     /// it says so itself.
     pub fn load(yaml: &Path, options: &MixtureOptions) -> Result<Self, DataError> {
         check_keep(options)?;
-        let (entries, mut notes) = read_entries(yaml)?;
+        let (entries, mut notes) = read_entries(yaml, &options.elsewhere)?;
         let parts: Vec<Part> = entries
             .par_iter()
             .map(|entry| load_dataset(yaml, entry, options))
@@ -68,6 +68,14 @@ impl Mixture {
         let hash = hash_of(&records);
         let visuals = options.visuals;
         Ok(Self { path: yaml.to_owned(), records, datasets, visuals, hash, notes, left_out })
+    }
+
+    /// The annotation files and folders of media that a mixture names, as it writes them.
+    ///
+    /// # Errors
+    /// When the file is missing or malformed.
+    pub fn places(yaml: &Path) -> Result<Vec<String>, DataError> {
+        read_places(yaml)
     }
 
     /// Number of samples.

@@ -1,5 +1,8 @@
 //! What of a mixture is used, and by which rules.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::mixture::json_scan::JsonLimits;
@@ -22,6 +25,8 @@ pub struct MixtureOptions {
     pub system: SystemTurn,
     /// Whether one of the first three media files of each dataset must exist.
     pub check_media: bool,
+    /// Where annotation files and folders of media lie that the mixture names by no path of this machine.
+    pub elsewhere: BTreeMap<String, PathBuf>,
     /// Limits of annotation files.
     pub json: JsonLimits,
 }
@@ -35,6 +40,7 @@ impl Default for MixtureOptions {
             visuals: VisualRule::ExactlyOne,
             system: SystemTurn::default(),
             check_media: true,
+            elsewhere: BTreeMap::new(),
             json: JsonLimits::default(),
         }
     }

@@ -67,7 +67,7 @@ impl VisualSpan {
     }
 }
 
-/// One sequence of a right-padded batch.
+/// One sequence of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SequenceLayout {
     /// Tokens, padding not counted.
@@ -140,15 +140,59 @@ impl SequenceLayout {
     }
 }
 
-/// The sequences of a right-padded batch.
+/// How the sequences of a batch share its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Arrangement {
+    /// Each has a row of its own, padded on the right to the longest.
+    #[default]
+    Padded,
+    /// One behind the other in one row; none sees another, and positions begin anew in each.
+    Packed,
+}
+
+/// The sequences of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     /// One entry per sequence.
     pub sequences: Vec<SequenceLayout>,
+    /// How they share the rows of the batch.
+    pub arrangement: Arrangement,
 }
 
 impl Layout {
-    /// Length of the longest sequence, to which all are padded.
+    /// A batch that is padded on the right.
+    pub fn padded(sequences: Vec<SequenceLayout>) -> Self {
+        Self { sequences, arrangement: Arrangement::Padded }
+    }
+
+    /// Rows of the batch, and tokens of a row.
+    pub fn dims(&self) -> [usize; 2] {
+        match self.arrangement {
+            Arrangement::Padded => [self.sequences.len(), self.longest()],
+            Arrangement::Packed => [1, self.lengths().iter().sum()],
+        }
+    }
+
+    /// Where each sequence begins, counted through all rows of the batch.
+    pub fn starts(&self) -> Vec<usize> {
+        let longest = self.longest();
+        let step = |sequence: &SequenceLayout| match self.arrangement {
+            Arrangement::Padded => longest,
+            Arrangement::Packed => sequence.len,
+        };
+        let ends = self.sequences.iter().scan(0, |end, sequence| {
+            *end += step(sequence);
+            Some(*end - step(sequence))
+        });
+        ends.collect()
+    }
+
+    /// Tokens of each sequence, padding not counted.
+    pub fn lengths(&self) -> Vec<usize> {
+        self.sequences.iter().map(|sequence| sequence.len).collect()
+    }
+
+    /// Length of the longest sequence.
     pub fn longest(&self) -> usize {
         self.sequences.iter().map(|sequence| sequence.len).max().unwrap_or(0)
     }
@@ -156,7 +200,8 @@ impl Layout {
     /// The layout after `reduce` has acted on every sequence.
     #[must_use]
     pub fn after(&self, reduce: &Reduce) -> Self {
-        Self { sequences: self.sequences.iter().map(|sequence| sequence.after(reduce)).collect() }
+        let after = self.sequences.iter().map(|sequence| sequence.after(reduce));
+        Self { sequences: after.collect(), arrangement: self.arrangement }
     }
 }
 
@@ -201,6 +246,15 @@ mod tests {
         assert_eq!(sequence.sources(&FrameDrop::Pool(2)), [0, 0, 1, 2, 3, 4, 5, 5, 6, 6]);
         let after = sequence.after(&Reduce::Frames(FrameDrop::Slots(vec![1])));
         assert_eq!((after.len, after.spans[0].end()), (5, 4));
+    }
+
+    #[test]
+    fn sequences_stand_in_rows_of_their_own_or_one_behind_the_other() {
+        let text = |len| SequenceLayout::new(len, None);
+        let padded = Layout::padded(vec![text(3), text(5), text(2)]);
+        assert_eq!((padded.dims(), padded.starts()), ([3, 5], vec![0, 5, 10]));
+        let packed = Layout { arrangement: Arrangement::Packed, ..padded };
+        assert_eq!((packed.dims(), packed.starts()), ([1, 10], vec![0, 3, 8]));
     }
 
     #[test]

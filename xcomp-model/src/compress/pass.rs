@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use crate::compress::layout::Layout;
+use crate::compress::layout::{Arrangement, Layout};
 use crate::compress::lp_comp::{Survivors, survivors};
 use crate::compress::rank::ranked;
 use crate::compress::reduce::{Positions, Reduce};
@@ -15,8 +15,7 @@ use crate::decoder::rope::Rope;
 /// Positions restart at 0 in every layer, as in the reference (`modeling_qwen2.py:1258`).
 ///
 /// # Shapes
-/// - `x`: `[batch, layout.longest(), hidden]`
-/// - output: `[batch, final layout.longest(), hidden]`, normalised
+/// - `x`, output: `[batch, tokens of a row, hidden]` as the layout says; the output is normalised
 pub fn forward(
     llm: &Qwen2,
     x: Tensor<3>,
@@ -32,7 +31,7 @@ pub fn forward(
 /// A batch between two decoder layers.
 #[derive(Debug, Clone)]
 pub struct Pass {
-    /// Hidden states, `[batch, layout.longest(), hidden]`.
+    /// Hidden states, `[batch, tokens of a row, hidden]` as the layout says.
     pub x: Tensor<3>,
     /// Where its tokens stand.
     pub layout: Layout,
@@ -44,7 +43,13 @@ impl Pass {
     /// Before the first layer, with room for tokens to come.
     pub fn start(llm: &Qwen2, x: Tensor<3>, layout: Layout, to_come: usize) -> Self {
         let rope = llm.rope(layout.longest() + to_come, &x.device());
-        Self { x, layout, rope }
+        Self { x, rope: standing(rope, &layout), layout }
+    }
+
+    /// The same batch with other tokens, which stand as `layout` says; positions are re-packed.
+    #[must_use]
+    pub fn with(self, x: Tensor<3>, layout: Layout) -> Self {
+        Self { x, rope: standing(self.rope, &layout), layout }
     }
 
     /// The tokens that go on into `layer`; `None` if all of them do.
@@ -68,7 +73,10 @@ impl Pass {
     pub fn enter(self, llm: &Qwen2, layer: usize, plan: &CompressionPlan) -> Self {
         match self.survivors(llm, layer, plan) {
             None => self,
-            Some(kept) => Self { x: kept.gather(self.x), layout: kept.layout, ..self },
+            Some(kept) => {
+                let x = kept.gather(self.x.clone());
+                self.with(x, kept.layout)
+            }
         }
     }
 
@@ -111,5 +119,13 @@ impl Pass {
         }
         assert_eq!(self.layout.sequences.len(), 1, "one sequence keeps its positions");
         Some(ranked(&llm.layers[layer], &self.x, &self.layout, *ranking, &self.rope))
+    }
+}
+
+/// Rotations of tokens that stand as `layout` says.
+fn standing(rope: Rope, layout: &Layout) -> Rope {
+    match layout.arrangement {
+        Arrangement::Padded => rope,
+        Arrangement::Packed => rope.packed(&layout.lengths()),
     }
 }

@@ -19,7 +19,7 @@ use crate::transfer::read;
 /// The visual tokens that go on, ranked by the queries and keys of `layer`; each sequence has its own.
 ///
 /// # Shapes
-/// - `x`: `[batch, layout.longest(), hidden]`, what would enter the layer
+/// - `x`: `[batch, tokens of a row, hidden]`, what would enter the layer
 pub fn ranked(
     layer: &DecoderLayer,
     x: &Tensor<3>,
@@ -27,24 +27,30 @@ pub fn ranked(
     ranking: Ranking,
     rope: &Rope,
 ) -> Survivors {
-    let (layer, rope, x) = (layer.valid(), rope.inner(), x.clone().inner());
-    let after = layout.after(&Reduce::Video(ranking));
-    let sequences = layout.sequences.iter().zip(&after.sequences).enumerate();
-    let rows = sequences.map(|(b, (sequence, after))| {
-        let own = x.clone().slice_dim(0, b..=b).slice_dim(1, 0..sequence.len);
-        let map = (!sequence.spans.is_empty()).then(|| attended(&layer, own, &rope, sequence));
-        let mut left = after.spans.iter();
-        let kept = |span: &VisualSpan| {
-            let (map, left) = (map.clone(), left.next());
-            let (map, left) = map.zip(left).expect("a span was looked at and has one behind it");
-            let frames = span.start..span.start + span.of_frames();
-            let scores: Vec<f64> = read(map.slice_dim(1, frames)).iter().collect();
-            let kept = best(&scores, left.of_frames()).into_iter().map(|token| span.start + token);
-            kept.chain(span.tail_rows(1)).collect()
-        };
-        sequence.with_visual(kept, 1)
-    });
-    Survivors { rows: rows.collect(), run: 1, layout: after }
+    let (layer, rope, x) = (layer.valid(), rope.inner().unpacked(), x.clone().inner());
+    let (after, starts) = (layout.after(&Reduce::Video(ranking)), layout.starts());
+    let [_, tokens, _] = x.dims();
+    let sequences = layout.sequences.iter().zip(&after.sequences).zip(&starts);
+    let rows: Vec<_> = sequences
+        .map(|((sequence, after), start)| {
+            let (row, first) = (start / tokens, start % tokens);
+            let own = x.clone().slice_dim(0, row..=row).slice_dim(1, first..first + sequence.len);
+            let map = (!sequence.spans.is_empty()).then(|| attended(&layer, own, &rope, sequence));
+            let mut left = after.spans.iter();
+            let kept = |span: &VisualSpan| {
+                let (map, left) = (map.clone(), left.next());
+                let (map, left) =
+                    map.zip(left).expect("a span was looked at and has one behind it");
+                let frames = span.start..span.start + span.of_frames();
+                let scores: Vec<f64> = read(map.slice_dim(1, frames)).iter().collect();
+                let kept =
+                    best(&scores, left.of_frames()).into_iter().map(|token| span.start + token);
+                kept.chain(span.tail_rows(1)).collect()
+            };
+            sequence.with_visual(kept, 1)
+        })
+        .collect();
+    Survivors { rows, run: 1, layout: after, starts }
 }
 
 /// The attention that each token gets, over heads and over the tokens that an answer follows: `[1, len]`.
@@ -133,7 +139,7 @@ mod tests {
         let x = TensorData::new(values, [1, tokens.len(), HIDDEN]);
         let x = Tensor::from_data(x, &Device::flex());
         let rope = Rope::new(tokens.len(), HEAD_DIM, THETA, &Device::flex());
-        let layout = Layout { sequences: vec![sequence] };
+        let layout = Layout::padded(vec![sequence]);
         let survivors =
             ranked(&layer(), &x, &layout, Ranking { share, positions: Positions::Packed }, &rope);
         let rows = survivors.rows[0].clone();

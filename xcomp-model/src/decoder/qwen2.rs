@@ -9,7 +9,7 @@ use crate::decoder::cache::LayerCache;
 use crate::decoder::rope::Rope;
 use crate::layers::linear::Linear;
 use crate::layers::rms_norm::RmsNorm;
-use crate::ops::{causal_attention, linear, swiglu};
+use crate::ops::{causal_attention, linear, packed_attention, swiglu};
 use crate::transfer::upload;
 
 /// The table of token embeddings.
@@ -83,13 +83,17 @@ impl SelfAttention {
         }
     }
 
-    /// Attends over a dense sequence at positions `0..seq`.
+    /// Attends over a dense sequence at positions `0..seq`, or over each of several that stand one behind the other.
     ///
     /// # Shapes
     /// - `x`, output: `[batch, seq, hidden]`
     pub fn forward(&self, x: Tensor<3>, rope: &Rope) -> Tensor<3> {
         let (q, k, v) = self.project(x);
-        self.output(causal_attention(rope.rotate(q), rope.rotate(k), v))
+        let (q, k) = (rope.rotate(q), rope.rotate(k));
+        self.output(match rope.segments() {
+            None => causal_attention(q, k, v),
+            Some(lengths) => packed_attention(q, k, v, lengths),
+        })
     }
 
     /// Attends over the cache and `x`, which stands behind it, and puts the keys and values of `x` into the cache.

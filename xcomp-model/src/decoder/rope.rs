@@ -15,6 +15,19 @@ pub struct Rope {
     cos: Tensor<2>,
     /// `[positions, head_dim / 2]`.
     sin: Tensor<2>,
+    /// Of sequences that stand one behind the other.
+    segments: Option<Segments>,
+}
+
+/// Sequences that stand one behind the other, each from position 0 on.
+#[derive(Debug, Clone)]
+struct Segments {
+    /// Tokens of each.
+    lengths: Vec<usize>,
+    /// Of every token, `[tokens of all, head_dim / 2]`.
+    cos: Tensor<2>,
+    /// See `cos`.
+    sin: Tensor<2>,
 }
 
 impl Rope {
@@ -44,10 +57,34 @@ impl Rope {
             });
             whole.slice_dim(0, 0..positions)
         };
-        Self { cos: table("rope cos", f32::cos), sin: table("rope sin", f32::sin) }
+        Self::of([table("rope cos", f32::cos), table("rope sin", f32::sin)])
     }
 
-    /// Rotates queries or keys that stand at positions `0..seq`.
+    fn of([cos, sin]: [Tensor<2>; 2]) -> Self {
+        Self { cos, sin, segments: None }
+    }
+
+    /// The same for sequences of these lengths that stand one behind the other: positions begin anew in each.
+    #[must_use]
+    pub fn packed(&self, lengths: &[usize]) -> Self {
+        let rows: Vec<usize> = lengths.iter().flat_map(|length| 0..*length).collect();
+        let Self { cos, sin, .. } = self.at(&rows);
+        let segments = Some(Segments { lengths: lengths.to_vec(), cos, sin });
+        Self { segments, ..self.unpacked() }
+    }
+
+    /// The same for one sequence.
+    #[must_use]
+    pub fn unpacked(&self) -> Self {
+        Self::of([self.cos.clone(), self.sin.clone()])
+    }
+
+    /// Tokens of each of the sequences that stand one behind the other; `None` for one sequence, or several that are padded.
+    pub fn segments(&self) -> Option<&[usize]> {
+        self.segments.as_ref().map(|segments| segments.lengths.as_slice())
+    }
+
+    /// Rotates queries or keys that stand at positions `0..seq`, or in segments.
     ///
     /// # Shapes
     /// - `x`, output: `[batch, heads, seq, head_dim]`
@@ -55,7 +92,10 @@ impl Rope {
     /// # Panics
     /// If `seq` exceeds the table.
     pub fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
-        self.rotate_from(x, 0)
+        match &self.segments {
+            None => self.rotate_from(x, 0),
+            Some(Segments { cos, sin, .. }) => ops::rotate(x, cos.clone(), sin.clone()),
+        }
     }
 
     /// Rotates queries or keys that stand at positions `start..start + seq`.
@@ -75,8 +115,7 @@ impl Rope {
     #[must_use]
     pub fn at(&self, rows: &[usize]) -> Self {
         let rows = indices(rows, &self.cos.device());
-        let [cos, sin] = [&self.cos, &self.sin].map(|t| t.clone().select(0, rows.clone()));
-        Self { cos, sin }
+        Self::of([&self.cos, &self.sin].map(|table| table.clone().select(0, rows.clone())))
     }
 
     /// The tables of a sequence of `len` tokens that keep their positions, once all but those at `rows` are dropped.
@@ -90,8 +129,13 @@ impl Rope {
     /// The same tables for tensors without a tape.
     #[must_use]
     pub fn inner(&self) -> Self {
-        let [cos, sin] = [&self.cos, &self.sin].map(|table| table.clone().inner());
-        Self { cos, sin }
+        let inner = |table: &Tensor<2>| table.clone().inner();
+        let segments = self.segments.as_ref().map(|Segments { lengths, cos, sin }| Segments {
+            lengths: lengths.clone(),
+            cos: inner(cos),
+            sin: inner(sin),
+        });
+        Self { cos: inner(&self.cos), sin: inner(&self.sin), segments }
     }
 
     /// The two tables, `[positions, head_dim / 2]` each.

@@ -21,6 +21,36 @@ pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
     attention(q, k, v, true)
 }
 
+/// Causal attention of sequences that stand one behind the other: none sees another.
+///
+/// A CPU's loops skip the tiles between them; elsewhere each sequence is attended over by itself, and no mask is made.
+///
+/// # Shapes
+/// - `q`, output: `[batch, heads, tokens of all, head_dim]`
+/// - `k`, `v`: `[batch, kv_heads, tokens of all, head_dim]`
+/// - `lengths`: tokens of each sequence
+pub fn packed_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, lengths: &[usize]) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if super::in_loops(&q) {
+        return in_tiles(q, k, v, loops::Seen::Packed(lengths.into()));
+    }
+    let mut end = 0;
+    let each = lengths.iter().map(|length| {
+        let own = end..end + length;
+        end = own.end;
+        let [q, k, v] = [&q, &k, &v].map(|x| x.clone().slice_dim(2, own.clone()));
+        causal_attention(q, k, v)
+    });
+    Tensor::cat(each.collect(), 2)
+}
+
+#[cfg(feature = "flex")]
+fn in_tiles(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, seen: loops::Seen) -> Tensor<4> {
+    use super::cpu::CpuOps;
+    let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
+    Tensor::from_dispatch(<burn::backend::Dispatch as CpuOps>::attention(q, k, v, seen))
+}
+
 /// Attention of every token with every other (the vision tower).
 ///
 /// # Shapes
@@ -32,10 +62,7 @@ pub fn full_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
 fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, causal: bool) -> Tensor<4> {
     #[cfg(feature = "flex")]
     if super::in_loops(&q) {
-        use super::cpu::CpuOps;
-        let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
-        let y = <burn::backend::Dispatch as CpuOps>::attention(q, k, v, causal);
-        return Tensor::from_dispatch(y);
+        return in_tiles(q, k, v, if causal { loops::Seen::Before } else { loops::Seen::All });
     }
     // On a CPU, the gradient of Burn's own attention holds every score at full length.
     if q.is_autodiff() && super::on_cpu(&q.device()) {

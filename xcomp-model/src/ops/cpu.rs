@@ -5,7 +5,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 
 use super::adamw::step::AdamWStep;
-use super::attention::loops::Attention;
+use super::attention::loops::{Attention, Seen};
 use super::dropout::rule::Dropout;
 use super::gelu::loops::Gelu;
 use super::linear::loops::Linear;
@@ -18,12 +18,12 @@ use super::swiglu::loops::SwiGlu;
 /// One method for each operation with a gradient.
 #[backend_extension(Autodiff, Flex)]
 pub(super) trait CpuOps: Backend {
-    /// See [`super::causal_attention`] and [`super::full_attention`].
+    /// See [`super::causal_attention`], [`super::packed_attention`] and [`super::full_attention`].
     fn attention(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        causal: bool,
+        seen: Seen,
     ) -> FloatTensor<Self>;
     /// See [`super::dropout`].
     fn dropout(x: FloatTensor<Self>, dropout: Dropout) -> FloatTensor<Self>;
@@ -57,9 +57,9 @@ impl CpuOps for Flex {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        causal: bool,
+        seen: Seen,
     ) -> FloatTensor<Self> {
-        Attention { causal }.run([&q, &k, &v])
+        Attention { seen }.run([&q, &k, &v])
     }
 
     fn dropout(x: FloatTensor<Self>, dropout: Dropout) -> FloatTensor<Self> {
@@ -112,9 +112,9 @@ impl<C: CheckpointStrategy> CpuOps for Autodiff<Flex, C> {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        causal: bool,
+        seen: Seen,
     ) -> FloatTensor<Self> {
-        record::<C, _, 3>(Attention { causal }, [q, k, v])
+        record::<C, _, 3>(Attention { seen }, [q, k, v])
     }
 
     fn dropout(x: FloatTensor<Self>, dropout: Dropout) -> FloatTensor<Self> {

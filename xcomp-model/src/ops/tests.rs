@@ -127,6 +127,37 @@ fn attention_is_that_of_tensor_operations() {
     }
 }
 
+#[test]
+fn packed_attention_is_that_of_each_sequence() {
+    let lengths = [1, 140, 33];
+    let leaves = [(1, 4), (2, 2), (3, 2)].map(|(seed, heads)| leaf(seed, [1, heads, 174, 16]));
+    check(
+        "packed attention",
+        &leaves,
+        |[q, k, v]| packed_attention(q, k, v, &lengths),
+        |[q, k, v]| {
+            let own = |x: &Tensor<4>, from: usize, to: usize| x.clone().slice_dim(2, from..to);
+            let each = [(0, 1), (1, 141), (141, 174)].map(|(from, to)| {
+                attention::chunked(own(&q, from, to), &own(&k, from, to), &own(&v, from, to), true)
+            });
+            Tensor::cat(each.to_vec(), 2)
+        },
+    );
+}
+
+/// Below f32, where no loops are, each sequence is attended over by itself.
+#[test]
+fn packed_attention_in_other_formats_is_that_of_each_sequence() {
+    let [q, k, v] = [(1, 4), (2, 2), (3, 2)]
+        .map(|(seed, heads)| leaf(seed, [1, heads, 60, 16]).inner().cast(DType::BF16));
+    let got = packed_attention(q.clone(), k.clone(), v.clone(), &[40, 20]);
+    let own = |x: &Tensor<4>, from: usize, to: usize| x.clone().slice_dim(2, from..to);
+    let alone =
+        |from, to| causal_attention(own(&q, from, to), own(&k, from, to), own(&v, from, to));
+    let want = Tensor::cat(vec![alone(0, 40), alone(40, 60)], 2);
+    assert!(difference(got.cast(DType::F32), want.cast(DType::F32)) <= 0.0);
+}
+
 /// Sequences of any length, whole and behind others: what is added to fill a stage changes no row.
 #[test]
 fn whole_stages_change_no_row() {

@@ -104,7 +104,14 @@ fn encoded(
         }]);
         clock.add(&mut parts.data_s)?;
     }
-    Ok(MicroBatch { prompts, merged: features, replay: vec![], windows: vec![], number: None })
+    Ok(MicroBatch {
+        prompts,
+        merged: features,
+        replay: vec![],
+        windows: vec![],
+        number: None,
+        arrangement: bench.plan.arrangement(),
+    })
 }
 
 /// The tower and the merging of tokens, in the chunks that the trainer takes.
@@ -140,7 +147,7 @@ fn behind_the_tower(
     if plan.recompute {
         return Ok(backward(plan, model, micro));
     }
-    let (x, layout) = model.embed(&micro.prompts, micro.merged);
+    let (x, layout) = model.embed_as(micro.arrangement, &micro.prompts, micro.merged);
     clock.add(&mut parts.connector_s)?;
     let (hidden, layout) = pass::forward(&model.llm.model, x, layout, &plan.compression);
     clock.add(&mut parts.llm_s)?;

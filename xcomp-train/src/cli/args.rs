@@ -24,9 +24,11 @@ pub(super) struct RecipeArgs {
 }
 
 impl RecipeArgs {
-    /// The recipe with its overrides.
+    /// The recipe with its overrides; the sizes of its model are on this machine.
     pub(super) fn load(&self) -> Result<Recipe, Error> {
-        Ok(Recipe::load(&self.recipe, &self.set)?)
+        let recipe = Recipe::load(&self.recipe, &self.set)?;
+        recipe.require("model", &["config"])?;
+        Ok(recipe)
     }
 }
 

@@ -14,6 +14,7 @@ use crate::answer::clips::HeldClips;
 use crate::answer::select::Selection;
 use crate::answer::{Answerer, EncodedMedia, patient_limits};
 use crate::error::Error;
+use crate::hub::Hub;
 use crate::machine::files::write_atomically;
 use crate::machine::memory::peak_rss_bytes;
 use crate::recipe::tables::EvalTable;
@@ -23,7 +24,7 @@ use crate::show::progress::{Progress, during};
 /// Arguments of `xcomp ask`.
 #[derive(Debug, Args)]
 pub(super) struct AskArgs {
-    /// An exported folder.
+    /// An exported folder, or the name of one on the hub that is fetched: hf:OWNER/NAME.
     checkpoint: PathBuf,
     /// A video, gif or image.
     video: PathBuf,
@@ -60,7 +61,8 @@ pub(super) fn run(args: &AskArgs) -> Result<(), Error> {
         let message = format!("--set {given}: a checkpoint has no recipe; set compression.KEY");
         return Err(Error::Argument(message));
     }
-    let answerer = args.asking.open(&args.checkpoint, &args.device.open()?)?;
+    let checkpoint = Hub::of_environment().local(&args.checkpoint)?;
+    let answerer = args.asking.open(&checkpoint, &args.device.open()?)?;
     let asking = args.asking.resolve(&EvalTable::default(), &answerer, Asker::Person)?;
     let options = answerer.frame_options(asking.frames.clone());
     let read = || load_media(&args.video, None, &options, &patient_limits());

@@ -14,6 +14,7 @@ use crate::eval::report::{EvalReport, named};
 use crate::eval::responses::{Missing, Record, answer_all, part_folder};
 use crate::eval::results::RESULTS;
 use crate::export::{export, find_checkpoint};
+use crate::hub::Hub;
 use crate::machine::device::{Choice, open};
 use crate::machine::files::write_atomically;
 use crate::machine::memory::peak_rss_bytes;
@@ -89,7 +90,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
         );
         return Err(Error::Argument(message));
     }
-    let folder = exported(eval.checkpoint.as_ref())?;
+    let folder = exported(&Hub::of_environment().local(eval.checkpoint.as_ref())?)?;
     let whole = args.out.clone().unwrap_or_else(|| default_out(&args.subject, "-eval"));
     let out = args.part.share.map_or(whole.clone(), |share| part_folder(&whole, share));
     let answerer = args.asking.open(&folder, &args.device.open()?)?;
@@ -123,15 +124,15 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
 impl EvalArgs {
     /// The recipe's `[eval]` with the arguments laid over it; it names checkpoint, questions and videos.
     fn resolve(&self) -> Result<EvalTable, Error> {
-        let stated = self.stated()?;
+        let (stated, hub) = (self.stated()?, Hub::of_environment());
         let path = |given: &Option<PathBuf>, stated: String| match given {
-            Some(path) => path.to_string_lossy().into_owned(),
-            None => stated,
+            Some(path) => Ok(hub.local(path)?.to_string_lossy().into_owned()),
+            None => Ok::<_, Error>(stated),
         };
         let eval = EvalTable {
-            questions: path(&self.questions, stated.questions),
-            videos: path(&self.videos, stated.videos),
-            subtitles: path(&self.subtitles, stated.subtitles),
+            questions: path(&self.questions, stated.questions)?,
+            videos: path(&self.videos, stated.videos)?,
+            subtitles: path(&self.subtitles, stated.subtitles)?,
             benchmark: self.benchmark.or(stated.benchmark),
             answer_by: self.by.unwrap_or(stated.answer_by),
             ..stated
@@ -164,7 +165,10 @@ impl EvalArgs {
     fn stated(&self) -> Result<EvalTable, Error> {
         let checkpoint = self.subject.to_string_lossy().into_owned();
         match self.recipe()? {
-            Some(recipe) if self.subject.is_file() => return Ok(recipe.eval),
+            Some(recipe) if self.subject.is_file() => {
+                recipe.require("eval", EvalTable::KEYS)?;
+                return Ok(recipe.eval);
+            }
             Some(recipe) => return Ok(EvalTable { checkpoint, ..recipe.eval }),
             None => (),
         }

@@ -8,6 +8,7 @@ use super::args::{DeviceArg, FormatArg, default_out};
 use crate::answer::Answerer;
 use crate::error::Error;
 use crate::eval::niah::run::{Cell, Grid, Material, heat_map, run as run_grid};
+use crate::hub::Hub;
 use crate::machine::files::{create_folder, write_atomically};
 
 /// Arguments of `xcomp niah`.
@@ -56,7 +57,8 @@ pub(super) fn run(args: &NiahArgs) -> Result<(), Error> {
     if !(2..=9).contains(&args.links) || args.lengths.contains(&0) || args.count == 0 {
         return wrong("--links is 2 to 9; --lengths and --count are at least 1");
     }
-    let answerer = Answerer::open(&args.checkpoint, &args.device.open()?)?;
+    let checkpoint = Hub::of_environment().local(&args.checkpoint)?;
+    let answerer = Answerer::open(&checkpoint, &args.device.open()?)?;
     let (lengths, depths) = (args.lengths.clone(), args.depths.clone());
     let grid = Grid { lengths, depths, chains: args.count };
     let cells = run_grid(&answerer, &args.material(), &grid)?;

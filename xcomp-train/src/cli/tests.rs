@@ -19,6 +19,7 @@ fn help_lists_verbs_and_exit_codes() {
     Commands:
       plan         Prints what a run is and costs, with no weight loaded
       ask          Answers a question about a video with an exported checkpoint
+      fetch        Brings what a recipe names on the Hugging Face hub into its cache: nothing else asks the network
       train        Trains a recipe, or goes on where its run folder stands
       export       Writes a run as a Hugging Face folder with the released tensor names
       replay       Does one step of a run again and names the first tensor and sample that are not finite
@@ -42,8 +43,8 @@ fn help_lists_verbs_and_exit_codes() {
 
     Exit codes:
       0   done
-      1   the rest: the disk refuses, a run of a sweep failed
-      2   arguments, the recipe, or a config.json, checkpoint or weights that they name cannot be used
+      1   the rest: the disk or the network refuses, a run of a sweep failed
+      2   arguments, the recipe, or a config.json, checkpoint, weights or name of the hub in them cannot be used
       3   data cannot be used
       4   a loss or gradient is not finite
       5   out of memory

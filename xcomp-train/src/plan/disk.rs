@@ -2,8 +2,7 @@
 
 use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
-use crate::plan::cost::memory::{checkpoint_bytes, export_bytes};
-use crate::plan::cost::parameters::tensors;
+use crate::plan::cost::parameters::{PartCount, tensors};
 use crate::recipe::tables::FloatWord;
 
 /// Bytes of tensors in one file of an export; above it, shards with an index are written.
@@ -92,6 +91,17 @@ impl Plan {
             every => self.steps.div_ceil(every) - step / every,
         }
     }
+}
+
+/// Bytes on disk of one checkpoint: tuned weights and, if they are kept, both moments in f32, behind small files.
+fn checkpoint_bytes(counts: &[PartCount], moments: bool) -> u64 {
+    let per_value = if moments { 12 } else { 4 };
+    counts.iter().map(|count| per_value * count.tuned).sum()
+}
+
+/// Bytes on disk of an export: every weight.
+fn export_bytes(counts: &[PartCount], bytes_per_value: u64) -> u64 {
+    counts.iter().map(|count| bytes_per_value * (count.tuned + count.frozen)).sum()
 }
 
 #[cfg(test)]

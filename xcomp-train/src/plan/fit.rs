@@ -141,12 +141,11 @@ impl Search<'_> {
     fn planned(&self, change: &Change) -> Result<Plan, Error> {
         let mut recipe = self.base.recipe.clone();
         change.apply(&mut recipe);
-        let Samples { count, counted, mean, worst, measured } = self.base.samples;
+        let Samples { count, counted, mean, worst, .. } = self.base.samples;
         let mut plan = Plan::new(recipe, counted.then_some(count))?;
         let most = plan.recipe.data.max_frames;
         let at_most = |size: SampleSize| SampleSize { frames: size.frames.min(most), ..size };
-        plan.samples =
-            Samples { count, counted, mean: at_most(mean), worst: at_most(worst), measured };
+        plan.samples = Samples { mean: at_most(mean), worst: at_most(worst), ..self.base.samples };
         Ok(plan)
     }
 

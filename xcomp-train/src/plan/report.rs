@@ -10,6 +10,7 @@ use crate::plan::cost::layers::LayerCost;
 use crate::plan::cost::memory::Memory;
 use crate::plan::cost::parameters::PartCount;
 use crate::plan::groups::Groups;
+use crate::plan::padding::Padding;
 use crate::plan::ranks::Ranks;
 use crate::plan::tuning::Adapters;
 use crate::plan::vst::WindowsReport;
@@ -54,6 +55,9 @@ pub struct PlanReport {
     /// How samples are read in windows; none where they are read whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub windows: Option<WindowsReport>,
+    /// What padding adds to forwards of several samples; none where they have one, or the mixture is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub padding: Option<Padding>,
     /// Optimizer steps.
     pub steps: usize,
     /// Of which warm up.
@@ -171,6 +175,7 @@ impl Plan {
             samples_counted: self.samples.counted,
             sizes_measured: self.samples.measured,
             samples_per_step: self.samples_per_step(),
+            padding: self.samples.padding,
             steps: self.steps,
             warmup_steps: self.lr.warmup(),
             run_flops,

@@ -1,7 +1,8 @@
 //! What the samples of a recipe's mixture are like, known without opening their media.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use xcomp_data::report::Histogram;
 use xcomp_data::stream::cost::predict_frames;
@@ -14,7 +15,9 @@ use xcomp_model::base::config::ModelConfig;
 use xcomp_model::base::family::{Family, Visuals};
 
 use crate::error::Error;
+use crate::hub::{Hub, is_name};
 use crate::plan::cost::SampleSize;
+use crate::plan::padding::{Length, Padding};
 use crate::recipe::Recipe;
 use crate::recipe::tables::{LabelRule, ModelTable, SampleWord, SystemWord, TruncatedWord};
 use crate::show::progress::during;
@@ -61,7 +64,22 @@ pub fn recipe_template(model: &ModelTable, family: &Family) -> Template {
 
 /// Reads a mixture, and says so where it takes long.
 pub(crate) fn read_mixture(path: &Path, options: &MixtureOptions) -> Result<Mixture, DataError> {
-    during("reading the mixture", || Mixture::load(path, options))
+    let options = MixtureOptions { elsewhere: named(path)?, ..options.clone() };
+    during("reading the mixture", || Mixture::load(path, &options))
+}
+
+/// Where annotation files and media lie that a mixture has by names of the hub.
+fn named(mixture: &Path) -> Result<BTreeMap<String, PathBuf>, DataError> {
+    let hub = Hub::of_environment();
+    let names = Mixture::places(mixture)?.into_iter().filter(|place| is_name(place));
+    let place = |name: String| match hub.local(Path::new(&name)) {
+        Ok(path) => Ok((name, path)),
+        Err(error) => {
+            let source = std::io::Error::new(ErrorKind::NotFound, error);
+            Err(DataError::Read { path: name.into(), source })
+        }
+    };
+    names.map(place).collect()
 }
 
 /// What of a recipe's mixture is trained on, and what is held out of it.
@@ -110,6 +128,8 @@ pub struct Survey {
     pub largest: SampleSize,
     /// Whether all frame counts are known from annotations, not assumed.
     pub frames_known: bool,
+    /// What padding adds to forwards of several samples.
+    pub padding: Option<Padding>,
 }
 
 /// Surveys the recipe's mixture; `None` where it, an annotation file or the tokenizer is not there.
@@ -127,7 +147,8 @@ pub fn survey(recipe: &Recipe, config: &ModelConfig) -> Result<Option<Survey>, E
     let template = recipe_template(&recipe.model, config.family);
     let tokenizer = Tokenizer::open(tokenizer, &template)?;
     let frames = predict_frames(&mixture, &frame_options(recipe, config));
-    let texts = mixture.records().iter().step_by(mixture.len().div_ceil(SURVEYED_TEXTS));
+    let every = mixture.len().div_ceil(SURVEYED_TEXTS);
+    let texts = mixture.records().iter().step_by(every);
     let prompts = texts
         .map(|record| render_chat(&template, &tokenizer, &record.turns, &[], label_rule(recipe)))
         .collect::<Result<Vec<_>, _>>()?;
@@ -147,6 +168,13 @@ pub fn survey(recipe: &Recipe, config: &ModelConfig) -> Result<Option<Survey>, E
         mean: size(mean_frames, mean_text, mean_supervised),
         largest: size(most_frames, most_text, most_supervised),
         frames_known: frames.iter().all(|frames| frames.known),
+        padding: Padding::of(
+            recipe,
+            prompts.iter().zip(frames.iter().step_by(every)).map(|(prompt, frames)| Length {
+                text: visible(prompt),
+                all: visible(prompt) + frames.count * config.tokens_per_frame(),
+            }),
+        ),
     }))
 }
 

@@ -65,7 +65,15 @@ impl PlanReport {
             grouped(self.steps as u64),
             self.samples_per_step,
             self.warmup_steps
-        )
+        )?;
+        let Some(padding) = &self.padding else { return Ok(()) };
+        let (share, samples) = (100.0 * padding.share(), padding.samples);
+        let what = if padding.packed {
+            "packed: no token is padding, of which there would be"
+        } else {
+            "padded: [data] packing = true saves"
+        };
+        writeln!(f, "forwards     {what} {share:.0} % ({samples} samples looked at)")
     }
 
     fn flops(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

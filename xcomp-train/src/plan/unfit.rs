@@ -105,6 +105,11 @@ fn learned_tokens(recipe: &Recipe, config: &ModelConfig) -> Option<String> {
             "[train] recompute: a {name} computes whole windows again by [vst] backward = \"windows\"; set it to \"none\""
         ));
     }
+    if recipe.data.packing {
+        return Some(format!(
+            "[data] packing: a {name} reads every sample in windows, each over the memory of those before it, which no other sample shares; set it to false"
+        ));
+    }
     let windows = Windows::new(&recipe.vst, config, recipe.train.seed);
     if let Some(told) = windows.and_then(|windows| windows.impossible(config.tokens_per_frame())) {
         return Some(told);

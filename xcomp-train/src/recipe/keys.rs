@@ -10,7 +10,7 @@ pub const HEAD: &str = "# Keys of a recipe
 
 `xcomp recipe keys > docs/recipe.md` writes this page from the tables of the program; do not edit it.
 A recipe is strict: an unknown key is an error with its line and the nearest key, and all problems are reported at once.
-Paths start at the recipe's folder.
+Paths start at the recipe's folder; what is only read may also be a name of the Hugging Face hub, `hf:OWNER/NAME[@REVISION][/path]` or `hf-dataset:...`, which `xcomp fetch RECIPE` brings.
 `--set table.key=value` overrides any key.
 
 ";

@@ -2,19 +2,10 @@
 
 use std::fmt::Write as _;
 
+use super::paths::is_path;
 use super::{KEYS, Origin, Recipe};
 
-/// Keys that hold paths: absolute in the lock, which lies elsewhere than the recipe.
-const PATHS: &[(&str, &[&str])] = &[
-    ("model", &["checkpoint", "config", "tokenizer"]),
-    ("data", &["mixture", "feature_cache"]),
-    ("eval", &["checkpoint", "questions", "videos", "subtitles"]),
-];
-
-fn is_path(table: &str, key: &str) -> bool {
-    PATHS.iter().any(|(name, keys)| *name == table && keys.contains(&key))
-}
-
+/// The lock lies elsewhere than the recipe.
 fn absolute(path: &toml::Value) -> toml::Value {
     let text = path.as_str().unwrap_or_default();
     match std::path::absolute(text) {
@@ -40,7 +31,11 @@ impl Recipe {
             writeln!(text, "\n[{table}]").expect("a string takes any text");
             for key in *keys {
                 let Some(value) = resolved[*table].get(key) else { continue };
-                let value = if is_path(table, key) { absolute(value) } else { value.clone() };
+                let value = match self.name_of(table, key) {
+                    Some(name) => name.to_string().into(),
+                    None if is_path(table, key) => absolute(value),
+                    None => value.clone(),
+                };
                 let origin = match self.origin(table, key) {
                     Origin::Default => "default".into(),
                     Origin::Recipe(line) => format!("recipe, line {line}"),

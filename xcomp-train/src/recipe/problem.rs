@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::error::Error;
+use crate::hub::HubError;
 
 /// One thing wrong with a recipe.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +57,9 @@ pub enum RecipeError {
     /// Keys or values are wrong; all of them are listed.
     #[error("{}", listing(path, problems))]
     Invalid { path: PathBuf, problems: Vec<Problem> },
+    /// Something that it names is still on the hub.
+    #[error(transparent)]
+    Hub(#[from] HubError),
 }
 
 impl From<RecipeError> for Error {

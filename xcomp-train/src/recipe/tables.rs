@@ -102,6 +102,8 @@ table! {
         clip_frames: usize = 8,
         /// The order of samples within an epoch.
         order: Order = Order::Grouped,
+        /// Whether the samples of a forward stand one behind the other in one sequence, none of which sees another, instead of being padded to the longest: the same losses and gradients but for their last bits.
+        packing: bool = false,
         /// Decoding threads.
         workers: usize = 4,
         /// Most bytes of decoded frames that wait for the trainer, in MiB.
@@ -305,6 +307,10 @@ table! {
 table! {
     /// `[log]`: what is written down.
     LogTable {
+        /// The name of the run in its records, `env.json`, `TensorBoard` and reports; that of its folder if empty.
+        run_name: String = String::new(),
+        /// Words by which the run is found again, beside its name.
+        tags: Vec<String> = vec![],
         /// Steps between records; each one waits for the device.
         logging_steps: usize = 1,
         /// Whether `TensorBoard` events are written beside `metrics.jsonl`.

@@ -6,6 +6,7 @@ use super::Learnability;
 use super::drops::DropRow;
 use super::losses::{GroupRow, Mean};
 use crate::show::charts::chart::{Chart, Point, Series};
+use crate::train::held_out::HeldOut;
 use crate::train::meter::Record;
 
 /// Every picture that there is something to draw in; `records` are what the run logged.
@@ -15,25 +16,8 @@ pub fn plots(report: &Learnability, records: &BTreeMap<usize, Record>) -> Vec<St
         let rows = report.layers.iter();
         rows.filter_map(|row| Some(point(row.layer?, number(row)))).collect()
     };
-    let logged = |number: fn(&Record) -> f64| -> Vec<Point> {
-        records.iter().map(|(step, record)| point(*step, number(record))).collect()
-    };
-    let held_out =
-        report.held_out.iter().map(|held_out| point(held_out.step, held_out.eval_loss.0));
     let predicted = report.drops.iter().filter_map(|row| Some(point(row.layer, row.predicted?)));
     let charts = [
-        chart(
-            "Loss of the run",
-            "step",
-            "loss",
-            [("logged", logged(|r| r.loss)), ("held out", held_out.collect())],
-        ),
-        chart(
-            "Gradient of the run",
-            "step",
-            "norm",
-            [("before clipping", logged(|r| r.grad_norm))],
-        ),
         chart("Gradient by layer", layer, "norm", [("gradient", of_layers(|row| row.grad_norm))]),
         chart(
             "Update by layer",
@@ -54,7 +38,46 @@ pub fn plots(report: &Learnability, records: &BTreeMap<usize, Record>) -> Vec<St
         groups("Loss by dataset", &report.sources),
         groups("Loss by frames", &report.frames),
     ];
-    charts.into_iter().filter(|chart| !chart.series.is_empty()).map(|c| c.svg()).collect()
+    let held_out: Vec<&HeldOut> = report.held_out.iter().collect();
+    let of_run = curves(records, &held_out).into_iter();
+    of_run.chain(charts.iter().filter_map(drawn)).collect()
+}
+
+/// The curves of a run over its steps: losses, those of held-out samples beside them, gradient, rate, speed.
+pub fn curves(records: &BTreeMap<usize, Record>, held_out: &[&HeldOut]) -> Vec<String> {
+    let logged = |number: fn(&Record) -> f64| -> Vec<Point> {
+        records.iter().map(|(step, record)| point(*step, number(record))).collect()
+    };
+    let validated = held_out.iter().map(|held| point(held.step, held.eval_loss.0));
+    let (loss, step) =
+        ([("logged", logged(|r| r.loss)), ("held out", validated.collect())], "step");
+    let charts = [
+        chart("Loss of the run", step, "loss", loss),
+        by_dataset(held_out),
+        chart("Gradient of the run", step, "norm", [("before clipping", logged(|r| r.grad_norm))]),
+        chart("Learning rate", step, "rate", [("used", logged(|r| r.lr_used))]),
+        chart("Speed", step, "samples/s", [("logged", logged(|r| r.samples_per_sec))]),
+    ];
+    charts.iter().filter_map(drawn).collect()
+}
+
+/// Held-out losses of each dataset; nothing where there is one, whose loss is that of all.
+fn by_dataset(held_out: &[&HeldOut]) -> Chart<'static> {
+    let mut series: BTreeMap<&str, Vec<Point>> = BTreeMap::new();
+    for held in held_out {
+        for (name, loss) in &held.eval_sources {
+            series.entry(name).or_default().push(point(held.step, loss.0));
+        }
+    }
+    let several = series.len() > 1;
+    let series = series.into_iter().map(|(name, points)| Series { name: name.into(), points });
+    let series = series.filter(|_| several).collect();
+    let title = "Held-out loss by dataset";
+    Chart { title, x_label: "step", y_label: "loss", series, ..Chart::default() }
+}
+
+fn drawn(chart: &Chart<'_>) -> Option<String> {
+    (!chart.series.is_empty()).then(|| chart.svg())
 }
 
 fn increases(report: &Learnability, of: fn(&DropRow) -> Option<Mean>) -> Vec<Point> {

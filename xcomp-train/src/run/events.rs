@@ -5,13 +5,19 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use protobuf::Message as _;
+use protobuf::{Message as _, RepeatedField};
 use tensorboard_proto::event::{Event, SessionLog, SessionLog_SessionStatus};
+use tensorboard_proto::summary::{
+    Summary, Summary_Value, SummaryMetadata, SummaryMetadata_PluginData,
+};
+use tensorboard_proto::tensor::TensorProto;
+use tensorboard_proto::types::DataType;
 use tensorboard_rs::record_writer::RecordWriter;
 use tensorboard_rs::summary::scalar;
 
 use crate::error::Error;
 use crate::machine::files::{at, entries};
+use crate::run::name::RunName;
 
 const PREFIX: &str = "events.out.tfevents.";
 /// The format since which a reader heeds a `SessionLog`.
@@ -29,7 +35,7 @@ impl Events {
     ///
     /// `SessionLog` START makes a reader drop points of that step and later ones, as the `purge_step` of other writers
     /// (`_CheckForRestartAndMaybePurge` in tensorboard's `event_accumulator.py`).
-    pub(super) fn start(folder: &Path, first: usize) -> Result<Self, Error> {
+    pub(super) fn start(folder: &Path, first: usize, run: &RunName) -> Result<Self, Error> {
         let path = folder.join(next_name(folder)?);
         let file = File::create_new(&path).map_err(at("cannot create", &path))?;
         let mut events = Self { path, file };
@@ -40,7 +46,9 @@ impl Events {
         let mut start = Event::new();
         start.set_session_log(log);
         start.set_step(first as i64);
-        events.write(vec![version, start])?;
+        let mut name = Event::new();
+        name.set_summary(text("run", &[&[run.name.clone()][..], &run.tags].concat()));
+        events.write(vec![version, start, name])?;
         Ok(events)
     }
 
@@ -66,6 +74,24 @@ impl Events {
         });
         written.and_then(|()| self.file.write_all(&bytes)).map_err(at("cannot write", &self.path))
     }
+}
+
+/// Lines under a tag, for the page of texts.
+fn text(tag: &str, lines: &[String]) -> Summary {
+    let mut plugin = SummaryMetadata_PluginData::new();
+    plugin.set_plugin_name("text".into());
+    let mut metadata = SummaryMetadata::new();
+    metadata.set_plugin_data(plugin);
+    let mut tensor = TensorProto::new();
+    tensor.set_dtype(DataType::DT_STRING);
+    tensor.set_string_val(RepeatedField::from_vec(vec![lines.join("  \n").into_bytes()]));
+    let mut value = Summary_Value::new();
+    value.set_tag(tag.into());
+    value.set_metadata(metadata);
+    value.set_tensor(tensor);
+    let mut summary = Summary::new();
+    summary.set_value(RepeatedField::from_vec(vec![value]));
+    summary
 }
 
 /// A name that sorts behind the event files that are there: a reader takes them by name, and two starts can share a second.

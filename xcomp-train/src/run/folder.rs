@@ -1,5 +1,6 @@
 //! The folder of a run: one process at a time, everything that explains its numbers.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,7 @@ use crate::error::Error;
 use crate::machine::files::{at, create_folder, write_atomically, write_json};
 use crate::plan::Plan;
 use crate::run::footing::{ENVIRONMENT, Footings};
+use crate::run::name::RunName;
 use crate::train::checkpoint::identity::Identity;
 
 /// What the process that works in a run's folder has locked.
@@ -30,12 +32,17 @@ pub struct RunDir {
 /// `env.json`: where a run ran.
 #[derive(Debug, Serialize)]
 struct Environment<'a> {
+    run_name: String,
+    tags: Vec<String>,
     xcomp: &'static str,
     command: Vec<String>,
     device: &'a str,
     cores: usize,
     host: String,
     system: String,
+    /// Names of the hub in the recipe, with their commits.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    hub: BTreeMap<String, String>,
     #[serde(flatten)]
     footings: &'a Footings,
 }
@@ -84,13 +91,18 @@ impl RunDir {
             .filter(|(name, _)| name.starts_with("sha256"))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
+        let names = plan.recipe.names();
+        let RunName { name, tags } = RunName::of(&plan.recipe.log, &self.path);
         let environment = Environment {
+            run_name: name,
+            tags,
             xcomp: env!("CARGO_PKG_VERSION"),
             command: std::env::args().collect(),
             device,
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             host: first_line("/proc/sys/kernel/hostname"),
             system: first_line("/proc/version"),
+            hub: names.into_iter().map(|(key, name)| (key, name.to_string())).collect(),
             footings,
         };
         write_atomically(&self.file("recipe.toml"), plan.recipe.text.as_bytes())?;

@@ -128,7 +128,7 @@ pub fn planned(recipe: Recipe) -> Result<Plan, Error> {
 /// The loop, with every event shown and written down.
 fn recorded(task: &Training, mut stop: Stop, progress: &mut RunProgress) -> Result<Summary, Error> {
     let step = task.from.checkpoint.as_ref().map_or(0, |saved| saved.step);
-    let mut metrics = Metrics::open(task.run, step, task.plan.recipe.log.tensorboard)?;
+    let mut metrics = Metrics::open(task.run, step, &task.plan.recipe.log)?;
     let mut report = |event: Event| {
         if task.peers.rank() == 0 {
             progress.show(&event);

@@ -79,7 +79,11 @@ fn find(folder: &Path, depth: usize, runs: &mut Vec<Listed>) -> Result<(), Error
 }
 
 impl Listed {
-    fn of(folder: &Path) -> Result<Self, Error> {
+    /// The run in a folder.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub fn of(folder: &Path) -> Result<Self, Error> {
         let Recorded { records, broken_lines, .. } = Recorded::of_run(folder)?;
         let last = records.last_key_value();
         let saved = Checkpoints::open(folder).folders()?.last().map_or(0, |saved| saved.step);

@@ -1,19 +1,23 @@
 //! Records on disk: `metrics.jsonl` (the truth), TensorBoard events, Hugging Face's `trainer_state.json`.
 
+mod line;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde_json::json;
 use xcomp_data::lines::{JsonLines, read_lines};
 
 use crate::error::Error;
 use crate::machine::files::{at, write_json};
 use crate::plan::Plan;
+use crate::recipe::tables::LogTable;
 use crate::run::events::Events;
+use crate::run::name::RunName;
 use crate::show::progress::say;
 use crate::train::held_out::HeldOut;
 use crate::train::meter::Record;
+use line::{Line, Written};
 
 /// Its name in a run folder.
 pub const METRICS: &str = "metrics.jsonl";
@@ -22,6 +26,7 @@ const TRAINER_STATE: &str = "trainer_state.json";
 /// Where records go.
 pub struct Metrics {
     folder: PathBuf,
+    run: RunName,
     lines: JsonLines,
     events: Option<Events>,
     records: BTreeMap<usize, Record>,
@@ -35,7 +40,7 @@ impl Metrics {
     ///
     /// # Errors
     /// If a file cannot be opened.
-    pub fn open(folder: &Path, step: usize, tensorboard: bool) -> Result<Self, Error> {
+    pub fn open(folder: &Path, step: usize, log: &LogTable) -> Result<Self, Error> {
         let path = folder.join(METRICS);
         let mut recorded = Recorded::of_run(folder)?;
         recorded.tell();
@@ -43,8 +48,9 @@ impl Metrics {
         recorded.held_out.retain(|recorded, _| *recorded <= step);
         let Recorded { records, held_out, .. } = recorded;
         let lines = JsonLines::open(&path).map_err(at("cannot open", &path))?;
-        let events = tensorboard.then(|| Events::start(folder, step + 1)).transpose()?;
-        Ok(Self { folder: folder.into(), lines, events, records, held_out })
+        let run = RunName::of(log, folder);
+        let events = log.tensorboard.then(|| Events::start(folder, step + 1, &run)).transpose()?;
+        Ok(Self { folder: folder.into(), run, lines, events, records, held_out })
     }
 
     /// Writes a record.
@@ -53,7 +59,8 @@ impl Metrics {
     /// If the disk refuses.
     pub fn write(&mut self, record: &Record) -> Result<(), Error> {
         let path = self.folder.join(METRICS);
-        self.lines.push(record).map_err(at("cannot write", &path))?;
+        let line = Written::step(&self.run, record);
+        self.lines.push(&line).map_err(at("cannot write", &path))?;
         if let Some(events) = &mut self.events {
             events.add(record.step, &scalars(record))?;
         }
@@ -67,7 +74,8 @@ impl Metrics {
     /// If the disk refuses.
     pub fn validated(&mut self, held_out: &HeldOut) -> Result<(), Error> {
         let path = self.folder.join(METRICS);
-        self.lines.push(held_out).map_err(at("cannot write", &path))?;
+        let line = Written::held_out(&self.run, held_out);
+        self.lines.push(&line).map_err(at("cannot write", &path))?;
         if let Some(events) = &mut self.events {
             let own = held_out.eval_sources.iter();
             let own = own.map(|(name, loss)| (format!("eval_loss/{name}"), loss.0));
@@ -123,14 +131,6 @@ pub struct Recorded {
     pub held_out: BTreeMap<usize, HeldOut>,
     /// Numbers of lines that are no record, from 1: half lines, and what a lost machine left.
     pub broken_lines: Vec<usize>,
-}
-
-/// A line.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Line {
-    Step(Box<Record>),
-    HeldOut(HeldOut),
 }
 
 /// Reads the records of a `metrics.jsonl`.
@@ -224,18 +224,22 @@ mod tests {
         serde_json::from_value(json).unwrap()
     }
 
+    fn quiet() -> LogTable {
+        LogTable { tensorboard: false, ..LogTable::default() }
+    }
+
     #[test]
     fn the_last_line_of_a_step_counts_and_half_a_line_does_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(METRICS);
-        let mut first = Metrics::open(folder.path(), 0, false).unwrap();
+        let mut first = Metrics::open(folder.path(), 0, &quiet()).unwrap();
         for step in 1..=3 {
             first.write(&record(step, step as f64)).unwrap();
         }
         drop(first);
         let text = std::fs::read_to_string(&path).unwrap() + "{\"step\": 4, \"lo\n";
         std::fs::write(&path, text).unwrap();
-        let mut second = Metrics::open(folder.path(), 2, false).unwrap();
+        let mut second = Metrics::open(folder.path(), 2, &quiet()).unwrap();
         assert_eq!(second.records.keys().copied().collect::<Vec<_>>(), [1, 2]);
         second.write(&record(3, 30.0)).unwrap();
         let Recorded { records, broken_lines, .. } = read(&path).unwrap();
@@ -276,7 +280,7 @@ mod tests {
     #[test]
     fn events_are_written_where_tensorboard_looks() {
         let folder = tempfile::tempdir().unwrap();
-        let mut metrics = Metrics::open(folder.path(), 0, true).unwrap();
+        let mut metrics = Metrics::open(folder.path(), 0, &LogTable::default()).unwrap();
         metrics.write(&record(1, 1.0)).unwrap();
         drop(metrics);
         let events =

@@ -17,6 +17,7 @@ pre{background:var(--head);padding:1em;overflow:auto}";
 #[derive(Debug, Clone)]
 pub struct Page {
     title: String,
+    head: String,
     body: String,
 }
 
@@ -24,7 +25,12 @@ impl Page {
     /// A page that begins with its title.
     pub fn new(title: &str) -> Self {
         let title = escaped(title);
-        Self { body: format!("<h1>{title}</h1>\n"), title }
+        Self { body: format!("<h1>{title}</h1>\n"), head: String::new(), title }
+    }
+
+    /// Lets whoever looks at the page read its file again every so many seconds.
+    pub fn reload_every(&mut self, seconds: u64) {
+        self.head = format!("<meta http-equiv=\"refresh\" content=\"{seconds}\">");
     }
 
     /// Begins a section.
@@ -62,9 +68,9 @@ impl Page {
 
     /// The whole file.
     pub fn into_html(self) -> String {
-        let Self { title, body } = self;
+        let Self { title, head, body } = self;
         format!(
-            "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{title}</title><style>{STYLE}</style></head>\n<body>\n{body}</body>\n</html>\n"
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">{head}<title>{title}</title><style>{STYLE}</style></head>\n<body>\n{body}</body>\n</html>\n"
         )
     }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor};
 use xcomp_data::{Position, Stream};
+use xcomp_model::compress::layout::Arrangement;
 use xcomp_model::compress::vst::VstPlan;
 use xcomp_model::loss::IGNORE;
 use xcomp_model::splice::Prompt;
@@ -167,13 +168,15 @@ pub(crate) fn seen(
         };
         let gaps = visuals.iter().map(own).collect();
         let merged = vec![vec![]; prompts.len()];
-        return (MicroBatch { prompts, merged, replay, windows: vec![], number: None }, gaps);
+        let (windows, arrangement) = (vec![], Arrangement::Padded);
+        return (MicroBatch { prompts, merged, replay, windows, number: None, arrangement }, gaps);
     }
     let encoded = |own: Vec<VisualInput>| {
         own.into_iter().map(|visual| merged(plan, model, visual, device)).unzip()
     };
     let (merged, gaps) = visuals.into_iter().map(encoded).unzip();
-    (MicroBatch { prompts, merged, replay, windows: vec![], number: None }, gaps)
+    let arrangement = plan.arrangement();
+    (MicroBatch { prompts, merged, replay, windows: vec![], number: None, arrangement }, gaps)
 }
 
 /// Forward and backward of what is trained, behind the tower.

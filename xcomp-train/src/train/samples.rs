@@ -5,6 +5,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use xcomp_data::mixture::annotation::Record;
 use xcomp_data::{LoadOptions, load_example};
+use xcomp_model::compress::layout::Arrangement;
 use xcomp_model::loss::IGNORE;
 use xcomp_model::vlm::Vlm;
 
@@ -62,6 +63,7 @@ pub(crate) fn load(
         replay: vec![],
         windows: windows.into_iter().collect(),
         number: None,
+        arrangement: Arrangement::Padded,
     };
     Ok(Sample { source, id, frames, batch })
 }

@@ -243,6 +243,7 @@ pub fn model_and_weights(
     let (model, seed) = (Vlm::new(&plan.config, device), plan.recipe.train.seed);
     match plan.recipe.model.init {
         Init::Checkpoint => {
+            plan.recipe.require("model", &["checkpoint"])?;
             let base = model.stored_weights(plan.recipe.model.checkpoint.as_ref())?;
             Ok((fresh_adapters(model, seed), tuned.before(base)))
         }

@@ -2,6 +2,7 @@
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
+use xcomp_model::compress::layout::Arrangement;
 use xcomp_model::compress::lp_comp::Survivors;
 use xcomp_model::compress::pass::Pass;
 use xcomp_model::compress::schedule::CompressionPlan;
@@ -27,6 +28,8 @@ pub struct MicroBatch {
     pub windows: Vec<VstPlan>,
     /// The number of its first sample, by which adapters drop inputs; none are dropped without it.
     pub number: Option<u64>,
+    /// How the sequences go through the decoder, where it is not in windows.
+    pub arrangement: Arrangement,
 }
 
 /// A way from a micro-batch to gradients: which activations of the decoder outlive the forward.
@@ -68,7 +71,8 @@ impl Backward for Keep {
         plan: &CompressionPlan,
         norm: LossNorm,
     ) -> MicroStep {
-        let (loss, weight) = model.loss(&batch.prompts, batch.merged, plan, norm);
+        let MicroBatch { prompts, merged, arrangement, .. } = batch;
+        let (loss, weight) = model.loss_as(arrangement, &prompts, merged, plan, norm);
         let grads = NamedTensors::from_backward(loss.backward(), model);
         MicroStep { loss: loss.inner(), weight, grads }
     }
@@ -86,10 +90,11 @@ impl Backward for EveryLayer {
     }
 }
 
-/// The input of a decoder layer before its drop, and what the drop left: a ranking is not done again.
+/// The input of a decoder layer before its drop, what the drop left (a ranking is not done again), and its rotations.
 struct Entry {
     x: Tensor<3>,
     kept: Option<Survivors>,
+    rope: Rope,
 }
 
 /// What the layer takes of `x`.
@@ -103,19 +108,19 @@ fn entering(x: Tensor<3>, kept: Option<&Survivors>) -> Tensor<3> {
 /// Forward without a tape, holding each layer's input; then backward layer by layer, each on a tape of its own.
 fn recompute(model: &Vlm, batch: &MicroBatch, plan: &CompressionPlan, norm: LossNorm) -> MicroStep {
     let plain = model.valid();
-    let (x, layout) = plain.embed(&batch.prompts, batch.merged.clone());
+    let (x, layout) = plain.embed_as(batch.arrangement, &batch.prompts, batch.merged.clone());
     let stack = &plain.llm.model;
     let mut pass = Pass::start(stack, x, layout, 0);
     let mut entries = Vec::with_capacity(plan.layers());
     for (index, layer) in stack.layers.iter().enumerate() {
-        let kept = pass.survivors(stack, index, plan);
+        let (kept, x) = (pass.survivors(stack, index, plan), pass.x.clone());
         if let Some(kept) = &kept {
-            pass.layout = kept.layout.clone();
+            pass = pass.with(kept.gather(x.clone()), kept.layout.clone());
         }
-        entries.push(Entry { x: pass.x.clone(), kept: kept.clone() });
-        pass.x = layer.forward(entering(pass.x, kept.as_ref()), &pass.rope);
+        entries.push(Entry { x, kept, rope: pass.rope.clone() });
+        pass.x = layer.forward(pass.x, &pass.rope);
     }
-    let Pass { x, layout, rope } = pass;
+    let Pass { x, layout, .. } = pass;
     drop(plain);
 
     let rows = supervised(&batch.prompts, &layout);
@@ -131,7 +136,7 @@ fn recompute(model: &Vlm, batch: &MicroBatch, plan: &CompressionPlan, norm: Loss
     for (layer, entry) in
         entries.into_iter().enumerate().skip(lowest.unwrap_or(plan.layers())).rev()
     {
-        let (found, of_layer) = layer_backward(model, layer, entry, &rope, below);
+        let (found, of_layer) = layer_backward(model, layer, entry, below);
         grads.add(of_layer);
         below = found;
     }
@@ -148,7 +153,7 @@ fn below_layers(model: &Vlm, batch: &MicroBatch, below: Tensor<3>, grads: &mut N
         let leaf = |merged: Tensor<3>| merged.autodiff().require_grad();
         merged = merged.into_iter().map(|own| own.into_iter().map(leaf).collect()).collect();
     }
-    let (embedded, _) = model.embed(&batch.prompts, merged.clone());
+    let (embedded, _) = model.embed_as(batch.arrangement, &batch.prompts, merged.clone());
     let mut tape = pulled(embedded, below).backward();
     let seen = merged.iter().flatten().zip(batch.replay.iter().flatten());
     let below: Vec<_> = seen
@@ -170,12 +175,11 @@ fn layer_backward(
     model: &Vlm,
     layer: usize,
     entry: Entry,
-    rope: &Rope,
     gradient: Tensor<3>,
 ) -> (Tensor<3>, NamedTensors) {
-    let Entry { x, kept } = entry;
+    let Entry { x, kept, rope } = entry;
     let x = x.autodiff().require_grad();
-    let y = model.llm.model.layers[layer].forward(entering(x.clone(), kept.as_ref()), rope);
+    let y = model.llm.model.layers[layer].forward(entering(x.clone(), kept.as_ref()), &rope);
     let mut tape = pulled(y, gradient).backward();
     let below = x.grad_remove(&mut tape).expect("a layer's input reaches its output");
     (below, NamedTensors::from_backward(tape, model))

@@ -35,7 +35,7 @@ pub(crate) fn run(model: &Vlm, batch: MicroBatch, encoding: Encoding, norm: Loss
         let mut sample = Sample::new(model, &plain, prompt, seen, encoding);
         let frames = sample.seen.frames();
         let layout = prompt.layout(&frames, model.connector.config().span_shape());
-        let rows = supervised(std::slice::from_ref(prompt), &Layout { sequences: vec![layout] });
+        let rows = supervised(std::slice::from_ref(prompt), &Layout::padded(vec![layout]));
         if !rows.is_empty() {
             let share = rows.share(norm);
             done.loss = done.loss + backward(&model.llm, plan, &rows, share, &mut sample);

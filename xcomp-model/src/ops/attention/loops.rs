@@ -1,5 +1,7 @@
 //! Attention tile by tile: a tile's scores are made, used and forgotten while they lie in the cache, on the way back too.
 
+use std::sync::Arc;
+
 use burn::backend::flex::FlexTensor;
 use faer::{Accum, MatMut, MatRef};
 use rayon::prelude::*;
@@ -12,9 +14,20 @@ use crate::ops::vector::{exp, largest, sum_of, widest};
 /// Query rows of a tile: with a thousand keys its scores fill half a megabyte.
 const TILE_ROWS: usize = 128;
 
+/// The keys that a query sees.
+#[derive(Debug, Clone)]
+pub(in crate::ops) enum Seen {
+    /// All of them.
+    All,
+    /// Up to its own, of queries that are the last of all tokens.
+    Before,
+    /// Of its own sequence, up to its own; sequences of these lengths stand one behind the other.
+    Packed(Arc<[usize]>),
+}
+
 #[derive(Debug, Clone)]
 pub(in crate::ops) struct Attention {
-    pub(in crate::ops) causal: bool,
+    pub(in crate::ops) seen: Seen,
 }
 
 /// Sizes of one call.
@@ -34,8 +47,10 @@ struct Sizes {
 struct Tile {
     start: usize,
     rows: usize,
+    /// The first key that a row sees.
+    first: usize,
     /// Keys that the last row sees; the others see fewer if attention is causal.
-    end: usize,
+    keys: usize,
 }
 
 /// A query head and the key head that it asks, `[rows, head_dim]` each.
@@ -62,14 +77,16 @@ impl CpuOp<3> for Attention {
     fn forward(&self, [q, k, v]: [FlexTensor; 3]) -> FlexTensor {
         let sizes @ Sizes { group, kv_heads, seq, head_dim, .. } = self.sizes(&q, &k);
         let mut out = vec![0.0; len(&q)];
+        let tiles = self.tiles(sizes);
         let heads = heads_mut(&mut out, seq, kv_heads * group, head_dim).into_par_iter();
         heads.enumerate().for_each(|(index, mut out)| {
             let from = Head::of([&q, &k, &v], index, group);
             let mut scores = sizes.scratch();
-            for tile in sizes.tiles() {
+            for tile in tiles.iter().copied() {
                 let weights = sizes.probabilities(from, tile, &mut scores);
                 let out = out.as_mut().subrows_mut(tile.start, tile.rows);
-                multiply(out, Accum::Replace, weights.as_ref(), from.v.subrows(0, tile.end));
+                let values = from.v.subrows(tile.first, tile.keys);
+                multiply(out, Accum::Replace, weights.as_ref(), values);
             }
         });
         side_by_side(out, dims(&q))
@@ -85,6 +102,7 @@ impl CpuOp<3> for Attention {
         let mut of_q = vec![0.0; len(&q)];
         let [mut of_k, mut of_v] = [&k, &v].map(|x| vec![0.0; len(x)]);
 
+        let tiles = self.tiles(sizes);
         // Query heads that share a key head stand side by side: one thread writes to all of them and to it.
         let of_groups = heads_mut(&mut of_q, seq, kv_heads, group * head_dim).into_par_iter();
         let of_keys = heads_mut(&mut of_k, keys, kv_heads, head_dim);
@@ -95,7 +113,7 @@ impl CpuOp<3> for Attention {
             for (member, mut of_q) in columns_mut(of_group, head_dim).enumerate() {
                 let index = kv_head * group + member;
                 let (from, grad) = (Head::of([&q, &k, &v], index, group), head(&grad, index));
-                for tile in sizes.tiles() {
+                for tile in tiles.iter().copied() {
                     let into = HeadGrads { q: of_q.as_mut(), k: of_k.as_mut(), v: of_v.as_mut() };
                     sizes.backward_tile(from, grad, tile, into, &mut scratch);
                 }
@@ -109,8 +127,51 @@ impl CpuOp<3> for Attention {
 impl Attention {
     fn sizes(&self, q: &FlexTensor, k: &FlexTensor) -> Sizes {
         let ([_, heads, seq, head_dim], [_, kv_heads, keys, _]) = (dims(q), dims(k));
-        Sizes { group: heads / kv_heads, kv_heads, seq, keys, head_dim, causal: self.causal }
+        let causal = !matches!(self.seen, Seen::All);
+        Sizes { group: heads / kv_heads, kv_heads, seq, keys, head_dim, causal }
     }
+
+    /// All query rows: no tile holds those of two sequences.
+    fn tiles(&self, sizes: Sizes) -> Vec<Tile> {
+        let Sizes { seq, keys, .. } = sizes;
+        match &self.seen {
+            Seen::All => {
+                rows(seq).map(|(start, rows)| Tile { start, rows, first: 0, keys }).collect()
+            }
+            Seen::Before => sequence(keys - seq, seq).collect(),
+            Seen::Packed(lengths) => {
+                let ends = lengths.iter().scan(0, |end, length| {
+                    *end += length;
+                    Some(*end)
+                });
+                let at = |(end, length): (usize, &usize)| (end - length, *length);
+                ends.zip(lengths.iter())
+                    .map(at)
+                    .flat_map(|(first, length)| behind(first, length))
+                    .collect()
+            }
+        }
+    }
+}
+
+/// The rows of tiles that cover `count` query rows: where each begins, and how many it has.
+fn rows(count: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..count).step_by(TILE_ROWS).map(move |start| (start, TILE_ROWS.min(count - start)))
+}
+
+/// The last `count` tokens of a sequence, each of which sees what stands before it, `before` tokens more at least.
+fn sequence(before: usize, count: usize) -> impl Iterator<Item = Tile> {
+    rows(count).map(move |(start, rows)| Tile {
+        start,
+        rows,
+        first: 0,
+        keys: before + start + rows,
+    })
+}
+
+/// A sequence of `count` tokens that begins at `first`.
+fn behind(first: usize, count: usize) -> impl Iterator<Item = Tile> {
+    sequence(0, count).map(move |tile| Tile { start: first + tile.start, first, ..tile })
 }
 
 impl<'a> Head<'a> {
@@ -121,32 +182,24 @@ impl<'a> Head<'a> {
 }
 
 impl Sizes {
-    fn tiles(self) -> impl Iterator<Item = Tile> {
-        (0..self.seq).step_by(TILE_ROWS).map(move |start| {
-            let rows = TILE_ROWS.min(self.seq - start);
-            let end = if self.causal { self.keys - self.seq + start + rows } else { self.keys };
-            Tile { start, rows, end }
-        })
-    }
-
     /// Room for a number for each row of a tile and each key.
     fn scratch(self) -> Vec<f32> {
         vec![0.0; TILE_ROWS.min(self.seq) * self.keys]
     }
 
-    /// How much each row of a tile takes of each key: `[rows, end]`.
+    /// How much each row of a tile takes of each key: `[rows, keys]`.
     fn probabilities<'a>(self, from: Head<'_>, tile: Tile, room: &'a mut [f32]) -> MatMut<'a, f32> {
-        let scores = &mut room[..tile.rows * tile.end];
+        let scores = &mut room[..tile.rows * tile.keys];
         let queries = from.q.subrows(tile.start, tile.rows);
-        let keys = from.k.subrows(0, tile.end).transpose();
-        multiply(matrix_mut(scores, tile.end), Accum::Replace, queries, keys);
+        let keys = from.k.subrows(tile.first, tile.keys).transpose();
+        multiply(matrix_mut(scores, tile.keys), Accum::Replace, queries, keys);
         let scale = self.scale();
         widest(|| {
-            for (row, scores) in scores.chunks_exact_mut(tile.end).enumerate() {
+            for (row, scores) in scores.chunks_exact_mut(tile.keys).enumerate() {
                 softmax_row(scores, self.seen(tile, row), scale);
             }
         });
-        matrix_mut(scores, tile.end)
+        matrix_mut(scores, tile.keys)
     }
 
     fn scale(self) -> f32 {
@@ -156,7 +209,7 @@ impl Sizes {
     /// Keys that a row of a tile sees.
     #[inline(always)]
     fn seen(self, tile: Tile, row: usize) -> usize {
-        if self.causal { tile.end - tile.rows + row + 1 } else { tile.end }
+        if self.causal { tile.keys - tile.rows + row + 1 } else { tile.keys }
     }
 
     /// Writes a tile's part of the gradient of the queries, and adds its parts to those of keys and values.
@@ -168,19 +221,19 @@ impl Sizes {
         into: HeadGrads<'_>,
         [weights, of_weights]: &mut [Vec<f32>; 2],
     ) {
-        let size = tile.rows * tile.end;
+        let size = tile.rows * tile.keys;
         let grad = grad.subrows(tile.start, tile.rows);
         let queries = from.q.subrows(tile.start, tile.rows);
-        let [keys, values] = [from.k, from.v].map(|x| x.subrows(0, tile.end));
-        let [of_keys, of_values] = [into.k, into.v].map(|x| x.subrows_mut(0, tile.end));
+        let [keys, values] = [from.k, from.v].map(|x| x.subrows(tile.first, tile.keys));
+        let [of_keys, of_values] = [into.k, into.v].map(|x| x.subrows_mut(tile.first, tile.keys));
         let of_queries = into.q.subrows_mut(tile.start, tile.rows);
 
         let shares = self.probabilities(from, tile, weights);
         multiply(of_values, Accum::Add, shares.transpose().as_ref(), grad);
-        let room = matrix_mut(&mut of_weights[..size], tile.end);
+        let room = matrix_mut(&mut of_weights[..size], tile.keys);
         multiply(room, Accum::Replace, grad, values.transpose());
         self.backward_softmax(&mut weights[..size], &of_weights[..size], tile);
-        let of_scores = MatRef::from_row_major_slice(&weights[..size], tile.rows, tile.end);
+        let of_scores = MatRef::from_row_major_slice(&weights[..size], tile.rows, tile.keys);
         multiply(of_keys, Accum::Add, of_scores.transpose(), queries);
         multiply(of_queries, Accum::Replace, of_scores, keys);
     }
@@ -189,8 +242,8 @@ impl Sizes {
     fn backward_softmax(self, weights: &mut [f32], of_weights: &[f32], tile: Tile) {
         let scale = self.scale();
         widest(|| {
-            let rows = weights.chunks_exact_mut(tile.end);
-            for (weights, grads) in rows.zip(of_weights.chunks_exact(tile.end)) {
+            let rows = weights.chunks_exact_mut(tile.keys);
+            for (weights, grads) in rows.zip(of_weights.chunks_exact(tile.keys)) {
                 let shared = sum_of(weights, grads, |w, g| w * g);
                 let pairs = weights.iter_mut().zip(grads);
                 pairs.for_each(|(w, g): (&mut f32, _)| *w *= (g - shared) * scale);

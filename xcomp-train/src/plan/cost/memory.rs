@@ -1,4 +1,4 @@
-//! Bytes on the device at the peak of a step, by part, and bytes on disk.
+//! Bytes on the device at the peak of a step, by part.
 //!
 //! A step is walked through moment by moment, because not everything is there at once:
 //! activations go as gradients come, and a decoder with LP-Comp keeps most of them in its first layers.
@@ -7,13 +7,14 @@ use serde::Serialize;
 use xcomp_model::base::family::{Place, Region};
 use xcomp_model::base::llm::LlmConfig;
 use xcomp_model::base::lora::AdaptedMap;
+use xcomp_model::compress::layout::Arrangement;
 use xcomp_model::cost::{Blocks, Formats, Kernels};
 use xcomp_model::decoder::cost::Tokens;
 use xcomp_model::decoder::qwen2::DecoderLayer;
 
 use super::SampleSize;
 use super::flops::Work;
-use super::parameters::{PartCount, TensorShape, tensors};
+use super::parameters::{TensorShape, tensors};
 
 /// Gradients of the logits while the loss goes back: of log-softmax, of its shift and of its sum.
 const LOGIT_GRADIENTS: u64 = 3;
@@ -43,6 +44,8 @@ pub struct Running {
     pub drops: bool,
     /// Sets of gradients beside those of a tape: sums of earlier micro-steps, and of later windows.
     pub sums: u64,
+    /// How the samples of a forward stand in it.
+    pub arrangement: Arrangement,
 }
 
 /// A process that trains on a CPU.
@@ -177,6 +180,7 @@ struct Step<'a> {
     formats: Formats,
     /// Whether adapters drop some of their inputs.
     drops: bool,
+    arrangement: Arrangement,
     /// Tuned tensors, f32.
     tuned: Vec<TensorShape>,
     /// What is there in every moment.
@@ -200,8 +204,8 @@ impl<'a> Step<'a> {
             gradients: weights * running.sums,
             ..Parts::default()
         };
-        let Running { formats, drops, .. } = running;
-        Self { work, batch, formats, drops, tuned: moving, held }
+        let Running { formats, drops, arrangement, .. } = running;
+        Self { work, batch, formats, drops, arrangement, tuned: moving, held }
     }
 
     fn moments(&self) -> Vec<Parts> {
@@ -324,13 +328,16 @@ impl<'a> Step<'a> {
         own.map(of).sum()
     }
 
-    /// Sequences of a layer, padded to the longest.
+    /// Sequences of a layer: padded to the longest, or without padding, which is as if each had their mean.
     fn tokens(&self, layer: usize) -> Tokens {
-        let compression = self.work.compression;
-        let of =
-            |size: &SampleSize| compression.visual_tokens(layer, size.frames) + size.text_tokens;
-        let longest = self.batch.iter().map(of).max().unwrap_or(0);
-        Tokens { sequences: self.batch.len() as u64, each: longest as u64 }
+        let plan = self.work.compression;
+        let of = |size: &SampleSize| plan.visual_tokens(layer, size.frames) + size.text_tokens;
+        let lengths = || self.batch.iter().map(of);
+        let each = match self.arrangement {
+            Arrangement::Padded => lengths().max().unwrap_or(0),
+            Arrangement::Packed => lengths().sum::<usize>().div_ceil(self.batch.len().max(1)),
+        };
+        Tokens { sequences: self.batch.len() as u64, each: each as u64 }
     }
 
     /// The tape keeps the shifted logits of every supervised row; their gradients come to them.
@@ -390,15 +397,4 @@ fn block(tensor: &TensorShape) -> Blocks {
 /// Whether a tensor has its gradient before the layers': head, final norm, and embeddings, which may be tied to the head.
 fn before_layers(place: Place) -> bool {
     matches!(place, Place::Head | Place::Norm | Place::Embed)
-}
-
-/// Bytes on disk of one checkpoint: tuned weights and, if they are kept, both moments in f32, behind small files.
-pub fn checkpoint_bytes(counts: &[PartCount], moments: bool) -> u64 {
-    let per_value = if moments { 12 } else { 4 };
-    counts.iter().map(|count| per_value * count.tuned).sum()
-}
-
-/// Bytes on disk of an export: every weight.
-pub fn export_bytes(counts: &[PartCount], bytes_per_value: u64) -> u64 {
-    counts.iter().map(|count| bytes_per_value * (count.tuned + count.frozen)).sum()
 }

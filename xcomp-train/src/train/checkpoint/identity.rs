@@ -39,7 +39,7 @@ const FREE: &[(&str, &[&str])] = &[
     ("vst", &["backward"]),
     ("train", &["recompute", "memory_limit_gib", "spike_factor", "early_stopping_patience"]),
     ("checkpoint", &["save_steps", "save_total_limit", "keep_best", "moments", "export_dtype"]),
-    ("log", &["logging_steps", "tensorboard", "peak_tflops"]),
+    ("log", &["run_name", "tags", "logging_steps", "tensorboard", "peak_tflops"]),
 ];
 
 /// The identity of a run.
@@ -63,6 +63,7 @@ pub fn of_run(plan: &Plan, data: &Data) -> Result<Identity, Error> {
     identity.insert("sha256 of the tokenizer".into(), data.tokenizer.sha256().into());
     identity.insert("sha256 of the mixture".into(), data.mixture.hash().into());
     if recipe.model.init == Init::Checkpoint {
+        recipe.require("model", &["checkpoint"])?;
         identity.insert(
             "sha256 of the base weights".into(),
             during("hashing the base weights", || weights(&recipe.model.checkpoint))?,
