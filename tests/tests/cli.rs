@@ -93,7 +93,7 @@ fn wrong_arguments_and_missing_files_exit_with_2() {
     check(&["export", "nowhere", "out"], 2, &["no complete checkpoint"]);
     check(&["--version"], 0, &["xcomp"]);
     let jpeg = format!("jpeg files   {}", xcomp_data::media::picture::JPEG_DECODER);
-    check(&["doctor"], 0, &["cpu: works", &jpeg]);
+    check(&["doctor"], 0, &["cpu: works", &jpeg, "file locks   work"]);
     check(&["runs", "nowhere"], 2, &["nowhere is no folder"]);
     check(&["completions", "bash"], 0, &["_xcomp()"]);
     check(

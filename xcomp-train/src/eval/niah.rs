@@ -1,5 +1,6 @@
 //! Multi-hop needles in a haystack video: chains of pictures among unrelated frames (section 11 of the facts).
 
+pub mod kept;
 pub mod run;
 pub mod world;
 

@@ -1,0 +1,122 @@
+//! Cells that were tried, a line each: a grid that was broken off goes on, and processes share one out.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use xcomp_data::is_confined;
+use xcomp_data::lines::{JsonLines, read_lines};
+
+use super::read_chains;
+use super::run::Material;
+use crate::answer::Answerer;
+use crate::error::Error;
+use crate::eval::model::hashes;
+use crate::eval::responses::files_of_all;
+use crate::machine::files::{at, create_folder, sha256, size_and_sha256};
+use crate::show::progress::during;
+
+/// Its name in the folder of a grid, and in those of its shares.
+const CELLS: &str = "cells.jsonl";
+
+/// Right answers in a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Right {
+    /// Chains that were asked.
+    pub chains: usize,
+    /// To the first question.
+    pub caption: u32,
+    /// To the second.
+    pub qa: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    /// Hash of all that decides the answers.
+    key: String,
+    right: Right,
+}
+
+/// The cells of a folder.
+#[derive(Debug)]
+pub struct Kept {
+    settings: String,
+    known: HashMap<String, Right>,
+    file: JsonLines,
+    path: PathBuf,
+}
+
+impl Kept {
+    /// Opens a folder; `settings` is all that decides the answers besides the cell.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn open(folder: &Path, settings: String) -> Result<Self, Error> {
+        create_folder(folder)?;
+        let mut known = HashMap::new();
+        for file in files_of_all(folder, CELLS)?.iter().filter(|file| file.is_file()) {
+            let lines = read_lines::<Line>(file).map_err(at("cannot read", file))?;
+            known.extend(lines.values.into_iter().map(|line| (line.key, line.right)));
+        }
+        let path = folder.join(CELLS);
+        let file = JsonLines::open(&path).map_err(at("cannot write", &path))?;
+        Ok(Self { settings, known, file, path })
+    }
+
+    fn key(&self, frames: usize, depth: f64) -> String {
+        sha256(format!("{}\n{frames} {depth}", self.settings).as_bytes())
+    }
+
+    /// The cell of so many frames and this depth, if it was tried.
+    pub fn get(&self, frames: usize, depth: f64) -> Option<Right> {
+        self.known.get(&self.key(frames, depth)).copied()
+    }
+
+    /// Keeps a cell.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn keep(&mut self, frames: usize, depth: f64, right: Right) -> Result<(), Error> {
+        let key = self.key(frames, depth);
+        self.known.insert(key.clone(), right);
+        self.file.push(&Line { key, right }).map_err(at("cannot write", &self.path))
+    }
+}
+
+/// All that decides the answers of a model, opened from `folder`, to so many chains.
+///
+/// # Errors
+/// If a file of the model or the material cannot be read.
+pub fn settings(
+    answerer: &Answerer,
+    folder: &Path,
+    material: &Material,
+    chains: usize,
+) -> Result<String, Error> {
+    let weights = during("hashing the weights", || hashes(folder))?;
+    let precision = answerer.precision();
+    let material = match material {
+        Material::Drawn { .. } => format!("{material:?}"),
+        Material::Files { chains: file, pictures, haystack } => {
+            during("hashing the material", || content(file, chains, pictures, haystack))?
+        }
+    };
+    Ok(format!("{weights}{precision:?} {material} {chains}"))
+}
+
+/// One hash over published chains, their pictures and the hay.
+fn content(
+    file: &Path,
+    count: usize,
+    pictures: &Path,
+    haystack: &[PathBuf],
+) -> Result<String, Error> {
+    let mut lines = size_and_sha256(file)?.1;
+    let shown = read_chains(file)?.into_iter().take(count).flat_map(|chain| chain.images);
+    let shown = shown.filter(|name| is_confined(name)).map(|name| pictures.join(name));
+    for path in shown.chain(haystack.iter().cloned()) {
+        lines.push('\n');
+        lines += &if path.is_dir() { hashes(&path)? } else { size_and_sha256(&path)?.1 };
+    }
+    Ok(sha256(lines.as_bytes()))
+}
