@@ -79,7 +79,9 @@ impl fmt::Display for PartReport {
 /// # Errors
 /// If a recipe does not fit, or the material cannot be made.
 pub fn estimate(sweep: &Sweep, work: Work) -> Result<Estimate, Error> {
-    let _turn = preparing(work)?;
+    // Who makes the base has its turn for long; only the world is waited for.
+    let absent = !Material::is_made(sweep, work.out);
+    let _turn = absent.then(|| preparing(work)).transpose()?;
     estimated(sweep, work)
 }
 

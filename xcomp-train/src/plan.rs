@@ -4,6 +4,7 @@ pub mod cost;
 pub mod disk;
 pub mod fit;
 pub mod groups;
+pub mod lanes;
 pub mod lr;
 pub mod ranks;
 pub mod report;

@@ -7,8 +7,9 @@ use clap::Args;
 use super::args::{DeviceArg, FormatArg, PartArg, default_out};
 use crate::answer::Answerer;
 use crate::error::Error;
-use crate::eval::niah::kept::{Kept, settings};
+use crate::eval::niah::kept::Kept;
 use crate::eval::niah::run::{Cell, Grid, Material, heat_map, run as run_grid};
+use crate::eval::niah::settings::settings;
 use crate::eval::responses::part_folder;
 use crate::machine::files::write_atomically;
 

@@ -2,6 +2,7 @@
 
 pub mod kept;
 pub mod run;
+pub mod settings;
 pub mod world;
 
 use std::path::Path;

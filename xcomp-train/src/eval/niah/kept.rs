@@ -4,17 +4,11 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use xcomp_data::is_confined;
 use xcomp_data::lines::{JsonLines, read_lines};
 
-use super::read_chains;
-use super::run::Material;
-use crate::answer::Answerer;
 use crate::error::Error;
-use crate::eval::model::hashes;
 use crate::eval::responses::files_of_all;
-use crate::machine::files::{at, create_folder, sha256, size_and_sha256};
-use crate::show::progress::during;
+use crate::machine::files::{at, create_folder, sha256};
 
 /// Its name in the folder of a grid, and in those of its shares.
 const CELLS: &str = "cells.jsonl";
@@ -81,42 +75,4 @@ impl Kept {
         self.known.insert(key.clone(), right);
         self.file.push(&Line { key, right }).map_err(at("cannot write", &self.path))
     }
-}
-
-/// All that decides the answers of a model, opened from `folder`, to so many chains.
-///
-/// # Errors
-/// If a file of the model or the material cannot be read.
-pub fn settings(
-    answerer: &Answerer,
-    folder: &Path,
-    material: &Material,
-    chains: usize,
-) -> Result<String, Error> {
-    let weights = during("hashing the weights", || hashes(folder))?;
-    let precision = answerer.precision();
-    let material = match material {
-        Material::Drawn { .. } => format!("{material:?}"),
-        Material::Files { chains: file, pictures, haystack } => {
-            during("hashing the material", || content(file, chains, pictures, haystack))?
-        }
-    };
-    Ok(format!("{weights}{precision:?} {material} {chains}"))
-}
-
-/// One hash over published chains, their pictures and the hay.
-fn content(
-    file: &Path,
-    count: usize,
-    pictures: &Path,
-    haystack: &[PathBuf],
-) -> Result<String, Error> {
-    let mut lines = size_and_sha256(file)?.1;
-    let shown = read_chains(file)?.into_iter().take(count).flat_map(|chain| chain.images);
-    let shown = shown.filter(|name| is_confined(name)).map(|name| pictures.join(name));
-    for path in shown.chain(haystack.iter().cloned()) {
-        lines.push('\n');
-        lines += &if path.is_dir() { hashes(&path)? } else { size_and_sha256(&path)?.1 };
-    }
-    Ok(sha256(lines.as_bytes()))
 }
