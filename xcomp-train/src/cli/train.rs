@@ -39,7 +39,6 @@ pub(super) struct TrainArgs {
     mpi: bool,
     /// With --mpi: how long a rank waits for the others, of which one may hang, before all end with exit code 6; longer than any step, save or export takes.
     #[arg(long, value_parser = parse_duration, default_value = "2h")]
-    #[cfg_attr(not(feature = "mpi"), expect(dead_code, reason = "ranks alone wait"))]
     patience: Duration,
     #[command(flatten)]
     format: FormatArg,
@@ -76,21 +75,19 @@ pub(super) fn run(args: &TrainArgs) -> Result<(), Error> {
 }
 
 /// The processes that this one trains with.
-#[cfg(feature = "mpi")]
 fn peers(args: &TrainArgs) -> Result<Box<dyn Peers>, Error> {
-    if args.mpi {
-        return Ok(Box::new(crate::peers::mpi::Mpi::start(args.patience)?));
-    }
-    Ok(Box::new(Alone))
+    if args.mpi { started(args.patience) } else { Ok(Box::new(Alone)) }
+}
+
+#[cfg(feature = "mpi")]
+fn started(patience: Duration) -> Result<Box<dyn Peers>, Error> {
+    Ok(Box::new(crate::peers::mpi::Mpi::start(patience)?))
 }
 
 #[cfg(not(feature = "mpi"))]
-fn peers(args: &TrainArgs) -> Result<Box<dyn Peers>, Error> {
-    if args.mpi {
-        let message = "--mpi: this build has no MPI; build with --features xcomp-train/mpi";
-        return Err(Error::Argument(message.into()));
-    }
-    Ok(Box::new(Alone))
+fn started(_: Duration) -> Result<Box<dyn Peers>, Error> {
+    let message = "--mpi: this build has no MPI; build with --features xcomp-train/mpi";
+    Err(Error::Argument(message.into()))
 }
 
 impl fmt::Display for Trained {
