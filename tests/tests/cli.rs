@@ -85,6 +85,8 @@ fn wrong_arguments_and_missing_files_exit_with_2() {
     check(&["train", "recipes/xcomp-2b.toml", "--device", "gpu"], 2, &["`gpu` is no device"]);
     check(&["train", "recipes/xcomp-2b.toml", "--budget", "soon"], 2, &["`soon` is no duration"]);
     check(&["plan", "recipes/xcomp-2b.toml", "--set", "steps=3"], 2, &["table.key=value"]);
+    #[cfg(not(feature = "mpi"))]
+    check(&["train", "recipes/xcomp-2b.toml", "--mpi"], 2, &["this build has no MPI"]);
     check(
         &["plan", "recipes/xcomp-2b.toml", "--set", "model.config=nowhere.json"],
         2,
@@ -93,7 +95,7 @@ fn wrong_arguments_and_missing_files_exit_with_2() {
     check(&["export", "nowhere", "out"], 2, &["no complete checkpoint"]);
     check(&["--version"], 0, &["xcomp"]);
     let jpeg = format!("jpeg files   {}", xcomp_data::media::picture::JPEG_DECODER);
-    check(&["doctor"], 0, &["cpu: works", &jpeg]);
+    check(&["doctor"], 0, &["cpu: works", &jpeg, "file locks   work"]);
     check(&["runs", "nowhere"], 2, &["nowhere is no folder"]);
     check(&["completions", "bash"], 0, &["_xcomp()"]);
     check(

@@ -131,6 +131,7 @@ const STABLE: Beside = &[
     "train.max_steps=6",
 ];
 const ADAPTERS: Beside = &["tune.lora_rank=2", "train.max_steps=6"];
+const LANES: Beside = &["train.gradient_accumulation_steps=4", "train.lanes=2"];
 const NONE: Beside = &[];
 
 /// A key, another value than that of the tiny recipe and of what stands beside it, and what is seen to change.
@@ -223,6 +224,7 @@ const OTHER: &[(&str, &str, Beside, Seen)] = &[
     ("train.per_device_batch_size", "2", NONE, Numbers),
     ("train.gradient_accumulation_steps", "3", NONE, Numbers),
     ("train.lanes", "2", &["train.gradient_accumulation_steps=4"], Numbers),
+    ("train.balance", "true", LANES, Numbers),
     ("train.loss_norm", "token", LONG, Numbers),
     ("train.recompute", "layer", NONE, Plan),
     ("train.memory_limit_gib", "0.001", NONE, End),

@@ -5,23 +5,34 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use xcomp_tests::{Ended, Task, kills, program};
+use xcomp_tests::{Ended, Task, kills, program, windows_config};
 use xcomp_train::machine::files::size_and_sha256;
+use xcomp_train::train::meter::Record;
 
 /// Eight micro-batches a step in four lanes.
 const SET: [&str; 3] =
     ["train.gradient_accumulation_steps=8", "train.lanes=4", "checkpoint.save_steps=2"];
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// What only Open MPI's `mpirun` asks for where there are more ranks than cores, as in a container.
+fn launcher_arguments() -> &'static [&'static str] {
+    static ARGUMENTS: LazyLock<&[&str]> = LazyLock::new(|| {
+        let version = Command::new("mpirun").arg("--version").output().expect("an mpirun").stdout;
+        let open_mpi = String::from_utf8_lossy(&version).contains("Open MPI");
+        if open_mpi { &["--allow-run-as-root", "--oversubscribe"] } else { &[] }
+    });
+    &ARGUMENTS
+}
+
 /// `xcomp train` on `ranks` processes; 0 starts it without MPI.
 fn command(task: &Task, run: &Path, ranks: usize, set: &[&str]) -> Command {
     let mut command = Command::new(if ranks == 0 { program() } else { "mpirun".into() });
     if ranks > 0 {
-        let ranks = ranks.to_string();
-        command.args(["--allow-run-as-root", "--oversubscribe", "-np", &ranks]).arg(program());
+        command.args(launcher_arguments()).args(["-np", &ranks.to_string()]).arg(program());
     }
     command.arg("train").arg(task.path("recipe.toml")).arg("--out").arg(run);
     command.args(["--device", "cpu"]).env("RAYON_NUM_THREADS", "1");
@@ -48,13 +59,18 @@ fn fingerprint(run: &Path) -> BTreeMap<String, String> {
     files.map(|name| (name.to_owned(), hash(name))).into()
 }
 
-/// Step, loss, gradient norm, samples and frames of every record, to the bit.
-fn numbers(run: &Path) -> Vec<(usize, u64, u64, u64, u64)> {
+fn records(run: &Path) -> Vec<Record> {
     let read = xcomp_train::run::metrics::read(&run.join("metrics.jsonl")).unwrap();
-    let bits = |r: xcomp_train::train::meter::Record| {
-        (r.step, r.loss.to_bits(), r.grad_norm.to_bits(), r.samples, r.frames)
+    read.records.into_values().collect()
+}
+
+/// Step, loss, gradient norm, samples, frames and the imbalance of lanes of every record, to the bit.
+fn numbers(run: &Path) -> Vec<(usize, [u64; 5])> {
+    let bits = |r: Record| {
+        let imbalance = r.lane_imbalance.map_or(0, f64::to_bits);
+        (r.step, [r.loss.to_bits(), r.grad_norm.to_bits(), r.samples, r.frames, imbalance])
     };
-    read.records.into_values().map(bits).collect()
+    records(run).into_iter().map(bits).collect()
 }
 
 /// Every number of ranks gives the bits of the run without MPI.
@@ -77,6 +93,12 @@ fn one_two_and_four_ranks_end_with_the_same_bits() {
     // The lanes decide numbers: the test can tell another order of additions.
     let one = trained(&task, "one-lane", 0, &["train.lanes=1"]);
     assert_ne!(four["model.safetensors"], one["model.safetensors"]);
+    let spent = |name: &str| records(&task.path(name)).into_iter().map(|record| record.exchange);
+    assert!(spent("alone").chain(spent("on-1")).all(|spent| spent.is_none()));
+    for spent in spent("on-2").chain(spent("on-4")) {
+        let spent = spent.expect("ranks exchange in every step");
+        assert!(spent.wait_s > 0.0 && spent.reduce_s > 0.0 && spent.gather_s > 0.0, "{spent:?}");
+    }
     for set in [
         &[
             "train.per_device_batch_size=2",
@@ -90,6 +112,68 @@ fn one_two_and_four_ranks_end_with_the_same_bits() {
     ] {
         same_on_all(&task, set);
     }
+}
+
+/// Long samples are spread over the lanes: other bits than in turn, the same on every number of ranks.
+#[test]
+fn balanced_lanes_end_with_the_same_bits_on_all_ranks() {
+    let task = Task::folders();
+    let steps = "train.max_steps=4";
+    let in_turn = trained(&task, "in-turn", 0, &[steps]);
+    let balanced = same_on_all(&task, &["train.balance=true", steps]);
+    assert_ne!(in_turn["model.safetensors"], balanced["model.safetensors"]);
+    let most = |name: &str| -> f64 {
+        records(&task.path(name)).iter().map(|record| record.lane_imbalance.unwrap()).sum()
+    };
+    let (before, after) = (most("in-turn"), most("alonetrain.balance=truetrain.max_steps=4"));
+    assert!(after < before, "{after} is not below {before}");
+}
+
+/// Two films and two pictures, which every mixture shuffles alike: in turn one of two lanes has both films.
+#[test]
+fn a_plan_says_what_balance_gains() {
+    let task = Task::folders();
+    let read = |name: &str| -> Vec<Value> {
+        serde_json::from_str(&std::fs::read_to_string(task.path(name)).unwrap()).unwrap()
+    };
+    let (films, pictures) = (read("folders.json"), read("pictures.json"));
+    let four = [&films[0], &pictures[0], &pictures[1], &films[1]];
+    task.write("folders.json", &json!(four).to_string());
+    let mixture = std::fs::read_to_string(task.path("mixture.yaml")).unwrap();
+    let (_, films) = mixture.split_once("  - json_path: folders.json").unwrap();
+    task.write("mixture.yaml", &format!("datasets:\n  - json_path: folders.json{films}"));
+    let set = ["train.gradient_accumulation_steps=4", "train.lanes=2", "data.order=sequential"];
+    let set = set.iter().flat_map(|set| ["--set", *set]);
+    let plan: Vec<&str> = ["plan", "recipe.toml"].into_iter().chain(set).collect();
+    let told = task.run(&[&plan[..], &["--format", "json"]].concat());
+    let told: Value = serde_json::from_str(&told.stdout).unwrap();
+    let mean = |way: &str| told["lanes"][way]["mean"].as_f64().unwrap();
+    assert_eq!(told["lanes"]["lanes"], 2);
+    assert!(mean("in_turn") > 1.5 && mean("by_cost") < 1.1, "{told}");
+    let text = task.run(&plan).stdout;
+    assert!(text.contains("lanes        2: the costliest of a step takes"), "{text}");
+}
+
+/// Ratios are drawn for each sample by its number, whichever rank takes it.
+#[test]
+fn a_model_that_reads_in_windows_has_the_same_bits_on_all_ranks() {
+    let task = Task::folders();
+    let read = |name: &str| std::fs::read_to_string(task.path(name)).unwrap();
+    task.write("windows.json", &windows_config(&read("config.json")).to_string());
+    let films: Vec<Value> = serde_json::from_str(&read("folders.json")).unwrap();
+    task.write("films.json", &json!(vec![films; 4].concat()).to_string());
+    task.write(
+        "mixture.yaml",
+        "datasets:\n  - json_path: films.json\n    data_root: media\n    video_read_type: img\n",
+    );
+    let set = [
+        "model.config=windows.json",
+        "compression.schedule=none",
+        "data.clip_frames=1",
+        "vst.ratios=[2,4]",
+        "train.max_steps=3",
+    ];
+    same_on_all(&task, &[&set[..], &["vst.backward=windows"]].concat());
 }
 
 /// Every second sample is text alone: on the second of two ranks the projector has no gradient at all.
@@ -183,14 +267,18 @@ fn a_rank_that_fails_alone_ends_all_with_its_exit_code() {
 struct Job {
     launcher: Child,
     run: PathBuf,
+    said: PathBuf,
 }
 
 impl Job {
     fn start(task: &Task, run: &Path, set: &[&str]) -> Self {
-        let mut command = command(task, run, 2, set);
-        let quiet = || Stdio::null();
-        let launcher = command.stdout(quiet()).stderr(quiet()).spawn().unwrap();
-        Self { launcher, run: run.to_owned() }
+        Self::of(task, run, command(task, run, 2, set))
+    }
+
+    fn of(task: &Task, run: &Path, mut command: Command) -> Self {
+        let said = task.path("stderr.txt");
+        command.stdout(Stdio::null()).stderr(std::fs::File::create(&said).unwrap());
+        Self { launcher: command.spawn().unwrap(), run: run.to_owned(), said }
     }
 
     /// Waits until so many steps have been recorded, or the job has ended.
@@ -208,10 +296,24 @@ impl Job {
 
     /// Sends a signal to one of the ranks.
     fn signal(&self, signal: &str, rank: usize) {
-        let children = Command::new("pgrep").args(["-P", &self.launcher.id().to_string()]).output();
-        let children = String::from_utf8(children.unwrap().stdout).unwrap();
-        if let Some(child) = children.lines().nth(rank) {
-            let _ = Command::new("kill").args([signal, child]).status().unwrap();
+        if let Some(process) = self.ranks().get(rank) {
+            let _ = Command::new("kill").args([signal, process]).status().unwrap();
+        }
+    }
+
+    /// Processes at the bottom: some launchers start others that start the ranks.
+    fn ranks(&self) -> Vec<String> {
+        let below = |parents: &[String]| -> Vec<String> {
+            let found = Command::new("pgrep").args(["-P", &parents.join(",")]).output();
+            let found = String::from_utf8(found.unwrap().stdout).unwrap();
+            found.lines().map(str::to_owned).collect()
+        };
+        let mut level = below(&[self.launcher.id().to_string()]);
+        loop {
+            match below(&level) {
+                children if level.is_empty() || children.is_empty() => return level,
+                children => level = children,
+            }
         }
     }
 
@@ -253,6 +355,22 @@ fn a_signal_to_one_rank_stops_all_between_steps() {
         trained(&task, &name, 0, &[&set[..], &[&steps]].concat());
         assert_eq!(hashes(&run), hashes(&task.path(&name)), "{signal} at step {stopped}");
     }
+}
+
+/// A rank that is stopped answers nobody: the other ends the job, and says why.
+#[test]
+fn a_rank_that_hangs_ends_the_job() {
+    let task = Task::folders();
+    let run = task.path("hangs");
+    let mut command = command(&task, &run, 2, &["train.max_steps=1000000"]);
+    command.args(["--patience", "3s"]);
+    let mut job = Job::of(&task, &run, command);
+    job.until_step(2);
+    job.signal("-STOP", 1);
+    let said = job.said.clone();
+    assert_eq!(job.end().code(), Some(6));
+    let said = std::fs::read_to_string(said).unwrap();
+    assert!(said.contains("rank 0 has waited 3s for the other ranks"), "{said}");
 }
 
 /// Ranks are killed at moments that wander through steps and saves; the same command always goes on, and ends with the same bits.

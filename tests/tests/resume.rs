@@ -308,3 +308,23 @@ fn a_loss_that_is_not_finite_stops_the_run_with_the_state_before_it() {
     let set = [&set[..], &["train.on_non_finite=skip"]].concat();
     assert_eq!(train(&tiny, &skipped, &set).unwrap().step, 6);
 }
+
+/// Steps on the way to a replayed one add gradients lane by lane, as the run did.
+#[test]
+fn a_replay_goes_through_the_steps_of_a_run_with_lanes() {
+    let task = Task::folders();
+    let lanes = ["train.lanes=4", "train.gradient_accumulation_steps=4", "train.balance=true"];
+    let replayed = |name: &str, save_steps: &str| {
+        let set = [&lanes[..], &[save_steps, "checkpoint.save_total_limit=0"]].concat();
+        train(&task, &task.path(name), &set).unwrap();
+        let ended =
+            task.run(&["replay", name, "--step", "5", "--format", "json", "--device", "cpu"]);
+        assert_eq!(ended.code, 0, "{ended:?}");
+        let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        (report["from"].as_u64().unwrap(), report["micro"].clone())
+    };
+    let (from_start, far) = replayed("far", "checkpoint.save_steps=0");
+    let (from_before, near) = replayed("near", "checkpoint.save_steps=4");
+    assert_eq!((from_start, from_before), (0, 4));
+    assert_eq!(far, near);
+}

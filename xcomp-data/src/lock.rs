@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::ops::{Deref, DerefMut};
 
-/// A file under an exclusive lock, which ends with this value.
+/// A file under a lock, which ends with this value.
 #[derive(Debug)]
 pub struct LockedFile(File);
 
@@ -14,7 +14,21 @@ impl LockedFile {
     /// # Errors
     /// If the file system cannot lock files.
     pub fn take(file: File) -> io::Result<Option<Self>> {
-        match file.try_lock() {
+        let taken = file.try_lock();
+        Self::taken(file, taken)
+    }
+
+    /// Takes the lock beside others that share it; `None` while somebody has it alone. The file must be open for reading.
+    ///
+    /// # Errors
+    /// If the file system cannot lock files.
+    pub fn share(file: File) -> io::Result<Option<Self>> {
+        let taken = file.try_lock_shared();
+        Self::taken(file, taken)
+    }
+
+    fn taken(file: File, taken: Result<(), TryLockError>) -> io::Result<Option<Self>> {
+        match taken {
             Ok(()) => Ok(Some(Self(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
@@ -59,5 +73,17 @@ mod tests {
         drop(first);
         assert!(LockedFile::take(open()).unwrap().is_some());
         drop(copy);
+    }
+
+    #[test]
+    fn a_lock_is_shared_or_taken_alone() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let open = || file.reopen().unwrap();
+        let shared = [(); 2].map(|()| LockedFile::share(open()).unwrap().unwrap());
+        assert!(LockedFile::take(open()).unwrap().is_none());
+        drop(shared);
+        let alone = LockedFile::take(open()).unwrap().unwrap();
+        assert!(LockedFile::share(open()).unwrap().is_none());
+        drop(alone);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A sweep is a file; it becomes a list of trainings and examinations, each a process of this program in a folder named by what decides its numbers;
 //! their results become tables, pictures and a page. Whatever is finished is never done again.
+//! Several processes may work at shares of one sweep in one folder.
 
 pub mod base;
 pub mod blind;
@@ -18,11 +19,16 @@ pub mod runs;
 pub mod sweep;
 pub mod text;
 
+use std::fmt;
 use std::path::Path;
+
+use serde::Serialize;
+use xcomp_data::Share;
+use xcomp_data::lock::LockedFile;
 
 use base::{Base, BaseReport};
 use estimate::Estimate;
-use execute::{Workers, work};
+use execute::{Worked, Workers, work};
 use material::Material;
 use outcome::{Outcome, outcomes};
 use plots::plots;
@@ -32,24 +38,70 @@ use sweep::Sweep;
 
 use crate::error::Error;
 use crate::machine::files::{write_atomically, write_json};
-use crate::run::folder::RunDir;
+use crate::run::folder::{RunDir, turn};
 use crate::show::progress::say;
+
+/// What the process that prepares a sweep, its world and its base, has locked.
+const PREPARING: &str = ".preparing";
+
+/// Where a sweep is worked at, how, and which share of its trainings.
+#[derive(Debug, Clone, Copy)]
+pub struct Work<'a> {
+    /// Its folder.
+    pub out: &'a Path,
+    /// How processes are run.
+    pub workers: Workers<'a>,
+    /// The share; without one all.
+    pub share: Option<Share>,
+}
+
+/// What a share of a sweep came to.
+#[derive(Debug, Clone, Serialize)]
+pub struct PartReport {
+    /// Which share.
+    pub part: String,
+    /// Its trainings, each with its examinations: all are finished.
+    pub trainings: usize,
+}
+
+impl fmt::Display for PartReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { part, trainings } = self;
+        write!(
+            f,
+            "part {part}: {trainings} trainings are finished; the same command without --part joins all parts in the report"
+        )
+    }
+}
 
 /// Prepares a sweep and says what is to do: makes its world, trains nothing.
 ///
 /// # Errors
 /// If a recipe does not fit, or the material cannot be made.
-pub fn estimate(sweep: &Sweep, out: &Path, jobs: usize) -> Result<Estimate, Error> {
-    let mut material = Material::prepare(sweep, out)?;
-    let base = Base::of(sweep, &material, out)?;
+pub fn estimate(sweep: &Sweep, work: Work) -> Result<Estimate, Error> {
+    // Who makes the base has its turn for long; only the world is waited for.
+    let absent = !Material::is_made(sweep, work.out);
+    let _turn = absent.then(|| preparing(work)).transpose()?;
+    estimated(sweep, work)
+}
+
+/// Waits until no other process prepares this sweep.
+fn preparing(work: Work) -> Result<LockedFile, Error> {
+    let turn = turn(&work.out.join(PREPARING), work.workers.stop)?;
+    turn.ok_or_else(|| stopped(work, 0, 0))
+}
+
+fn estimated(sweep: &Sweep, work: Work) -> Result<Estimate, Error> {
+    let mut material = Material::prepare(sweep, work.out)?;
+    let base = Base::of(sweep, &material, work.out)?;
     if let Some(base) = base.as_ref().filter(|base| execute::is_finished(base.training())) {
         material.checkpoint = Some(base.checkpoint());
     }
-    let runs = Runs::of(sweep, &material, out)?;
-    Estimate::of(base.as_ref().map(Base::training), &runs, jobs)
+    let runs = Runs::of(sweep, &material, work.out)?;
+    Estimate::of(base.as_ref().map(Base::training), runs.of_share(work.share), work.workers.jobs)
 }
 
-/// Does what is not done of a sweep and writes its report into `out`.
+/// Does what is not done of a sweep and writes its report into its folder, which it has alone.
 ///
 /// # Errors
 /// If the sweep is stopped or runs fail, after the report of what is there was written; or if the disk refuses.
@@ -60,33 +112,66 @@ pub fn ablate(
     facts: Vec<(String, String)>,
 ) -> Result<SweepReport, Error> {
     let folder = RunDir::open(out)?;
-    write_atomically(&folder.file("sweep.toml"), sweep.text.as_bytes())?;
-    say(estimate(sweep, out, workers.jobs)?.to_string().trim_end());
-    let mut material = Material::prepare(sweep, out)?;
-    let mut known = None;
-    if let Some(base) = Base::of(sweep, &material, out)? {
-        let Some(report) = base.make(workers)? else {
-            return Err(stopped(workers, 0, 0, out));
-        };
-        known = Some(report);
-        material.checkpoint = Some(base.checkpoint());
-    }
-    let runs = Runs::of(sweep, &material, out)?;
-    let worked = work(&runs.trainings, workers)?;
+    let whole = Work { out, workers, share: None };
+    let (known, runs) = prepared(sweep, &folder, whole)?;
+    let worked = work(&runs.of_share(None), workers)?;
     let outcomes = outcomes(sweep, &runs)?;
     let report = write(sweep, &folder, known, &outcomes, facts)?;
-    if !worked.failed.is_empty() {
-        return Err(Error::RunsFailed { logs: worked.failed });
-    }
-    if worked.done < runs.trainings.len() {
-        return Err(stopped(workers, worked.done, runs.trainings.len(), out));
-    }
+    finished(worked, runs.trainings.len(), whole)?;
     Ok(report)
 }
 
-fn stopped(workers: Workers, done: usize, all: usize, out: &Path) -> Error {
-    let why = workers.stop.asked().unwrap_or("a signal to a run");
-    Error::SweepStopped { why, done, all, out: out.into() }
+/// Does what is not done of a share of a sweep, beside processes that do the others in the same folder; [`ablate`] joins them.
+///
+/// # Errors
+/// If it is stopped or runs fail, or the disk refuses.
+pub fn ablate_part(
+    sweep: &Sweep,
+    out: &Path,
+    workers: Workers,
+    share: Share,
+) -> Result<PartReport, Error> {
+    let folder = RunDir::share(out)?;
+    let part = Work { out, workers, share: Some(share) };
+    let (_, runs) = prepared(sweep, &folder, part)?;
+    let own = runs.of_share(Some(share));
+    finished(work(&own, workers)?, own.len(), part)?;
+    Ok(PartReport { part: share.to_string(), trainings: own.len() })
+}
+
+/// The world and the base of a sweep, made by one process while others wait for it, and what is to do on top.
+fn prepared(
+    sweep: &Sweep,
+    folder: &RunDir,
+    work: Work,
+) -> Result<(Option<BaseReport>, Runs), Error> {
+    let _turn = preparing(work)?;
+    write_atomically(&folder.file("sweep.toml"), sweep.text.as_bytes())?;
+    say(estimated(sweep, work)?.to_string().trim_end());
+    let mut material = Material::prepare(sweep, work.out)?;
+    let mut known = None;
+    if let Some(base) = Base::of(sweep, &material, work.out)? {
+        let report = base.make(work.workers)?.ok_or_else(|| stopped(work, 0, 0))?;
+        known = Some(report);
+        material.checkpoint = Some(base.checkpoint());
+    }
+    Ok((known, Runs::of(sweep, &material, work.out)?))
+}
+
+/// Whether all that was to be done is done.
+fn finished(worked: Worked, all: usize, work: Work) -> Result<(), Error> {
+    if !worked.failed.is_empty() {
+        return Err(Error::RunsFailed { logs: worked.failed });
+    }
+    if worked.done < all {
+        return Err(stopped(work, worked.done, all));
+    }
+    Ok(())
+}
+
+fn stopped(work: Work, done: usize, all: usize) -> Error {
+    let why = work.workers.stop.asked().unwrap_or("a signal to a run");
+    Error::SweepStopped { why, done, all, out: work.out.into() }
 }
 
 /// Tables, pictures and the page.

@@ -14,11 +14,13 @@ use xcomp_data::{
 use xcomp_model::base::config::ModelConfig;
 
 use crate::error::Error;
+use crate::plan::Plan;
+use crate::plan::lanes::{order, predicted};
 use crate::plan::survey::{
     frame_options, label_rule, mixture_options, parted, read_mixture, recipe_template,
 };
 use crate::recipe::Recipe;
-use crate::recipe::tables::{BrokenSample, Order, TooLongWord};
+use crate::recipe::tables::{BrokenSample, TooLongWord};
 
 /// What a run reads.
 #[derive(Debug, Clone)]
@@ -74,6 +76,13 @@ impl Data {
         self
     }
 
+    /// The same samples, those of a step assigned to lanes by their predicted cost if the recipe says so.
+    #[must_use]
+    pub fn balanced(mut self, plan: &Plan) -> Self {
+        self.options.balance = predicted(plan, &self.mixture).map(Into::into);
+        self
+    }
+
     /// How records become samples.
     pub fn load_options(&self) -> &LoadOptions {
         &self.options.load
@@ -121,6 +130,7 @@ impl Data {
             rank: 0,
             world: 1,
             lanes: 1,
+            balance: None,
             ..self.options.clone()
         };
         Ok(stream(Arc::clone(&self.mixture), options, Position::start())?)
@@ -176,11 +186,7 @@ fn stream_options(
     let step = recipe.train.per_device_batch_size * recipe.train.gradient_accumulation_steps;
     StreamOptions {
         lanes: recipe.train.lanes,
-        order: match data.order {
-            Order::Grouped => DataOrder::Blocks(step),
-            Order::Shuffled => DataOrder::Shuffled,
-            Order::Listed => DataOrder::Sequential,
-        },
+        order: order(recipe),
         workers: data.workers,
         queue_bytes: (data.prefetch_mib as usize) << 20,
         bad: BadSample {

@@ -75,7 +75,7 @@ pub enum Error {
     )]
     SweepStopped { why: &'static str, done: usize, all: usize, out: PathBuf },
     /// A sweep some of whose runs failed.
-    #[error("{} runs failed, the report holds the others; see\n  {}", logs.len(), lines(logs))]
+    #[error("{} runs failed, what the others came to is kept; see\n  {}", logs.len(), lines(logs))]
     RunsFailed { logs: Vec<PathBuf> },
     /// A checkpoint of a run that differs in what decides its numbers.
     #[error("{path} belongs to another run:\n  {}\nrestore these, or give another --out", differences.join("\n  "))]

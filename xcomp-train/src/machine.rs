@@ -2,6 +2,7 @@
 
 pub mod device;
 pub mod files;
+pub mod locks;
 pub mod memory;
 pub mod random;
 pub mod stop;

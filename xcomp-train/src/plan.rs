@@ -6,6 +6,7 @@ pub mod cut;
 pub mod disk;
 pub mod fit;
 pub mod groups;
+pub mod lanes;
 pub mod lr;
 pub mod padding;
 pub mod ranks;

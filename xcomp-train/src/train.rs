@@ -4,6 +4,7 @@ pub(crate) mod batch;
 pub mod checkpoint;
 pub mod event;
 pub mod held_out;
+pub(crate) mod lane_sums;
 pub mod memory_guard;
 pub mod meter;
 pub mod optimizer;
@@ -26,13 +27,13 @@ use xcomp_data::FeatureCache;
 use crate::data::features::open_cache;
 use crate::error::Error;
 use crate::machine::stop::Stop;
-use crate::peers::lanes::TreeSum;
 use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
 use crate::plan::cost::parameters::tensors;
-use crate::train::batch::{backward, encode, load_micro_batch, sum_gradients};
+use crate::train::batch::{backward, encode, load_micro_batch};
 use crate::train::checkpoint::Saved;
 use crate::train::event::{Event, Report, Training};
+use crate::train::lane_sums::LaneSums;
 use crate::train::meter::{Meter, Record};
 use crate::train::optimizer::adamw::AdamW;
 use crate::train::optimizer::clip::clip_to;
@@ -65,8 +66,7 @@ pub struct Summary {
 pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Summary, Error> {
     let Training { plan, data, device, peers, .. } = *task;
     let begun = Instant::now();
-    let (micro_steps, lanes) =
-        (plan.recipe.train.gradient_accumulation_steps, plan.recipe.train.lanes);
+    let micro_steps = plan.recipe.train.gradient_accumulation_steps;
 
     let mut state = first_state(task, report)?;
     let owners = Owners::new(peers, &state.model, |name| plan.tunes(name));
@@ -88,7 +88,7 @@ pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Su
     while state.step < plan.steps && !validation.stops(&state) {
         let step_start = state.position.clone();
         let mut own = stands.clone();
-        let (mut lane, mut tree) = (NamedTensors::default(), TreeSum::default());
+        let mut sums = LaneSums::new(plan);
 
         for place in 1..=micro_steps / peers.world() {
             saves.look(stop, report)?;
@@ -109,14 +109,11 @@ pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Su
             let batch = encode(plan, &state.model, batch, device, &mut meter)?; // the tower, or its cache
             let micro = backward(plan, &state.model, batch);
             meter.loss(source, micro.loss, micro.weight); // stays on the device until it is logged
-            sum_gradients(plan, &mut lane, micro.grads);
-            if place.is_multiple_of(micro_steps / lanes) {
-                tree.push(std::mem::take(&mut lane), NamedTensors::sum);
-            }
+            sums.add(plan, micro.grads);
             task.memory.watch(task.plan, meter.largest())?;
             stop.micro_step_took(started.elapsed().as_secs_f64());
         }
-        let grads = tree.finish().expect("the lanes of a rank are a power of two");
+        let grads = sums.finish();
         tell_notes(features.as_deref(), report)?;
         if state.step == 0 {
             tell_silent(task, &grads, report)?;
@@ -136,7 +133,8 @@ pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Su
         let rate = |name: &str| plan.rate(state.step, name);
         saves.await_read();
         state.model = AdamW::of(plan).step_if(sound, &mut state.optim, state.model, grads, rate);
-        state.model = owners.spread(state.model, &stepped);
+        state.model = owners.spread(state.model, &stepped, device);
+        meter.exchanged(owners.take_spent());
         meter.close_step(grad_norm);
         state.step += 1;
 

@@ -8,4 +8,4 @@ mod stats;
 pub use histogram::Histogram;
 pub use lint::{Finding, LintReport, lint};
 pub use show::{ShowReport, Span, VisualReport, contact_sheet, show, write_png};
-pub use stats::{Imbalance, SourceStats, StatsOptions, StatsReport, stats};
+pub use stats::{Imbalance, SourceStats, StatsOptions, StatsReport, StepOrder, imbalances, stats};

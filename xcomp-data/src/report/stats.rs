@@ -127,7 +127,9 @@ pub fn stats(mixture: &Mixture, options: &StatsOptions) -> Result<StatsReport, D
             flops: costs[range].iter().sum(),
         });
     }
-    let (in_turn, by_cost) = imbalances(mixture, &costs, options);
+    let &StatsOptions { order, seed, step_samples, world, .. } = options;
+    let steps = StepOrder { order, seed, step_samples, world };
+    let (in_turn, by_cost) = imbalances(mixture, &costs, &steps);
     Ok(StatsReport {
         hash: mixture.hash().to_owned(),
         samples: mixture.len(),
@@ -154,8 +156,21 @@ fn text_tokens(run: &[Record], options: &StatsOptions) -> Result<Vec<usize>, Dat
     tokens.collect()
 }
 
+/// Which samples make a step, and how many ranks or lanes share it.
+#[derive(Debug, Clone, Copy)]
+pub struct StepOrder {
+    /// Order of the samples.
+    pub order: Order,
+    /// Seed of the order.
+    pub seed: u64,
+    /// Samples of one optimizer step.
+    pub step_samples: usize,
+    /// Who share it.
+    pub world: usize,
+}
+
 /// Steps of the first epoch, samples taken in turn and assigned by cost.
-fn imbalances(mixture: &Mixture, costs: &[f64], options: &StatsOptions) -> (Imbalance, Imbalance) {
+pub fn imbalances(mixture: &Mixture, costs: &[f64], options: &StepOrder) -> (Imbalance, Imbalance) {
     if options.world < 2 || !options.step_samples.is_multiple_of(options.world) {
         return (Imbalance { mean: 1.0, max: 1.0 }, Imbalance { mean: 1.0, max: 1.0 });
     }

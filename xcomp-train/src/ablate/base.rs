@@ -91,7 +91,7 @@ impl Base {
     /// If it fails.
     pub fn make(&self, workers: Workers) -> Result<Option<BaseReport>, Error> {
         let alone = Workers { jobs: 1, ..workers };
-        let worked = work(std::slice::from_ref(&self.training), alone)?;
+        let worked = work(&[&self.training], alone)?;
         if let Some(log) = worked.failed.first() {
             return Err(failed(log));
         }

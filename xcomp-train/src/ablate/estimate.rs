@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::execute::{finished, is_finished};
-use super::runs::{Runs, Training};
+use super::runs::Training;
 use crate::error::Error;
 use crate::show::numbers::duration;
 
@@ -30,8 +30,8 @@ impl Estimate {
     ///
     /// # Errors
     /// If a finished training cannot be read.
-    pub fn of(base: Option<&Training>, runs: &Runs, jobs: usize) -> Result<Self, Error> {
-        let all: Vec<&Training> = base.into_iter().chain(&runs.trainings).collect();
+    pub fn of(base: Option<&Training>, own: Vec<&Training>, jobs: usize) -> Result<Self, Error> {
+        let all: Vec<&Training> = base.into_iter().chain(own).collect();
         let done: Vec<&&Training> = all.iter().filter(|training| is_finished(training)).collect();
         let open = all.iter().filter(|training| !is_finished(training));
         let folders: Vec<&Path> = all.iter().map(|training| training.folder.as_path()).collect();

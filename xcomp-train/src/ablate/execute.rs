@@ -14,11 +14,13 @@ use crate::eval::results::RESULTS;
 use crate::machine::device::Choice;
 use crate::machine::files::{read_text, write_json};
 use crate::machine::stop::Stop;
-use crate::run::folder::wait_for;
+use crate::run::folder::{LOCK, turn};
 use crate::show::progress::Progress;
 
 /// File of a finished training, written last.
 pub const FINISHED: &str = "finished.json";
+/// What the process that trains and examines in the folder of a training has locked.
+const WORK: &str = ".work";
 
 /// What a finished training took.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -74,9 +76,9 @@ pub fn finished(folder: &Path) -> Result<Option<Finished>, Error> {
 ///
 /// # Errors
 /// If a process cannot be started or a file not be written.
-pub fn work(trainings: &[Training], workers: Workers) -> Result<Worked, Error> {
+pub fn work(trainings: &[&Training], workers: Workers) -> Result<Worked, Error> {
     let next = AtomicUsize::new(0);
-    let open: Vec<&Training> = trainings.iter().filter(|t| !is_finished(t)).collect();
+    let open: Vec<&&Training> = trainings.iter().filter(|t| !is_finished(t)).collect();
     let worked = Mutex::new(Worked { done: trainings.len() - open.len(), failed: vec![] });
     let progress = Progress::new("runs", trainings.len()).from(trainings.len() - open.len());
     let worker = || -> Result<(), Error> {
@@ -108,11 +110,18 @@ pub fn work(trainings: &[Training], workers: Workers) -> Result<Worked, Error> {
 /// What kept a training or one of its examinations from its end, with the log; nothing if all is done.
 fn train_and_ask(training: &Training, workers: Workers) -> Result<Option<(Ended, PathBuf)>, Error> {
     let folder = &training.folder;
+    let log = folder.join("train.log");
+    let Some(_work) = turn(&folder.join(WORK), workers.stop)? else {
+        return Ok(Some((Ended::Stopped, log)));
+    };
     if !folder.join(FINISHED).is_file() {
-        wait_for(folder)?;
+        // A training whose starter was killed may still be saving.
+        let Some(idle) = turn(&folder.join(LOCK), workers.stop)? else {
+            return Ok(Some((Ended::Stopped, log)));
+        };
+        drop(idle);
         let begun = Instant::now();
         let out = ["--out".to_owned(), folder.to_string_lossy().into_owned()];
-        let log = folder.join("train.log");
         let ended = verb("train", &[&training.arguments[..], &out], &log, workers)?;
         if ended != Ended::Done {
             return Ok(Some((ended, log)));

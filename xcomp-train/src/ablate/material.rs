@@ -50,6 +50,11 @@ impl Material {
         Ok(material)
     }
 
+    /// Whether nothing is to be made in `out`.
+    pub fn is_made(sweep: &Sweep, out: &Path) -> bool {
+        sweep.world.is_none() || out.join(MADE).is_file()
+    }
+
     /// Questions and the folder of their videos.
     pub fn examination(&self) -> (&Path, &Path) {
         (&self.questions, &self.videos)

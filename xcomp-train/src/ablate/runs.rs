@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use xcomp_data::Share;
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::compress::schedule::CompressionPlan;
 
@@ -105,6 +106,14 @@ impl Runs {
             }
         }
         Ok(runs)
+    }
+
+    /// The trainings of a share of them.
+    pub fn of_share(&self, share: Option<Share>) -> Vec<&Training> {
+        let Some(share) = share else { return self.trainings.iter().collect() };
+        let taken = share.takes(self.trainings.iter().map(|training| &training.folder));
+        let own = self.trainings.iter().zip(taken).filter(|(_, taken)| *taken);
+        own.map(|(training, _)| training).collect()
     }
 }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::args::{DeviceArg, FormatArg, default_out};
+use super::args::{DeviceArg, FormatArg, PartArg, default_out};
 use crate::ablate::execute::Workers;
 use crate::ablate::sweep::Sweep;
 use crate::ablate::text::markdown;
-use crate::ablate::{ablate, estimate};
+use crate::ablate::{Work, ablate, ablate_part, estimate};
 use crate::error::Error;
 use crate::machine::stop::{Stop, parse_duration};
 
@@ -27,6 +27,8 @@ pub(super) struct AblateArgs {
     /// Only the first seeds of every arm, this many; without it, the same command goes on with the others.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     seeds: Option<u16>,
+    #[command(flatten)]
+    part: PartArg,
     #[command(flatten)]
     device: DeviceArg,
     /// Stops in time to save, for example 25m; exit code 75, and the same command goes on.
@@ -48,11 +50,14 @@ pub(super) fn run(args: &AblateArgs) -> Result<(), Error> {
     };
     let out = args.out.clone().unwrap_or_else(|| default_out(&args.sweep, ""));
     let out = std::path::absolute(&out).map_err(crate::machine::files::at("cannot find", &out))?;
-    let jobs = usize::from(args.jobs);
-    if args.dry_run {
-        return args.format.print(&estimate(&sweep, &out, jobs)?);
-    }
+    let (jobs, share) = (usize::from(args.jobs), args.part.share);
     let workers = Workers { jobs, device: args.device.choice, stop: &stop };
+    if args.dry_run {
+        return args.format.print(&estimate(&sweep, Work { out: &out, workers, share })?);
+    }
+    if let Some(share) = share {
+        return args.format.print(&ablate_part(&sweep, &out, workers, share)?);
+    }
     let facts = facts(args, jobs);
     let report = ablate(&sweep, &out, workers, facts)?;
     let page = out.join("report.html");

@@ -35,7 +35,7 @@ impl RecipeArgs {
 /// The device of a verb that computes.
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct DeviceArg {
-    /// Where to compute: cpu, cuda[:i], vulkan[:i], or auto: the first of cuda, vulkan and cpu that works.
+    /// Where to compute: cpu, cuda[:i], vulkan[:i], or auto: the first of cuda, vulkan and cpu that works; without `i` each rank of a machine has the card of its own number.
     #[arg(long = "device", value_name = "DEVICE", default_value = "auto")]
     pub(super) choice: Choice,
 }

@@ -15,8 +15,8 @@ use super::vico::{self, VicoArgs};
 use crate::data::Data;
 use crate::error::Error;
 use crate::plan::Plan;
-use crate::plan::cost::SampleSize;
-use crate::plan::survey::{frame_options, recipe_template};
+use crate::plan::lanes::cost_model;
+use crate::plan::survey::recipe_template;
 use crate::run::cache_fill::{Task, fill};
 use crate::show::progress::{Progress, during};
 
@@ -156,28 +156,10 @@ fn run_stats(common: &Common) -> Result<(), Error> {
         order: data.order(),
         seed: plan.recipe.train.seed,
         step_samples: plan.samples_per_step(),
-        world: 1,
+        world: plan.recipe.train.lanes,
     };
     let report = during("counting", || stats(&data.mixture, &options))?;
     common.format.print_as(&stats_text(&report), &report)
-}
-
-/// The plan's FLOPs as a formula over frames and tokens, with a constant mean of tokens per frame over the layers.
-fn cost_model(plan: &Plan) -> xcomp_data::stream::cost::CostModel {
-    let flops = |frames: usize, text_tokens: usize| {
-        plan.flops(SampleSize { frames, text_tokens, supervised_tokens: 0 })
-    };
-    let clip = plan.recipe.data.clip_frames;
-    let (frame, token) = (flops(clip, 0), flops(0, 1));
-    let per_token = token.llm_forward_matmul + token.llm_backward_matmul;
-    let pairs = flops(0, 1000);
-    xcomp_data::stream::cost::CostModel {
-        per_frame: (frame.vision + frame.merge + frame.projector) / clip as f64,
-        per_token,
-        per_token_pair: (pairs.llm_forward_attention + pairs.llm_backward_attention) / 1e6,
-        tokens_per_frame: plan.compression.mean_tokens(),
-        frames: frame_options(&plan.recipe, &plan.config),
-    }
 }
 
 fn stats_text(report: &StatsReport) -> String {

@@ -1,5 +1,7 @@
 //! `xcomp doctor`: what this machine and this build have.
 
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 use serde::Serialize;
 use xcomp_data::media::picture::JPEG_DECODER;
@@ -7,10 +9,14 @@ use xcomp_data::media::picture::JPEG_DECODER;
 use super::args::FormatArg;
 use crate::error::Error;
 use crate::machine::device::{Choice, compiled, probe};
+use crate::machine::locks::try_locks;
 
 /// Arguments of `xcomp doctor`.
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
+    /// Where runs are to go: whether locks of files hold on its disk is tried there.
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    out: PathBuf,
     #[command(flatten)]
     format: FormatArg,
 }
@@ -26,6 +32,8 @@ struct Report {
     video: bool,
     /// What decodes JPEG pictures.
     jpeg: &'static str,
+    /// Whether locks of files hold where runs are to go.
+    file_locks: String,
 }
 
 pub(super) fn run(args: &DoctorArgs) -> Result<(), Error> {
@@ -36,8 +44,16 @@ pub(super) fn run(args: &DoctorArgs) -> Result<(), Error> {
         devices,
         video: cfg!(feature = "video"),
         jpeg: JPEG_DECODER,
+        file_locks: locks(&args.out),
     };
     args.format.print(&report)
+}
+
+/// What locks do in a folder, or in the nearest one above it that is there.
+fn locks(folder: &Path) -> String {
+    let here = folder.ancestors().find(|folder| folder.is_dir());
+    let here = here.filter(|here| !here.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    try_locks(here).map_or_else(|error| error.to_string(), |locks| locks.to_string())
 }
 
 fn answer(choice: Choice) -> String {
@@ -60,6 +76,7 @@ impl std::fmt::Display for Report {
             "turbojpeg" => "",
             _ => ": JPEG pixels may differ from Pillow's by a few levels",
         };
-        writeln!(f, "jpeg files   {}{pixels}", self.jpeg)
+        writeln!(f, "jpeg files   {}{pixels}", self.jpeg)?;
+        writeln!(f, "file locks   {}", self.file_locks)
     }
 }

@@ -4,19 +4,22 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::args::{DeviceArg, FormatArg, default_out};
+use super::args::{DeviceArg, FormatArg, PartArg, default_out};
 use crate::answer::Answerer;
 use crate::error::Error;
+use crate::eval::niah::kept::Kept;
 use crate::eval::niah::run::{Cell, Grid, Material, heat_map, run as run_grid};
+use crate::eval::niah::settings::settings;
+use crate::eval::responses::part_folder;
 use crate::hub::Hub;
-use crate::machine::files::{create_folder, write_atomically};
+use crate::machine::files::write_atomically;
 
 /// Arguments of `xcomp niah`.
 #[derive(Debug, Args)]
 pub(super) struct NiahArgs {
     /// An exported folder.
     checkpoint: PathBuf,
-    /// Where the scores and the heat map go [default: runs/NAME-niah, with the name of the checkpoint].
+    /// Where the scores and the heat map go; a second call goes on there [default: runs/NAME-niah, with the name of the checkpoint].
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Chains in the published JSON layout; without it, chains and hay are drawn by code.
@@ -44,6 +47,8 @@ pub(super) struct NiahArgs {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     #[command(flatten)]
+    part: PartArg,
+    #[command(flatten)]
     device: DeviceArg,
     #[command(flatten)]
     format: FormatArg,
@@ -61,10 +66,12 @@ pub(super) fn run(args: &NiahArgs) -> Result<(), Error> {
     let answerer = Answerer::open(&checkpoint, &args.device.open()?)?;
     let (lengths, depths) = (args.lengths.clone(), args.depths.clone());
     let grid = Grid { lengths, depths, chains: args.count };
-    let cells = run_grid(&answerer, &args.material(), &grid)?;
-
-    let out = args.out.clone().unwrap_or_else(|| default_out(&args.checkpoint, "-niah"));
-    create_folder(&out)?;
+    let (material, share) = (args.material(), args.part.share);
+    let whole = args.out.clone().unwrap_or_else(|| default_out(&args.checkpoint, "-niah"));
+    let out = share.map_or(whole.clone(), |share| part_folder(&whole, share));
+    let settings = settings(&answerer, &checkpoint, &material, args.count)?;
+    let mut kept = Kept::open(&out, settings)?;
+    let cells = run_grid(&answerer, &material, &grid, share, &mut kept)?;
     let json = serde_json::to_string_pretty(&cells).expect("plain data is JSON");
     write_atomically(&out.join("niah.json"), json.as_bytes())?;
     write_atomically(&out.join("niah.svg"), heat_map(&grid, &cells).as_bytes())?;

@@ -7,6 +7,7 @@ use clap::Args;
 use super::args::{FormatArg, RecipeArgs};
 use crate::error::Error;
 use crate::plan::fit::Fit;
+use crate::plan::lanes::Lanes;
 use crate::plan::ranks::Ranks;
 use crate::plan::report::Measured;
 use crate::run::launch::planned;
@@ -66,6 +67,10 @@ pub(super) fn run(args: &PlanArgs) -> Result<(), Error> {
             return Err(Error::Argument(message));
         }
         report.ranks = Some(Ranks::of(&plan, ranks));
+    }
+    let lanes = report.ranks.as_ref().map_or(plan.recipe.train.lanes, |ranks| ranks.lanes);
+    if lanes > 1 {
+        report.lanes = Lanes::of(&plan, lanes)?;
     }
     args.format.print(&report)
 }

@@ -27,7 +27,7 @@ pub(super) struct ReplayArgs {
 
 pub(super) fn run(args: &ReplayArgs) -> Result<(), Error> {
     let plan = plan_of_run(&args.run, &[])?;
-    let data = Data::open(&plan.recipe, &plan.config, None)?;
+    let data = Data::open(&plan.recipe, &plan.config, None)?.balanced(&plan);
     let identity = of_run(&plan, &data)?;
     let device = args.device.open()?;
     let report = replay(&plan, &data, &identity, &args.run, args.step, &device)?;

@@ -74,7 +74,7 @@ fn help_of_train_says_where_the_run_goes() {
               The checkpoint folder to go on from [default: the newest complete one of the run]
 
           --device <DEVICE>
-              Where to compute: cpu, cuda[:i], vulkan[:i], or auto: the first of cuda, vulkan and cpu that works
+              Where to compute: cpu, cuda[:i], vulkan[:i], or auto: the first of cuda, vulkan and cpu that works; without `i` each rank of a machine has the card of its own number
 
               [default: auto]
 
@@ -83,6 +83,14 @@ fn help_of_train_says_where_the_run_goes() {
 
           --until-input-ends
               Stops in time to save when standard input ends, for a program that starts runs; exit code 75
+
+          --mpi
+              Trains together with the processes that mpirun or srun has started beside this one; in builds with MPI
+
+          --patience <PATIENCE>
+              With --mpi: how long a rank waits for the others, of which one may hang, before all end with exit code 6; longer than any step, save or export takes
+
+              [default: 2h]
 
           --format <FORMAT>
               How the result is printed on stdout

@@ -34,10 +34,12 @@ pub(super) struct TrainArgs {
     /// Stops in time to save when standard input ends, for a program that starts runs; exit code 75.
     #[arg(long)]
     until_input_ends: bool,
-    /// Trains together with the processes that mpirun or srun has started beside this one.
-    #[cfg(feature = "mpi")]
+    /// Trains together with the processes that mpirun or srun has started beside this one; in builds with MPI.
     #[arg(long)]
     mpi: bool,
+    /// With --mpi: how long a rank waits for the others, of which one may hang, before all end with exit code 6; longer than any step, save or export takes.
+    #[arg(long, value_parser = parse_duration, default_value = "2h")]
+    patience: Duration,
     #[command(flatten)]
     format: FormatArg,
 }
@@ -73,15 +75,19 @@ pub(super) fn run(args: &TrainArgs) -> Result<(), Error> {
 }
 
 /// The processes that this one trains with.
-#[cfg(feature = "mpi")]
 fn peers(args: &TrainArgs) -> Result<Box<dyn Peers>, Error> {
-    if args.mpi { Ok(Box::new(crate::peers::mpi::Mpi::start()?)) } else { Ok(Box::new(Alone)) }
+    if args.mpi { started(args.patience) } else { Ok(Box::new(Alone)) }
+}
+
+#[cfg(feature = "mpi")]
+fn started(patience: Duration) -> Result<Box<dyn Peers>, Error> {
+    Ok(Box::new(crate::peers::mpi::Mpi::start(patience)?))
 }
 
 #[cfg(not(feature = "mpi"))]
-#[expect(clippy::unnecessary_wraps, reason = "with MPI it can fail")]
-fn peers(_: &TrainArgs) -> Result<Box<dyn Peers>, Error> {
-    Ok(Box::new(Alone))
+fn started(_: Duration) -> Result<Box<dyn Peers>, Error> {
+    let message = "--mpi: this build has no MPI; build with --features xcomp-train/mpi";
+    Err(Error::Argument(message.into()))
 }
 
 impl fmt::Display for Trained {

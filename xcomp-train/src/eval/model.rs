@@ -205,7 +205,7 @@ impl Responder for ModelResponder {
 }
 
 /// Name and hash of each file of a folder.
-fn hashes(folder: &Path) -> Result<String, Error> {
+pub(super) fn hashes(folder: &Path) -> Result<String, Error> {
     let mut lines = String::new();
     for path in entries(folder)?.into_iter().filter(|path| path.is_file()) {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

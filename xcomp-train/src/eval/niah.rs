@@ -1,6 +1,8 @@
 //! Multi-hop needles in a haystack video: chains of pictures among unrelated frames (section 11 of the facts).
 
+pub mod kept;
 pub mod run;
+pub mod settings;
 pub mod world;
 
 use std::path::Path;

@@ -88,13 +88,13 @@ pub fn part_folder(whole: &Path, share: Share) -> PathBuf {
     whole.join(format!("{PART}{}-of-{}", share.index, share.of))
 }
 
-/// Responses that other processes gave to their shares of these questions.
-fn part_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+/// Files of this name in the folders of shares, which other processes wrote, and behind them that of the whole.
+pub(super) fn files_of_all(whole: &Path, name: &str) -> Result<Vec<PathBuf>, Error> {
     let is_part = |path: &PathBuf| {
         path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PART))
     };
-    let parts = entries(folder)?.into_iter().filter(is_part);
-    Ok(parts.map(|part| part.join(RESPONSES)).collect())
+    let folders = entries(whole)?.into_iter().filter(is_part).chain([whole.to_owned()]);
+    Ok(folders.map(|folder| folder.join(name)).collect())
 }
 
 /// Questions in their order, but those about a video all at its first: it is read once.
@@ -123,7 +123,7 @@ pub fn answer_all(
     create_folder(folder)?;
     let path = folder.join(RESPONSES);
     let mut held: HashMap<String, Record> = HashMap::new();
-    for file in part_files(folder)?.into_iter().chain([path.clone()]) {
+    for file in files_of_all(folder, RESPONSES)? {
         held.extend(read_records(&file)?.into_iter().map(|record| (record.key.clone(), record)));
     }
     let mut file = JsonLines::open(&path).map_err(at("cannot write", &path))?;

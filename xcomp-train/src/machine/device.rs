@@ -14,10 +14,10 @@ use crate::error::Error;
 pub enum Choice {
     /// The processor.
     Cpu,
-    /// A CUDA device by index.
-    Cuda(usize),
-    /// A Vulkan device by index.
-    Vulkan(usize),
+    /// A CUDA device by index; without one the first, or that of the rank.
+    Cuda(Option<usize>),
+    /// A Vulkan device in the same way.
+    Vulkan(Option<usize>),
     /// The first of CUDA, Vulkan and CPU that works.
     Auto,
 }
@@ -26,12 +26,14 @@ impl FromStr for Choice {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
-        let (kind, index) = word.split_once(':').unwrap_or((word, "0"));
         let wrong = || format!("`{word}` is no device; there are cpu, cuda[:i], vulkan[:i], auto");
-        let index: usize = index.parse().map_err(|_| wrong())?;
+        let (kind, index) = match word.split_once(':') {
+            Some((kind, index)) => (kind, Some(index.parse().map_err(|_| wrong())?)),
+            None => (word, None),
+        };
         match kind {
-            "cpu" if !word.contains(':') => Ok(Choice::Cpu),
-            "auto" if !word.contains(':') => Ok(Choice::Auto),
+            "cpu" if index.is_none() => Ok(Choice::Cpu),
+            "auto" if index.is_none() => Ok(Choice::Auto),
             "cuda" => Ok(Choice::Cuda(index)),
             "vulkan" => Ok(Choice::Vulkan(index)),
             _ => Err(wrong()),
@@ -43,21 +45,35 @@ impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Choice::Cpu => write!(f, "cpu"),
-            Choice::Cuda(index) => write!(f, "cuda:{index}"),
-            Choice::Vulkan(index) => write!(f, "vulkan:{index}"),
+            Choice::Cuda(Some(index)) => write!(f, "cuda:{index}"),
+            Choice::Vulkan(Some(index)) => write!(f, "vulkan:{index}"),
+            Choice::Cuda(None) => write!(f, "cuda"),
+            Choice::Vulkan(None) => write!(f, "vulkan"),
             Choice::Auto => write!(f, "auto"),
         }
     }
 }
 
-/// The first device of every backend in this build, best first.
+impl Choice {
+    /// What it means to this rank among those of its machine: where no card is named, each has its own.
+    #[must_use]
+    pub fn of_rank(self, local_rank: usize) -> Self {
+        match self {
+            Choice::Cuda(None) => Choice::Cuda(Some(local_rank)),
+            Choice::Vulkan(None) => Choice::Vulkan(Some(local_rank)),
+            other => other,
+        }
+    }
+}
+
+/// Every backend of this build, best first.
 pub fn compiled() -> Vec<Choice> {
     let mut choices = vec![];
     if cfg!(feature = "cuda") {
-        choices.push(Choice::Cuda(0));
+        choices.push(Choice::Cuda(None));
     }
     if cfg!(feature = "vulkan") {
-        choices.push(Choice::Vulkan(0));
+        choices.push(Choice::Vulkan(None));
     }
     if cfg!(feature = "flex") {
         choices.push(Choice::Cpu);
@@ -70,11 +86,20 @@ pub fn compiled() -> Vec<Choice> {
 /// # Errors
 /// If the backend is not in this build, or the device does not answer.
 pub fn open(choice: Choice) -> Result<Device, Error> {
+    open_of_rank(choice, 0)
+}
+
+/// The device of a rank among those of its machine, once it has added two numbers.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_of_rank(choice: Choice, local_rank: usize) -> Result<Device, Error> {
     if choice == Choice::Auto {
-        let works = compiled().into_iter().find_map(|choice| answering(choice).ok());
+        let own = compiled().into_iter().map(|choice| choice.of_rank(local_rank));
+        let works = own.into_iter().find_map(|choice| answering(choice).ok());
         return works.ok_or_else(|| Error::Argument("no device of this build works".into()));
     }
-    answering(choice)
+    answering(choice.of_rank(local_rank))
 }
 
 /// Whether a device adds two numbers.
@@ -112,11 +137,12 @@ fn devices(choice: Choice) -> Result<Vec<Device>, Error> {
         #[cfg(feature = "flex")]
         Choice::Cpu => Ok(vec![Device::flex()]),
         #[cfg(feature = "cuda")]
-        Choice::Cuda(index) => Ok(vec![Device::cuda(index)]),
+        Choice::Cuda(index) => Ok(vec![Device::cuda(index.unwrap_or(0))]),
         #[cfg(feature = "vulkan")]
         Choice::Vulkan(index) => {
             // A card, or the graphics of the processor; not a driver that only computes as one.
             use burn::tensor::DeviceKind::{DiscreteGpu, IntegratedGpu, VirtualGpu};
+            let index = index.unwrap_or(0);
             let kinds = [DiscreteGpu(index), IntegratedGpu(index), VirtualGpu(index)];
             Ok(kinds.map(Device::vulkan).to_vec())
         }
@@ -136,11 +162,21 @@ mod tests {
         let check = |word: &str, choice| assert_eq!(word.parse(), Ok(choice));
         check("cpu", Choice::Cpu);
         check("auto", Choice::Auto);
-        check("cuda", Choice::Cuda(0));
-        check("cuda:3", Choice::Cuda(3));
-        check("vulkan:1", Choice::Vulkan(1));
+        check("cuda", Choice::Cuda(None));
+        check("cuda:3", Choice::Cuda(Some(3)));
+        check("vulkan:1", Choice::Vulkan(Some(1)));
         for wrong in ["", "gpu", "cpu:0", "cuda:", "cuda:x"] {
             assert!(wrong.parse::<Choice>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_rank_has_a_card_of_its_own_unless_one_is_named() {
+        for (word, of_second) in
+            [("cuda", "cuda:1"), ("vulkan", "vulkan:1"), ("cuda:0", "cuda:0"), ("cpu", "cpu")]
+        {
+            let choice: Choice = word.parse().unwrap();
+            assert_eq!(choice.of_rank(1).to_string(), of_second);
         }
     }
 }

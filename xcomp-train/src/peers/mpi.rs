@@ -13,12 +13,13 @@ use mpi::topology::{Communicator, SimpleCommunicator};
 use super::Peers;
 use super::lanes::tree_sum_rows;
 use crate::error::{EXIT_PEERS, Error};
+use crate::show::numbers::duration;
 use crate::show::progress::say;
 
 /// Numbers of one rank's share that one call moves: MPI 3 counts in 31 bits, and buffers stay small.
 const CHUNK: usize = 1 << 20;
-/// So long a call may wait for the other ranks; a step or an export of the first may lie between.
-const PATIENCE: Duration = Duration::from_hours(2);
+/// How often a call that waits is looked at, at most.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// This process among those that were started with it.
 pub struct Mpi {
@@ -37,11 +38,11 @@ impl std::fmt::Debug for Mpi {
 }
 
 impl Mpi {
-    /// Joins the processes that were started together.
+    /// Joins the processes that were started together; a call that waits longer than `patience` for the others ends all of them.
     ///
     /// # Errors
     /// If MPI has been started in this process already.
-    pub fn start() -> Result<Self, Error> {
+    pub fn start(patience: Duration) -> Result<Self, Error> {
         // The loop is not the first thread, but it is the only one that calls.
         let started = mpi::initialize_with_threading(Threading::Serialized);
         let (universe, _) =
@@ -49,7 +50,7 @@ impl Mpi {
         let comm = universe.world();
         let local_rank = comm.split_shared(comm.rank()).rank() as usize;
         let waiting = Arc::new(Mutex::new(None));
-        watch(Arc::clone(&waiting), comm.rank());
+        watch(Arc::clone(&waiting), comm.rank(), patience);
         Ok(Self { _universe: universe, comm, local_rank, waiting })
     }
 
@@ -83,15 +84,15 @@ impl Mpi {
 }
 
 /// Ends this process, and with it the job, if a call waits too long: a rank may hang where no error tells of it.
-fn watch(waiting: Arc<Mutex<Option<Instant>>>, rank: i32) {
+fn watch(waiting: Arc<Mutex<Option<Instant>>>, rank: i32, patience: Duration) {
     std::thread::spawn(move || {
         loop {
-            std::thread::sleep(Duration::from_secs(10));
+            std::thread::sleep(LOOK.min(patience / 4));
             let since = *waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            if since.is_some_and(|since| since.elapsed() > PATIENCE) {
-                let hours = PATIENCE.as_secs() / 3600;
+            if since.is_some_and(|since| since.elapsed() > patience) {
+                let waited = duration(patience.as_secs_f64());
                 say(&format!(
-                    "error: rank {rank} has waited {hours} h for the other ranks; does one hang?"
+                    "error: rank {rank} has waited {waited} for the other ranks; does one hang? --patience lets it wait longer"
                 ));
                 std::process::exit(EXIT_PEERS.into());
             }

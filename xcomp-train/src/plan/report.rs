@@ -10,6 +10,7 @@ use crate::plan::cost::layers::LayerCost;
 use crate::plan::cost::memory::Memory;
 use crate::plan::cost::parameters::PartCount;
 use crate::plan::groups::Groups;
+use crate::plan::lanes::Lanes;
 use crate::plan::padding::Padding;
 use crate::plan::ranks::Ranks;
 use crate::plan::tuning::Adapters;
@@ -93,6 +94,9 @@ pub struct PlanReport {
     pub frames_per_sec_at_40_percent: Option<f64>,
     /// The run at a rate that was measured; none unless one is named.
     pub measured: Option<Measured>,
+    /// How evenly lanes share a step; none where there is one lane, or no mixture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lanes: Option<Lanes>,
     /// The run on many ranks; none unless their number is named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ranks: Option<Ranks>,
@@ -184,6 +188,7 @@ impl Plan {
             frames_per_sec_at_40_percent: seconds
                 .map(|seconds| used * mean.frames as f64 / seconds),
             measured: None,
+            lanes: None,
             ranks: None,
             groups: Groups::of(self),
             windows: self.vst.as_ref().map(|vst| vst.report(&self.config)),

@@ -103,7 +103,7 @@ pub fn count(recipe: &Recipe) -> Result<Option<usize>, Error> {
 }
 
 /// The recipe's mixture, its media not looked at.
-fn present_mixture(recipe: &Recipe) -> Result<Option<Mixture>, Error> {
+pub(super) fn present_mixture(recipe: &Recipe) -> Result<Option<Mixture>, Error> {
     let path = Path::new(&recipe.data.mixture);
     if recipe.data.mixture.is_empty() || !path.exists() {
         return Ok(None);

@@ -19,6 +19,7 @@ impl fmt::Display for PlanReport {
         self.flops(f)?;
         self.memory(f)?;
         self.disk_and_time(f)?;
+        self.lanes.iter().try_for_each(|lanes| lanes.fmt(f))?;
         self.ranks.iter().try_for_each(|ranks| ranks.fmt(f))
     }
 }

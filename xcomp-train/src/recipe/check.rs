@@ -331,6 +331,12 @@ fn train(recipe: &Recipe, require: &mut Require) {
         ),
     );
     require(
+        !train.balance || lanes > 1,
+        "train",
+        "balance",
+        "one lane has nothing to balance; set `lanes` to the number of ranks".into(),
+    );
+    require(
         train.recompute != RecomputeWord::Auto || train.memory_limit_gib.is_some(),
         "train",
         "recompute",

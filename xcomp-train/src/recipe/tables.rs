@@ -267,6 +267,8 @@ table! {
         gradient_accumulation_steps: usize = 1,
         /// Sums that the micro-batches of a step are cut into, a power of two: a run has the same bits on every number of ranks that divides it.
         lanes: usize = 1,
+        /// Samples of a step go to lanes by their predicted cost, equally many to each, instead of in turn: ranks wait less for each other.
+        balance: bool = false,
         /// How the losses of a step are averaged.
         loss_norm: LossNormWord = LossNormWord::Sample,
         /// Which activations are computed again on the way back.

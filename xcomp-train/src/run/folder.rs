@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 use xcomp_data::lock::LockedFile;
 
 use crate::error::Error;
 use crate::machine::files::{at, create_folder, write_atomically, write_json};
+use crate::machine::stop::Stop;
 use crate::plan::Plan;
 use crate::run::footing::{ENVIRONMENT, Footings};
 use crate::run::name::RunName;
+use crate::show::progress::say;
 use crate::train::checkpoint::identity::Identity;
 
 /// What the process that works in a run's folder has locked.
@@ -20,6 +24,8 @@ pub const LOCK: &str = ".lock";
 pub const RECIPE: &str = "recipe.lock.toml";
 /// The plan in the folder of a run.
 pub const PLAN: &str = "plan.json";
+/// How often a lock that another process holds is looked at.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The folder of a run, held by this process.
 #[derive(Debug)]
@@ -53,10 +59,23 @@ impl RunDir {
     /// # Errors
     /// If it cannot be created, or another process trains in it.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        create_folder(path)?;
+        Self::lock(path, LockedFile::take)
+    }
+
+    /// Creates or re-enters a folder in which several processes work at once, each at its own share; [`RunDir::open`] is refused meanwhile.
+    ///
+    /// # Errors
+    /// If it cannot be created, or another process has it alone.
+    pub fn share(path: &Path) -> Result<Self, Error> {
+        Self::lock(path, LockedFile::share)
+    }
+
+    fn lock(
+        path: &Path,
+        take: impl Fn(File) -> io::Result<Option<LockedFile>>,
+    ) -> Result<Self, Error> {
         let file = path.join(LOCK);
-        let lock = File::create(&file).map_err(at("cannot create", &file))?;
-        match LockedFile::take(lock).map_err(at("cannot lock", &file))? {
+        match take(lock_file(&file)?).map_err(at("cannot lock", &file))? {
             Some(lock) => Ok(Self { path: path.into(), _lock: lock }),
             None => Err(Error::Argument(format!(
                 "{} is in use by another process; give another --out or stop it",
@@ -117,10 +136,34 @@ impl RunDir {
 /// # Errors
 /// If the lock cannot be asked for.
 pub fn wait_for(path: &Path) -> Result<(), Error> {
-    create_folder(path)?;
-    let file = path.join(LOCK);
-    let lock = File::create(&file).map_err(at("cannot create", &file))?;
-    lock.lock().map_err(at("cannot lock", &file))
+    turn(&path.join(LOCK), &Stop::never()).map(drop)
+}
+
+/// Waits until this process holds the lock of a file; `None` if it is asked to stop before.
+///
+/// # Errors
+/// If the lock cannot be asked for.
+pub fn turn(file: &Path, stop: &Stop) -> Result<Option<LockedFile>, Error> {
+    let mut told = false;
+    loop {
+        let lock = LockedFile::take(lock_file(file)?).map_err(at("cannot lock", file))?;
+        if lock.is_some() || stop.asked().is_some() {
+            return Ok(lock);
+        }
+        if !told {
+            say(&format!("waits for the process that holds {}", file.display()));
+        }
+        told = true;
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// A file that is there to be locked: open for reading as well, without which some file systems share no lock.
+fn lock_file(file: &Path) -> Result<File, Error> {
+    create_folder(file.parent().unwrap_or(Path::new(".")))?;
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    options.open(file).map_err(at("cannot create", file))
 }
 
 fn first_line(path: &str) -> String {

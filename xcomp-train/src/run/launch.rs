@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::data::Data;
 use crate::error::Error;
 use crate::export::export;
-use crate::machine::device::{Choice, open};
+use crate::machine::device::{Choice, open_of_rank};
 use crate::machine::stop::Stop;
 use crate::peers::{Alone, Peers};
 use crate::plan::Plan;
@@ -24,6 +24,7 @@ use crate::train::memory_guard::MemoryGuard;
 use crate::train::room::require;
 use crate::train::together::{agree, check_lanes};
 use crate::train::{Summary, train};
+use xcomp_model::ops::on_cpu;
 
 /// Folder of a finished run with the weights as other code loads them.
 pub const EXPORT: &str = "export";
@@ -70,15 +71,16 @@ pub fn launch(recipe: Recipe, launch: Launch) -> Result<Summary, Error> {
     let own = if first { out.into() } else { out.join(format!("rank-{}", peers.rank())) };
     let run = RunDir::open(&own)?;
     let data = Data::open(&plan.recipe, &plan.config, Some(run.file("data/quarantine.jsonl")))?;
-    let data = data.of_rank(peers.rank(), peers.world());
+    let data = data.of_rank(peers.rank(), peers.world()).balanced(&plan);
     let identity = of_run(&plan, &data)?;
-    let device_name = device.to_string();
-    let device = open(device)?;
+    let device_name = device.of_rank(peers.local_rank()).to_string();
+    let device = open_of_rank(device, peers.local_rank())?;
     let plan = plan.for_device(&device);
     let memory = MemoryGuard::of(&plan, &device);
     let tight = memory.check(&plan)?;
     let mut from = resume.map_or_else(|| automatic(out), |path| named(out, path))?;
-    agree(peers, &identity, from.checkpoint.as_ref().map_or(0, |saved| saved.step))?;
+    let step = from.checkpoint.as_ref().map_or(0, |saved| saved.step);
+    agree(peers, &identity, step, on_cpu(&device))?;
     if first {
         require(&plan, out, &from)?;
         from.checkpoint.iter().try_for_each(|saved| Checkpoints::open(out).mend_last(saved))?;

@@ -205,6 +205,12 @@ fn scalars(record: &Record) -> Vec<(String, f64)> {
     .map(|(tag, value)| (tag.to_owned(), value))
     .into();
     scalars.extend(record.peak_gib.map(|gib| ("memory/peak_gib".to_owned(), gib)));
+    scalars.extend(record.exchange.into_iter().flat_map(|spent| {
+        let named =
+            [("wait", spent.wait_s), ("reduce", spent.reduce_s), ("gather", spent.gather_s)];
+        named.map(|(name, seconds)| (format!("time/ranks_{name}_s"), seconds))
+    }));
+    scalars.extend(record.lane_imbalance.map(|most| ("perf/lane_imbalance".to_owned(), most)));
     scalars.extend(record.mfu_pct.map(|mfu| ("perf/mfu".to_owned(), mfu)));
     scalars.extend(record.sources.iter().map(|(name, loss)| (format!("loss/{name}"), loss.0)));
     scalars

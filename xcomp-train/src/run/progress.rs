@@ -68,12 +68,17 @@ pub fn step_line(record: &Record, steps: usize) -> String {
         None => format!("host mem {:.1}G", record.rss_gib), // the device does not say
     };
     let mfu = record.mfu_pct.map_or(String::new(), |mfu| format!(" | mfu {mfu:.0}%"));
+    let percent = |seconds: f64| 100.0 * seconds / record.step_s.max(f64::MIN_POSITIVE);
+    let ranks = record.exchange.map_or(String::new(), |spent| {
+        let (moved, waited) = (percent(spent.reduce_s + spent.gather_s), percent(spent.wait_s));
+        format!(" | exchange {moved:.0}% ranks wait {waited:.0}%")
+    });
     let limited = match record.limited {
         0 => String::new(),
         limited => format!(" | {limited} of {} with fewer frames", record.samples),
     };
     format!(
-        "step {}/{steps} {:.1}% | loss {:.4} | gnorm {:.2} | lr {:.1e} | {:.2} smp/s {:.0} fr/s{mfu} | wait {:.0}%{limited} | {memory} | eta {}",
+        "step {}/{steps} {:.1}% | loss {:.4} | gnorm {:.2} | lr {:.1e} | {:.2} smp/s {:.0} fr/s{mfu} | wait {:.0}%{ranks}{limited} | {memory} | eta {}",
         record.step,
         100.0 * record.step as f64 / steps as f64,
         record.loss,
@@ -88,6 +93,8 @@ pub fn step_line(record: &Record, steps: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crate::train::owners::Exchange;
+
     use super::*;
 
     #[test]
@@ -103,5 +110,8 @@ mod tests {
             step_line(&record, 2247),
             "step 100/2247 4.5% | loss 0.7123 | gnorm 2.31 | lr 9.9e-6 | 1.02 smp/s 300 fr/s | mfu 31% | wait 1% | mem 44.4G | eta 18h42"
         );
+        let exchange = Exchange { wait_s: 0.6272, reduce_s: 1.0, gather_s: 0.568 };
+        let line = step_line(&Record { exchange: Some(exchange), ..record }, 2247);
+        assert!(line.contains(" | wait 1% | exchange 5% ranks wait 2% | mem"), "{line}");
     }
 }

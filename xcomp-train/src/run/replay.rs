@@ -13,9 +13,10 @@ use crate::data::Data;
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::recipe::tables::FloatWord;
-use crate::train::batch::{backward, encode, load_micro_batch, sum_gradients};
+use crate::train::batch::{backward, encode, load_micro_batch};
 use crate::train::checkpoint::identity::Identity;
 use crate::train::checkpoint::{Checkpoints, Saved};
+use crate::train::lane_sums::LaneSums;
 use crate::train::meter::Meter;
 use crate::train::optimizer::adamw::AdamW;
 use crate::train::optimizer::clip::clip_grad_norm;
@@ -106,7 +107,7 @@ fn step_again(
     device: &Device,
 ) -> Result<TrainState, Error> {
     let mut meter = Meter::start(device);
-    let mut sum = NamedTensors::default();
+    let mut sums = LaneSums::new(plan);
     for _ in 0..plan.recipe.train.gradient_accumulation_steps {
         let number = state.position.samples;
         let plan = &*plan.of_sample(number);
@@ -115,9 +116,9 @@ fn step_again(
         let batch = encode(plan, &state.model, batch, device, &mut meter)?;
         let done = backward(plan, &state.model, batch);
         meter.loss(source, done.loss, done.weight);
-        sum_gradients(plan, &mut sum, done.grads);
+        sums.add(plan, done.grads);
     }
-    let sum = sum.divide(meter.open_weight().max(1) as f64);
+    let sum = sums.finish().divide(meter.open_weight().max(1) as f64);
     let (grads, norm) = clip_grad_norm(sum, plan.recipe.optimizer.max_grad_norm);
     // A step that the run skipped is skipped.
     if meter.open_losses().chain(norm).all(finite) {

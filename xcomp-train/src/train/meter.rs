@@ -1,5 +1,6 @@
 //! What happened since the last record; the device is read once per record.
 
+mod means;
 mod shared;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,8 @@ use crate::machine::memory::{MemoryMeter, rss_bytes};
 use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
 use crate::show::numbers::GIB;
+use crate::train::meter::means::{by_source, lane_imbalance, means};
+use crate::train::owners::Exchange;
 use xcomp_model::transfer::read;
 
 /// One line of `metrics.jsonl`.
@@ -50,6 +53,12 @@ pub struct Record {
     /// Seconds of a step spent on visual features: the tower, or taking them from the cache. A GPU may still work on them.
     #[serde(default)]
     pub vision_s: f64,
+    /// Seconds of a step that ranks spend on each other, of the rank that spends most; none where there is one rank.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<Exchange>,
+    /// FLOPs of the costliest lane of a step over the mean lane: what ranks can gain from `train.balance`; none where there is one lane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lane_imbalance: Option<f64>,
     /// Samples since the last record whose features were in the cache.
     #[serde(default)]
     pub cached: u64,
@@ -119,6 +128,7 @@ struct Part {
     source: Arc<str>,
     weight: usize,
     loss: Tensor<1>,
+    flops: f64,
 }
 
 /// Counts since the last record.
@@ -137,6 +147,9 @@ pub struct Meter {
     tokens_in: u64,
     tokens_mean: f64,
     flops: f64,
+    /// Of which the micro-batch whose loss is not noted yet.
+    open_flops: f64,
+    exchange: Option<Exchange>,
     largest: Vec<SampleSize>,
     needed: u64,
     memory: MemoryMeter,
@@ -175,6 +188,8 @@ impl Meter {
             tokens_in: 0,
             tokens_mean: 0.0,
             flops: 0.0,
+            open_flops: 0.0,
+            exchange: None,
             largest: vec![],
             needed: 0,
             memory: MemoryMeter::of(device),
@@ -190,13 +205,14 @@ impl Meter {
 
     /// Notes the samples of a micro-batch that is about to be trained on.
     pub fn count(&mut self, plan: &Plan, batch: Vec<SampleSize>) {
+        self.open_flops = batch.iter().map(|size| plan.flops(*size).model()).sum();
+        self.flops += self.open_flops;
         for size in &batch {
             self.samples += 1;
             self.frames += size.frames as u64;
             self.tokens_in += plan.tokens_in(*size) as u64;
             self.tokens_mean +=
                 size.frames as f64 * plan.compression.mean_tokens() + size.text_tokens as f64;
-            self.flops += plan.flops(*size).model();
         }
         let needed = plan.memory_of(&batch).peak();
         if needed > self.needed {
@@ -227,7 +243,17 @@ impl Meter {
 
     /// Notes the summed loss of a micro-batch; it is read later.
     pub fn loss(&mut self, source: Arc<str>, loss: Tensor<1>, weight: usize) {
-        self.parts.push(Part { step: self.steps, source, weight, loss });
+        let flops = self.open_flops;
+        self.parts.push(Part { step: self.steps, source, weight, loss, flops });
+    }
+
+    /// Notes what ranks have spent on each other in a step; nothing where there is one.
+    pub fn exchanged(&mut self, spent: Option<Exchange>) {
+        let Some(spent) = spent else { return };
+        let sum = self.exchange.get_or_insert_default();
+        sum.wait_s += spent.wait_s;
+        sum.reduce_s += spent.reduce_s;
+        sum.gather_s += spent.gather_s;
     }
 
     /// The losses of the step that is open, unread.
@@ -302,6 +328,16 @@ impl Meter {
             data_wait_pct: 100.0 * self.wait_s / seconds,
             data_s: self.wait_s / self.steps.max(1) as f64,
             vision_s: self.vision_s / self.steps.max(1) as f64,
+            exchange: self.exchange.map(|sum| {
+                let each = |seconds: f64| seconds / self.steps.max(1) as f64;
+                let Exchange { wait_s, reduce_s, gather_s } = sum;
+                Exchange {
+                    wait_s: each(wait_s),
+                    reduce_s: each(reduce_s),
+                    gather_s: each(gather_s),
+                }
+            }),
+            lane_imbalance: lane_imbalance(&self.parts, of_steps.len(), plan.recipe.train.lanes),
             cached: self.cached,
             limited: self.limited,
             samples_per_sec: self.samples as f64 / seconds,
@@ -326,48 +362,5 @@ impl Meter {
         let losses = read.by_ref().take(self.parts.len()).collect();
         let mut norm = |norm: &Option<_>| norm.as_ref().and_then(|_| read.next()).unwrap_or(0.0);
         (losses, self.norms.iter().map(&mut norm).collect())
-    }
-}
-
-/// Mean loss of each of the first `steps`: losses are weighted within a step, as Hugging Face's trainer does.
-fn means(parts: &[Part], losses: &[f64], steps: usize) -> Vec<f64> {
-    let of_step = |step: usize| {
-        let own = parts.iter().zip(losses).filter(|(part, _)| part.step == step);
-        let (sum, weight) =
-            own.fold((0.0, 0), |(sum, weight), (part, loss)| (sum + loss, weight + part.weight));
-        sum / weight.max(1) as f64
-    };
-    (0..steps).map(of_step).collect()
-}
-
-fn by_source(parts: &[Part], losses: &[f64]) -> BTreeMap<String, Raw> {
-    let mut sums: BTreeMap<String, (f64, usize)> = BTreeMap::new();
-    for (part, loss) in parts.iter().zip(losses) {
-        let sum = sums.entry(part.source.to_string()).or_default();
-        *sum = (sum.0 + loss, sum.1 + part.weight);
-    }
-    let mean = |(sum, weight): (f64, usize)| Raw(sum / weight.max(1) as f64);
-    sums.into_iter().map(|(source, sum)| (source, mean(sum))).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use burn::tensor::{Device, TensorData};
-
-    use super::*;
-
-    fn part(step: usize, source: &str, weight: usize) -> Part {
-        let loss = Tensor::from_data(TensorData::new(vec![0.0_f32], [1]), &Device::flex());
-        Part { step, source: source.into(), weight, loss }
-    }
-
-    #[test]
-    fn steps_are_weighted_inside_and_averaged_outside() {
-        let parts = [part(0, "a", 1), part(0, "b", 3), part(1, "a", 2)];
-        let losses = [1.0, 7.0, 8.0];
-        let of_steps = means(&parts, &losses, 2);
-        assert!((of_steps[0] - 2.0).abs() < 1e-12 && (of_steps[1] - 4.0).abs() < 1e-12);
-        let sources = by_source(&parts, &losses);
-        assert!((sources["a"].0 - 3.0).abs() < 1e-12 && (sources["b"].0 - 7.0 / 3.0).abs() < 1e-12);
     }
 }

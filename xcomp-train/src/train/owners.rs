@@ -1,11 +1,13 @@
 //! Which rank steps which tensor (ZeRO-1 by whole tensors): norms, names and files stay what they are on one rank.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use xcomp_model::transfer::{read, read_number, upload};
 use xcomp_model::vlm::Vlm;
 use xcomp_model::weights::{Change, Look, Named};
@@ -21,6 +23,25 @@ pub struct Owners<'a> {
     peers: &'a dyn Peers,
     /// Owner and number of values, by name.
     tensors: BTreeMap<String, (usize, usize)>,
+    /// What the open step has taken so far.
+    spent: Cell<Exchange>,
+}
+
+/// Seconds that ranks spend on each other.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Exchange {
+    /// Waiting for the slowest rank, before gradients are added.
+    pub wait_s: f64,
+    /// Adding gradients: through the host to their owners.
+    pub reduce_s: f64,
+    /// Giving out the weights that the owners have stepped, in the same way.
+    pub gather_s: f64,
+}
+
+/// Waits for what the device still computes: it is no part of an exchange.
+fn settle(device: &Device) {
+    // A device that fails says so when it is read, which is next.
+    device.sync().unwrap_or_default();
 }
 
 /// What every rank says, by rank.
@@ -40,7 +61,7 @@ impl<'a> Owners<'a> {
             parameters.iter().map(xcomp_model::weights::Parameter::count).collect();
         let owners = shares(&sizes, peers.world()).into_iter().zip(sizes);
         let names = parameters.into_iter().map(|parameter| parameter.name);
-        Self { peers, tensors: names.zip(owners).collect() }
+        Self { peers, tensors: names.zip(owners).collect(), spent: Cell::default() }
     }
 
     fn alone(&self) -> bool {
@@ -80,7 +101,10 @@ impl<'a> Owners<'a> {
         if self.alone() {
             return grads;
         }
+        settle(device);
+        let begun = Instant::now();
         let (order, counts) = self.layout(grads.iter().map(|(name, _)| name));
+        let wait_s = begun.elapsed().as_secs_f64();
         let mut flat: Vec<f32> = Vec::with_capacity(counts.iter().sum());
         for (name, len) in &order {
             match grads.get(name) {
@@ -96,7 +120,14 @@ impl<'a> Owners<'a> {
             own.insert(name, upload(numbers, device));
             at += len;
         }
+        let reduce_s = begun.elapsed().as_secs_f64() - wait_s;
+        self.spent.set(Exchange { wait_s, reduce_s, ..self.spent.get() });
         own
+    }
+
+    /// What the ranks have spent on each other since the last call; nothing where there is one.
+    pub fn take_spent(&self) -> Option<Exchange> {
+        (!self.alone()).then(|| self.spent.take())
     }
 
     /// The norm over the tensors of all ranks, `[1]`: each owner's sums of squares, added in the order of names.
@@ -115,10 +146,12 @@ impl<'a> Owners<'a> {
 
     /// Gives every rank the weights that their owners have stepped.
     #[must_use]
-    pub fn spread(&self, model: Vlm, stepped: &[String]) -> Vlm {
+    pub fn spread(&self, model: Vlm, stepped: &[String], device: &Device) -> Vlm {
         if self.alone() {
             return model;
         }
+        settle(device);
+        let begun = Instant::now();
         let (order, counts) = self.layout(stepped.iter().map(String::as_str));
         let mut own = Reading { wanted: stepped, found: BTreeMap::new() };
         model.look_at_each(&mut own);
@@ -133,7 +166,10 @@ impl<'a> Owners<'a> {
             }
             at += len;
         }
-        model.change_each(&mut Writing { come })
+        let model = model.change_each(&mut Writing { come });
+        let gather_s = begun.elapsed().as_secs_f64();
+        self.spent.set(Exchange { gather_s, ..self.spent.get() });
+        model
     }
 
     /// The moments of all ranks on rank 0, tensor by tensor; elsewhere nothing is held.

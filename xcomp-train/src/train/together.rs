@@ -26,13 +26,18 @@ pub fn check_lanes(plan: &Plan, peers: &dyn Peers) -> Result<(), Error> {
     )))
 }
 
-/// Whether all ranks run the same thing from the same step.
+/// Whether all ranks run the same thing from the same step, all on processors or all on other devices.
 ///
 /// # Errors
 /// If they do not.
-pub fn agree(peers: &dyn Peers, identity: &Identity, step: usize) -> Result<(), Error> {
+pub fn agree(
+    peers: &dyn Peers,
+    identity: &Identity,
+    step: usize,
+    on_cpu: bool,
+) -> Result<(), Error> {
     let identity = serde_json::to_vec(identity).expect("names and values are JSON");
-    let all = told(peers, &(sha256(&identity), step));
+    let all = told(peers, &(sha256(&identity), step, on_cpu));
     let differs = |what: &str, advice: &str| {
         Err(Error::Argument(format!("ranks have different {what}; {advice}")))
     };
@@ -41,6 +46,12 @@ pub fn agree(peers: &dyn Peers, identity: &Identity, step: usize) -> Result<(), 
     }
     if all.iter().any(|other| other.1 != all[0].1) {
         return differs("checkpoints to go on from", "is --out on a disk that all of them share?");
+    }
+    if all.iter().any(|other| other.2 != all[0].2) {
+        return differs(
+            "kinds of devices",
+            "name one by --device, and start as many ranks as a machine has cards",
+        );
     }
     Ok(())
 }

@@ -114,6 +114,13 @@ impl Store {
         Ok(())
     }
 
+    /// Keys of all records, ascending.
+    pub fn keys(&self) -> Vec<Key> {
+        let mut keys: Vec<Key> = self.lock().places.keys().copied().collect();
+        keys.sort_unstable();
+        keys
+    }
+
     /// Bytes of a record's payload, if there is one.
     pub fn length(&self, key: &Key) -> Option<usize> {
         self.lock().places.get(key).map(|(_, place)| place.header.length as usize)

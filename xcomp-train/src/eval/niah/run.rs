@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use xcomp_data::{Fit, Frames, Media, ReadType, Sampling, is_confined, load_media};
+use xcomp_data::{Fit, Frames, Media, ReadType, Sampling, Share, is_confined, load_media};
 use xcomp_model::vision::frames::Clips;
 use xcomp_model::vlm::Encoded;
 
+use super::kept::{Kept, Right};
 use super::world::{Drawn, draw_chain, draw_hay};
 use super::{Chain, Piece, is_letter, place, read_chains};
 use crate::answer::{Answerer, EncodedMedia, patient_limits};
@@ -64,38 +65,75 @@ pub struct Cell {
     pub score: f64,
 }
 
-/// Runs the grid.
+impl Grid {
+    /// Frames and depth of the cells of a share of the grid; without one of all.
+    fn cells(&self, share: Option<Share>) -> Vec<(usize, f64)> {
+        let depths = |frames: &usize| {
+            let frames = *frames;
+            self.depths.iter().map(move |depth| (frames, *depth))
+        };
+        let all: Vec<(usize, f64)> = self.lengths.iter().flat_map(depths).collect();
+        let Some(share) = share else { return all };
+        let taken = share.takes(0..all.len());
+        all.into_iter().zip(taken).filter(|(_, taken)| *taken).map(|(cell, _)| cell).collect()
+    }
+}
+
+/// Runs a share of the grid, or all of it; cells that are kept are not tried again.
 ///
 /// # Errors
-/// If material cannot be read or does not fit the model.
-pub fn run(answerer: &Answerer, material: &Material, grid: &Grid) -> Result<Vec<Cell>, Error> {
-    let clip = answerer.config().vision.clip_frames;
-    let longest = grid.lengths.iter().max().copied().unwrap_or(0).div_ceil(clip);
-    let hay = haystack(answerer, material, longest)?;
-    let chains = chains(answerer, material, grid.chains)?;
-    let progress = Progress::new("cells", grid.lengths.len() * grid.depths.len());
-    let mut cells = vec![];
-    for &frames in &grid.lengths {
-        for &depth in &grid.depths {
-            let (mut caption, mut qa) = (0, 0);
-            for (chain, needles) in &chains {
-                let video = planted(needles, &hay, frames.div_ceil(clip), depth);
-                let video = EncodedMedia::new(video, String::new());
-                let ask = |question: &str, answer: &str| -> Result<u32, Error> {
-                    let said = answerer.first_token(&video, question)?;
-                    Ok(u32::from(is_letter(&said, answer)))
-                };
-                caption += ask(&chain.question1, &chain.answer1)?;
-                qa += ask(&chain.question2, &chain.answer2)?;
-            }
-            let share = |right: u32| f64::from(right) / chains.len().max(1) as f64;
-            let (caption, qa) = (share(caption), share(qa));
-            let cell = Cell { frames, depth, caption, qa, score: f64::midpoint(caption, qa) };
-            cells.push(cell);
+/// If material cannot be read or does not fit the model, or a cell not be kept.
+pub fn run(
+    answerer: &Answerer,
+    material: &Material,
+    grid: &Grid,
+    share: Option<Share>,
+    kept: &mut Kept,
+) -> Result<Vec<Cell>, Error> {
+    let cells = grid.cells(share);
+    let new = |cell: &&(usize, f64)| kept.get(cell.0, cell.1).is_none();
+    let new: Vec<(usize, f64)> = cells.iter().filter(new).copied().collect();
+    if !new.is_empty() {
+        let clip = answerer.config().vision.clip_frames;
+        // Of the whole grid: every share sees the same hay.
+        let longest = grid.lengths.iter().max().copied().unwrap_or(0).div_ceil(clip);
+        let hay = haystack(answerer, material, longest)?;
+        let chains = chains(answerer, material, grid.chains)?;
+        let progress = Progress::new("cells", new.len());
+        for (frames, depth) in new {
+            let right = ask_all(answerer, &chains, &hay, frames.div_ceil(clip), depth)?;
+            kept.keep(frames, depth, right)?;
             progress.step();
         }
     }
-    Ok(cells)
+    let cell = |(frames, depth): (usize, f64)| {
+        let right = kept.get(frames, depth).expect("it was tried just now or before");
+        let share = |count: u32| f64::from(count) / right.chains.max(1) as f64;
+        let (caption, qa) = (share(right.caption), share(right.qa));
+        Cell { frames, depth, caption, qa, score: f64::midpoint(caption, qa) }
+    };
+    Ok(cells.into_iter().map(cell).collect())
+}
+
+/// Both questions of every chain, in a haystack of so many clips.
+fn ask_all(
+    answerer: &Answerer,
+    chains: &[Encoded],
+    hay: &Tensor<3>,
+    clips: usize,
+    depth: f64,
+) -> Result<Right, Error> {
+    let mut right = Right { chains: chains.len(), caption: 0, qa: 0 };
+    for (chain, needles) in chains {
+        let video = EncodedMedia::new(planted(needles, hay, clips, depth), String::new());
+        let ask = |question: &str, answer: &str| -> Result<u32, Error> {
+            let said = answerer.first_token(&video, question)?;
+            Ok(u32::from(is_letter(&said, answer)))
+        };
+        right.caption += ask(&chain.question1, &chain.answer1)?;
+        right.qa += ask(&chain.question2, &chain.answer2)?;
+    }
+    Ok(right)
 }
 
 /// The second question's share over the grid, as the paper shows it.

@@ -7,6 +7,7 @@ use crate::data::Data;
 use crate::error::Error;
 use crate::machine::files::{entries, read_text, sha256, size_and_sha256};
 use crate::plan::Plan;
+use crate::plan::lanes::predicted;
 use crate::recipe::described::Described;
 use crate::recipe::tables::{EvalTable, Init};
 use crate::recipe::{KEYS, described};
@@ -62,6 +63,10 @@ pub fn of_run(plan: &Plan, data: &Data) -> Result<Identity, Error> {
     identity.insert("sha256 of config.json".into(), sha256(config.as_bytes()));
     identity.insert("sha256 of the tokenizer".into(), data.tokenizer.sha256().into());
     identity.insert("sha256 of the mixture".into(), data.mixture.hash().into());
+    if let Some(costs) = predicted(plan, &data.mixture) {
+        let bytes: Vec<u8> = costs.iter().flat_map(|cost| cost.to_bits().to_le_bytes()).collect();
+        identity.insert("sha256 of the predicted costs".into(), sha256(&bytes));
+    }
     if recipe.model.init == Init::Checkpoint {
         recipe.require("model", &["checkpoint"])?;
         identity.insert(

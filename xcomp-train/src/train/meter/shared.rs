@@ -5,7 +5,7 @@ use xcomp_model::transfer::{read_number, upload};
 
 use super::{Meter, Part};
 use crate::peers::Peers;
-use crate::train::owners::told;
+use crate::train::owners::{Exchange, told};
 
 impl Meter {
     /// Exchanges the losses of the open step: afterwards every rank has those of all, in the order of lanes.
@@ -16,14 +16,17 @@ impl Meter {
         let open = self.steps;
         let (own, rest): (Vec<Part>, Vec<Part>) =
             std::mem::take(&mut self.parts).into_iter().partition(|part| part.step == open);
-        let own: Vec<(String, usize, u32)> = own
+        let own: Vec<(String, usize, u32, u64)> = own
             .into_iter()
-            .map(|part| (part.source.to_string(), part.weight, read_number(part.loss).to_bits()))
+            .map(|Part { source, weight, loss, flops, .. }| {
+                (source.to_string(), weight, read_number(loss).to_bits(), flops.to_bits())
+            })
             .collect();
         let all = told(peers, &own).into_iter().flatten();
-        let part = |(source, weight, bits): (String, usize, u32)| {
+        let part = |(source, weight, bits, flops): (String, usize, u32, u64)| {
             let loss = TensorData::new(vec![f32::from_bits(bits)], [1]);
-            Part { step: open, source: source.into(), weight, loss: upload(loss, device) }
+            let (source, flops) = (source.into(), f64::from_bits(flops));
+            Part { step: open, source, weight, loss: upload(loss, device), flops }
         };
         self.parts = rest.into_iter().chain(all.map(part)).collect();
     }
@@ -34,13 +37,18 @@ impl Meter {
             return;
         }
         let counts = [self.samples, self.frames, self.tokens_in, self.cached, self.limited];
-        let all: Vec<([u64; 5], [f64; 4])> =
-            told(peers, &(counts, [self.tokens_mean, self.flops, self.wait_s, self.vision_s]));
-        let sum = |at: usize| all.iter().map(|(counts, _)| counts[at]).sum();
+        let Exchange { wait_s, reduce_s, gather_s } = self.exchange.unwrap_or_default();
+        let seconds = [self.wait_s, self.vision_s, wait_s, reduce_s, gather_s];
+        let all: Vec<([u64; 5], [f64; 2], [f64; 5])> =
+            told(peers, &(counts, [self.tokens_mean, self.flops], seconds));
+        let sum = |at: usize| all.iter().map(|(counts, ..)| counts[at]).sum();
         [self.samples, self.frames, self.tokens_in, self.cached, self.limited] =
             std::array::from_fn(sum);
-        let of = |at: usize| all.iter().map(move |(_, numbers)| numbers[at]);
-        (self.tokens_mean, self.flops) = (of(0).sum(), of(1).sum());
-        (self.wait_s, self.vision_s) = (of(2).fold(0.0, f64::max), of(3).fold(0.0, f64::max));
+        let of = |at: usize| all.iter().map(|(_, numbers, _)| numbers[at]).sum();
+        (self.tokens_mean, self.flops) = (of(0), of(1));
+        let most = |at: usize| all.iter().map(|(.., seconds)| seconds[at]).fold(0.0, f64::max);
+        (self.wait_s, self.vision_s) = (most(0), most(1));
+        let exchange = Exchange { wait_s: most(2), reduce_s: most(3), gather_s: most(4) };
+        self.exchange = self.exchange.map(|_| exchange);
     }
 }
