@@ -290,6 +290,128 @@ pub fn model_config(path: &Path, table: &CompressionTable) -> Result<ModelConfig
     Ok(config)
 }
 
+fn samples_per_step(&self) -> usize {
+        samples_per_step(&self.recipe)
+    }
+
+    /// FLOPs of a sample of this size.
+    pub fn flops(&self, size: SampleSize) -> Flops {
+        let whole = of_sample(&self.work(), size);
+        match &self.vst {
+            None => whole,
+            Some(windows) => windows.flops(self, whole, size),
+        }
+    }
+
+    /// Memory of a step whose micro-batches hold samples of this size.
+    pub fn memory(&self, size: SampleSize) -> Memory {
+        self.memory_of(&self.batch(size))
+    }
+
+    /// A micro-batch of samples of one size.
+    pub fn batch(&self, size: SampleSize) -> Vec<SampleSize> {
+        vec![size; self.recipe.train.per_device_batch_size]
+    }
+
+    /// Memory of a step whose largest micro-batch holds samples of these sizes.
+    pub fn memory_of(&self, batch: &[SampleSize]) -> Memory {
+        let whole = || of_step(&self.work(), batch, self.running);
+        self.vst.as_ref().map_or_else(whole, |windows| windows.memory(self, batch))
+    }
+
+    /// What each decoder layer costs for a sample of this size.
+    pub fn layers(&self, size: SampleSize) -> Vec<LayerCost> {
+        of_layers(&self.work(), size, self.running.formats)
+    }
+
+    /// Tokens of a sample before the first layer.
+    pub fn tokens_in(&self, size: SampleSize) -> usize {
+        size.frames * self.compression.tokens_per_frame() + size.text_tokens
+    }
+
+    /// Whether decoder layers can be run again on the way back: a model that reads in windows runs whole windows again.
+    pub fn may_recompute(&self) -> bool {
+        self.config.llm.vst.is_none()
+    }
+
+    /// Whether the tensor of this name in a checkpoint moves.
+    pub fn tunes(&self, name: &str) -> bool {
+        self.config.family.place(name).is_some_and(|place| self.tuning.moves(name, place))
+    }
+
+    /// The format in which the tensor of this name is held in memory: master weights are f32, see [`Plan::tunes`].
+    pub fn held_as(&self, name: &str) -> WeightDtype {
+        let of_llm = self.config.family.place(name).is_some_and(|it| it.region() == Region::Llm);
+        let bf16 = frozen_dtype(&self.recipe, &self.tuning) == FloatWord::Bf16;
+        if bf16 && of_llm && !self.tunes(name) { WeightDtype::Bf16 } else { WeightDtype::F32 }
+    }
+
+    /// How the tower runs: all activations that follow take the dtype of the visual features.
+    pub fn encoding(&self) -> Encoding {
+        let dtype = match self.recipe.train.dtype {
+            FloatWord::F32 => FloatDType::F32,
+            FloatWord::Bf16 => FloatDType::BF16,
+            FloatWord::F16 => FloatDType::F16,
+        };
+        Encoding { dtype, ..Encoding::default() }
+    }
+
+    /// What adapters drop of the micro-batch whose first sample has this number, so that it is the same however often it is run.
+    pub fn dropout(&self, number: u64, map: &str) -> Option<Dropout> {
+        let share = self.recipe.tune.lora_dropout;
+        let key = Key::new(self.recipe.train.seed, number, map);
+        (share > 0.0).then_some(Dropout { share, key })
+    }
+
+    /// How the samples of a forward stand in it.
+    pub fn arrangement(&self) -> Arrangement {
+        self.running.arrangement
+    }
+
+    /// How the losses of a step are averaged.
+    pub fn loss_norm(&self) -> LossNorm {
+        match self.recipe.train.loss_norm {
+            LossNormWord::Sample => LossNorm::Sample,
+            LossNormWord::Token => LossNorm::Token,
+        }
+    }
+
+    /// Learning rate and decay of a parameter in the update of 0-based `step`.
+    pub fn rate(&self, step: usize, name: &str) -> Rate {
+        let place = self.config.family.place(name).expect("a parameter has a place");
+        let peak = peak_rate(&self.recipe.optimizer, place, name);
+        Rate { lr: peak.lr * self.lr.factor(step), ..peak }
+    }
+
+    fn work(&self) -> Work<'_> {
+        Work {
+            config: &self.config,
+            compression: &self.compression,
+            tuning: &self.tuning,
+            recompute: self.recompute,
+        }
+    }
+
+    /// Whether the largest step fits the memory limit with nothing recomputed.
+    fn fits(&self) -> bool {
+        let limit_gib = self.recipe.train.memory_limit_gib.unwrap_or(f64::INFINITY);
+        self.memory(self.samples.worst).peak() as f64 <= limit_gib * GIB
+    }
+}
+
+/// The sizes in a `config.json`, with the order of tokens that a `[compression]` table asks for.
+///
+/// # Errors
+/// If the file cannot be read or describes no model.
+pub fn model_config(path: &Path, table: &CompressionTable) -> Result<ModelConfig, Error> {
+    let mut config = ModelConfig::from_file(path)?;
+    config.connector.set_group_order(match table.group_order {
+        GroupOrderWord::Reference => GroupOrder::Reference,
+        GroupOrderWord::Frame => GroupOrder::Frame,
+    });
+    Ok(config)
+}
+
 fn samples(recipe: &Recipe, config: &ModelConfig, counted: Option<usize>) -> Samples {
     let data = &recipe.data;
     let mean = SampleSize {

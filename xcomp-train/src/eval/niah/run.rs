@@ -118,8 +118,8 @@ pub fn run(
 /// Both questions of every chain, in a haystack of so many clips.
 fn ask_all(
     answerer: &Answerer,
-    chains: &[Encoded],
-    hay: &Tensor<3>,
+    chains: &[(Chain, Vec<Encoded>)],
+    hay: &Encoded,
     clips: usize,
     depth: f64,
 ) -> Result<Right, Error> {
