@@ -10,7 +10,7 @@ use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::vlm::Vlm;
-use xcomp_tests::{Task, llava_next_video, llava_task, llava_video, media_root};
+use xcomp_tests::{Task, llava_next_video, llava_task, llava_video, media_root, windows_config};
 use xcomp_train::machine::device::Choice;
 use xcomp_train::machine::stop::Stop;
 use xcomp_train::recipe::Recipe;
@@ -46,7 +46,7 @@ fn column(task: &Task, run: &str, key: &str) -> Vec<f64> {
     metrics.lines().map(number).collect()
 }
 
-/// Puts questions to a run, looks for needles in its export, and looks at what it has learnt.
+/// Puts questions to a run, with and without a choice of frames, and looks for needles in its export.
 fn examined(task: &Task) {
     let colours = ["red", "green", "blue"];
     let question = |index: usize| {
@@ -81,7 +81,12 @@ fn examined(task: &Task) {
             cells.as_array().unwrap().iter().map(|cell| &cell["frames"]).collect();
         assert_eq!(frames, [4, 40]);
     }
-    let report = json(&["report", "run", "--samples", "4"]);
+}
+
+/// Looks at what a run has learnt of its drops.
+fn looked_at(task: &Task) {
+    let report = ["report", "run", "--samples", "4", "--device", "cpu", "--format", "json"];
+    let report: Value = serde_json::from_str(&xcomp(task, &report)).unwrap();
     assert!(report.is_object(), "{report}");
     assert!(task.path("run/report.html").is_file());
 }
@@ -119,6 +124,7 @@ fn run(config: &Value, vicuna: bool, parts: &str, tokens: usize) -> BTreeSet<Str
         assert_eq!(answer["visual_tokens_in"], frames * tokens, "{answer}");
     }
     examined(&task);
+    looked_at(&task);
     let chosen = ["ask", "run/export", "media/folder_1", "What colour is it?", "--format", "json"];
     let more = ["--frames", "16", "--select", "2", "--max-new-tokens", "2", "--device", "cpu"];
     let answer: Value =
@@ -152,6 +158,20 @@ fn llava_next_video_is_trained_exported_and_asked() {
     let names = run(&llava_next_video(), true, parts, 9);
     assert!(names.contains("multi_modal_projector.linear_2.bias"));
     assert!(names.contains("vision_tower.vision_model.encoder.layers.1.mlp.fc1.weight"));
+}
+
+/// Pictures in tiles, windows of two frames: all verbs but the report, which says why it cannot.
+#[test]
+fn a_model_that_reads_windows_is_examined() {
+    let task = Task::folders();
+    let config = std::fs::read_to_string(task.path("config.json")).unwrap();
+    task.write("windows.json", &windows_config(&config).to_string());
+    let set = ["model.config=windows.json", "compression.schedule=none", "data.clip_frames=1"];
+    let set: Vec<&str> = set.into_iter().flat_map(|set| ["--set", set]).collect();
+    xcomp(&task, &[&["train", "recipe.toml", "--out", "run"], &set[..]].concat());
+    examined(&task);
+    let refused = task.run(&["report", "run", "--device", "cpu"]);
+    assert!(refused.code != 0 && refused.stderr.contains("reads them in windows"), "{refused:?}");
 }
 
 /// Two steps of the tiny recipes on real clips, with the real tokenizer.
