@@ -105,6 +105,14 @@ const WINDOWS: Beside =
     &["model.config=windows.json", "compression.schedule=none", "data.clip_frames=1", FILMS[0]];
 const MIXED: Beside =
     &[WINDOWS[0], WINDOWS[1], WINDOWS[2], FILMS[0], "vst.ratios=[2,4,8]", LONG[0]];
+const SCENES: Beside = &[
+    WINDOWS[0],
+    WINDOWS[1],
+    WINDOWS[2],
+    "data.mixture=noise.yaml",
+    "vst.windows=dynamic",
+    "vst.most_frames=4",
+];
 const WATCHED: Beside = &["data.validation_mixture=folders.yaml"];
 const PATIENT: Beside = &[
     "data.validation_mixture=folders.yaml",
@@ -173,6 +181,13 @@ const OTHER: &[(&str, &str, Beside, Seen)] = &[
     ("vst.ratios", "[4]", WINDOWS, Numbers),
     ("vst.ratio_mix", "sequence", MIXED, Numbers),
     ("vst.backward", "tape", WINDOWS, Plan),
+    ("vst.windows", "dynamic", WINDOWS, Numbers),
+    ("vst.answer_windows", "dynamic", WINDOWS, Plan),
+    ("vst.depth", "hill_climb", SCENES, Numbers),
+    ("vst.depth_above", "1e9", SCENES, Numbers),
+    ("vst.depth_deviations", "-9.0", SCENES, Numbers),
+    ("vst.least_frames", "3", SCENES, Numbers),
+    ("vst.most_frames", "8", SCENES, Numbers),
     ("vst.curriculum", "[{ until = 1.0, ratios = [8] }]", WINDOWS, Numbers),
     ("tune.parts", "[\"layers.4-8\",\"norm\"]", NONE, Numbers),
     ("tune.lora_rank", "2", NONE, Numbers),

@@ -105,7 +105,7 @@ fn the_export_reloads_to_the_same_loss(task: &Task) {
             panic!("no cache was asked")
         };
         let sequence = prompt.layout(&[frames], plan.config.connector.span_shape());
-        let windows = plan.vst.as_ref().unwrap().of(&sequence, seen, 0.0).unwrap();
+        let windows = plan.vst.as_ref().unwrap().of(&sequence, &[], seen, 0.0).unwrap();
         let loss = |model: &Vlm| {
             let merged = vec![vec![model.encode(clips, &device, Encoding::default())]];
             let prompts = std::slice::from_ref(&prompt);
@@ -194,7 +194,12 @@ fn what_does_not_fit_is_told() {
     told(&with(&[empty]), 2, "the phase until 1 has no ratios");
     let back = "vst.curriculum=[{ until = 0.5, ratios = [2] }, { until = 0.2, ratios = [4] }]";
     told(&with(&[back]), 2, "`until` 0.2 must be above 0.5 and at most 1");
-    told(&with(&["vst.ratios=[5,7]"]), 3, "no ratio of [5, 7] fits a window of 32 visual tokens");
+    told(&with(&["vst.ratios=[5,7]"]), 2, "none divides 32 visual tokens");
+    told(&with(&["vst.ratios=[2,64]"]), 2, "64 is larger than a window of 32 tokens");
+    told(&with(&["vst.least_frames=0"]), 2, "[vst] least_frames: must be at least 1");
+    let bounds = with(&["vst.least_frames=3", "vst.most_frames=2"]);
+    told(&bounds, 2, "[vst] most_frames: 2 is below least_frames = 3");
+    told(&with(&["vst.depth_above=nan"]), 2, "[vst] depth_above: NaN must be a finite number");
 }
 
 /// Two steps of `recipes/video-xl-clips.toml`: tiles and frames of 336 pixels, windows of 1440 tokens, the real tokenizer, real video.

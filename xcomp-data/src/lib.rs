@@ -39,7 +39,7 @@ pub use report::{StatsOptions, lint, show, stats};
 pub use resize::{Fit, Resize};
 pub use sample::example::{Example, Frames, Visual, VisualData};
 pub use sample::load::{frames_of, load_example, load_kept_media, load_media, outside};
-pub use sample::options::{LintOptions, LoadOptions, TooLong};
+pub use sample::options::{Fits, LintOptions, LoadOptions, TooLong};
 pub use stream::{
     BadSample, BadSamplePolicy, Order, Position, QuarantineEvent, Stream, StreamMeter,
     StreamOptions, stream,

@@ -222,7 +222,7 @@ fn features_of_fewer_frames_have_records_of_their_own() {
         panic!("nothing is kept yet")
     };
     let values = FeatureValues::F32(vec![0; 4]);
-    slot.fill(&Features { clips: 1, tokens: 1, width: 1, values });
+    slot.fill(&Features { clips: 1, tokens: 1, width: 1, values, class: vec![] });
     assert_eq!((covered(long - 1), covered(long + 40)), ((1, 0), (0, 1)));
     std::fs::remove_dir_all(folder.join("film")).unwrap();
     let again = load(&mixture, "film", &with(long - 1)).unwrap();

@@ -172,7 +172,7 @@ fn keep(example: &Example) -> (usize, usize) {
             VisualData::Features(_) => found += 1,
             VisualData::Frames(_, slot) => {
                 let values = FeatureValues::F32(vec![place as u8; 4]);
-                let features = Features { clips: 1, tokens: 1, width: 1, values };
+                let features = Features { clips: 1, tokens: 1, width: 1, values, class: vec![] };
                 slot.as_ref().unwrap().fill(&features);
             }
         }

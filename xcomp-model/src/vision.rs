@@ -47,9 +47,14 @@ impl Vision {
     /// - `pixels`: `[clips, frames, 3, image_size, image_size]`, normalised
     /// - output: `[clips, frames * grid * grid, hidden_size]`, time slowest
     pub fn forward(&self, pixels: Tensor<5>) -> Tensor<3> {
+        self.forward_with_class(pixels).0
+    }
+
+    /// As [`Vision::forward`], and the class token of every frame, `[clips, frames, hidden_size]`, where the tower has one.
+    pub fn forward_with_class(&self, pixels: Tensor<5>) -> (Tensor<3>, Option<Tensor<3>>) {
         match self {
-            Self::Umt(tower) => tower.forward(pixels),
-            Self::Frames(tower) => tower.forward(pixels),
+            Self::Umt(tower) => (tower.forward(pixels), None),
+            Self::Frames(tower) => tower.forward_with_class(pixels),
         }
     }
 }

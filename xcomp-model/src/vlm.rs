@@ -1,5 +1,7 @@
 //! The whole model: frames and a prompt in, a loss out.
 
+use std::ops::Range;
+
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
@@ -32,6 +34,48 @@ pub struct Vlm {
     pub family: &'static Family,
 }
 
+/// Clips behind the tower.
+#[derive(Debug, Clone)]
+pub struct Encoded {
+    /// What [`Vlm::encode`] gives.
+    pub features: Tensor<3>,
+    /// The class token of every frame, `[frames, width]`, where it was asked for and the tower has one; not on a tape.
+    pub class: Option<Tensor<2>>,
+}
+
+impl Encoded {
+    /// All clips one behind the other.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn joined(all: Vec<Self>) -> Self {
+        let (features, class): (Vec<_>, Vec<_>) =
+            all.into_iter().map(|one| (one.features, one.class)).unzip();
+        let class: Option<Vec<_>> = class.into_iter().collect();
+        Self { features: Tensor::cat(features, 0), class: class.map(|all| Tensor::cat(all, 0)) }
+    }
+
+    /// Some of the clips.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    #[must_use]
+    pub fn clips(&self, range: Range<usize>) -> Self {
+        let of_frames = |class: &Tensor<2>| {
+            let each = class.dims()[0] / self.features.dims()[0];
+            class.clone().slice_dim(0, range.start * each..range.end * each)
+        };
+        let class = self.class.as_ref().map(of_frames);
+        Self { features: self.features.clone().slice_dim(0, range), class }
+    }
+}
+
+/// First and number of the clips that go through the tower together.
+fn chunks(clips: &Clips, encoding: Encoding) -> impl Iterator<Item = (usize, usize)> {
+    let (all, most) = (clips.count, encoding.clips_at_once);
+    (0..all).step_by(most).map(move |first| (first, most.min(all - first)))
+}
+
 impl Vlm {
     /// A model of the sizes in `config`; weights are drawn lazily, unless a checkpoint replaces them first.
     pub fn new(config: &ModelConfig, device: &Device) -> Self {
@@ -62,12 +106,46 @@ impl Vlm {
     /// # Panics
     /// If the frames are not of the tower's size, or `clips_at_once` is zero.
     pub fn encode(&self, clips: &Clips, device: &Device, encoding: Encoding) -> Tensor<3> {
-        let chunks = (0..clips.count).step_by(encoding.clips_at_once).map(|first| {
-            let count = encoding.clips_at_once.min(clips.count - first);
+        let chunks = chunks(clips, encoding).map(|(first, count)| {
             let pixels = clips.pixels(first, count, &self.family.pixels, device);
             self.connector.fixed(self.vision.forward(pixels.cast(encoding.dtype)))
         });
         Tensor::cat(chunks.collect(), 0)
+    }
+
+    /// As [`Vlm::encode`], and the class token of every frame, where the tower has one: it learns nothing.
+    ///
+    /// # Panics
+    /// As [`Vlm::encode`].
+    pub fn encode_with_class(&self, clips: &Clips, device: &Device, encoding: Encoding) -> Encoded {
+        let each = chunks(clips, encoding).map(|(first, count)| {
+            let pixels = clips.pixels(first, count, &self.family.pixels, device);
+            let (x, class) = self.vision.forward_with_class(pixels.cast(encoding.dtype));
+            let class = class.map(|class| class.detach().flatten::<2>(0, 1));
+            Encoded { features: self.connector.fixed(x), class }
+        });
+        Encoded::joined(each.collect())
+    }
+
+    /// The class tokens alone, where features are not wanted: no more than `clips_at_once` clips are held.
+    ///
+    /// # Shapes
+    /// - output: `[frames, width]`; none if the tower has no class token
+    ///
+    /// # Panics
+    /// As [`Vlm::encode`].
+    pub fn class_tokens(
+        &self,
+        clips: &Clips,
+        device: &Device,
+        encoding: Encoding,
+    ) -> Option<Tensor<2>> {
+        let each = chunks(clips, encoding).map(|(first, count)| {
+            let pixels = clips.pixels(first, count, &self.family.pixels, device);
+            let (_, class) = self.vision.forward_with_class(pixels.cast(encoding.dtype));
+            Some(class?.detach().flatten::<2>(0, 1))
+        });
+        Some(Tensor::cat(each.collect::<Option<Vec<_>>>()?, 0))
     }
 
     /// Prompts with their visual tokens, as the decoder takes them.

@@ -4,6 +4,7 @@ pub mod asking;
 pub mod clips;
 mod generation_config;
 pub mod precision;
+mod prefill;
 pub mod select;
 mod stated;
 pub mod text_stream;
@@ -15,27 +16,26 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use burn::tensor::{Device, Tensor};
 use xcomp_data::{
-    Choice, DataError, FeatureCache, Features, FrameOptions, FrameRule, Frames, Limits, Media,
-    Template, TimeMessage, Tokenizer, render_question,
+    Choice, FeatureCache, Features, FrameOptions, FrameRule, Frames, Limits, Media, Template,
+    TimeMessage, Tokenizer,
 };
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::compress::schedule::CompressionPlan;
 use xcomp_model::generate::sample::Sampling;
-use xcomp_model::generate::{Decoding, Prefix};
-use xcomp_model::splice::Prompt;
 use xcomp_model::transfer::read;
 use xcomp_model::vision::frames::{Clips, Encoding};
-use xcomp_model::vlm::Vlm;
+use xcomp_model::vlm::{Encoded, Vlm};
 
 pub use self::clips::EncodedMedia;
 use self::clips::{EncodedClips, HeldClips};
 use self::generation_config::Generation;
 use self::precision::Precision;
-use self::stated::{compression_of, folder_template};
+use self::stated::{compression_of, folder_template, windows_of};
 use self::text_stream::GrowingText;
-use crate::data::features::{Stored, Tower, to_device};
+use crate::data::features::{Stored, Tower, encoded};
 use crate::error::Error;
 use crate::machine::random::Random;
+use crate::plan::cut::Stated;
 use crate::plan::survey::{frame_style, styled};
 use crate::plan::{compression_plan, model_config};
 use crate::recipe::tables::DataTable;
@@ -57,6 +57,8 @@ pub struct Answerer {
     template: Template,
     /// Visual tokens for each learned one, if videos are read in windows.
     ratio: Option<usize>,
+    /// Where their windows end, if not after so many tokens.
+    cut: Option<Stated>,
     tokenizer: Arc<Tokenizer>,
     generation: Generation,
     device: Device,
@@ -111,6 +113,7 @@ impl Answerer {
             config.vision.clip_frames = frames;
         }
         let compression = compression_plan(&table, &config, &path)?;
+        let cut = windows_of(&path)?.filter(|_| config.llm.vst.is_some());
         let template = folder_template(&path, config.family)?;
         let tokenizer = Arc::new(Tokenizer::open(&folder.join("tokenizer.json"), &template)?);
         let generation = Generation::of(folder, &tokenizer)?;
@@ -125,6 +128,7 @@ impl Answerer {
             compression,
             template,
             ratio,
+            cut,
             tokenizer,
             generation,
             device,
@@ -197,7 +201,8 @@ impl Answerer {
     pub fn feature_cache(&self, data: &DataTable) -> Result<Option<Arc<FeatureCache>>, Error> {
         let (encoding, stored) = (self.encoding(), Stored::F32);
         let (model, config, device) = (&self.model, &self.config, &self.device);
-        Tower { model, config, encoding, stored, device }.open_cache(data)
+        let class = self.cut.is_some();
+        Tower { model, config, encoding, stored, class, device }.open_cache(data)
     }
 
     /// The clips of a video, encoded as they are asked for; `held` are those of the same frames from before.
@@ -208,12 +213,13 @@ impl Answerer {
 
     /// Kept features of so many frames, clip by clip.
     pub(crate) fn held(&self, features: Features, frames: usize) -> HeldClips {
-        let merged = to_device(features, self.encoding().dtype, &self.device);
-        let clips = merged.dims()[0];
+        let encoded =
+            encoded(features, self.config.vision.hidden_size, self.encoding().dtype, &self.device);
+        let clips = encoded.features.dims()[0];
         let length = frames / clips;
         let clip = |at: usize| {
             let numbers: Vec<usize> = (at * length..(at + 1) * length).collect();
-            (numbers, merged.clone().slice_dim(0, at..=at))
+            (numbers, encoded.clips(at..at + 1))
         };
         (0..clips).map(clip).collect()
     }
@@ -244,12 +250,16 @@ impl Answerer {
         Ok(EncodedMedia::new(self.encode(&clips.ok_or_else(wrong)?), message))
     }
 
-    /// Clips after the tower: `[clips, frames * tokens_per_frame, mm_hidden]`.
+    /// Clips behind the tower, with class tokens where they decide where windows end.
     ///
     /// # Panics
     /// If the frames are not of the tower's size.
-    pub fn encode(&self, clips: &Clips) -> Tensor<3> {
-        self.model.encode(clips, &self.device, self.encoding())
+    pub fn encode(&self, clips: &Clips) -> Encoded {
+        if self.cut.is_some() {
+            return self.model.encode_with_class(clips, &self.device, self.encoding());
+        }
+        let features = self.model.encode(clips, &self.device, self.encoding());
+        Encoded { features, class: None }
     }
 
     /// Answers a question; `on_text` gets the answer as it grows, never a stop string or a part of one.
@@ -321,58 +331,6 @@ impl Answerer {
         let (_, scores) = self.prefill_ids(&ids, image_at, seen, 0)?;
         let row = finite(scores, question)?;
         Ok(self.tokenizer.decode(&[Sampling::GREEDY.pick(&row, &[], 0.0)])?)
-    }
-
-    /// Runs the decoder over the rendered question.
-    fn prefill(
-        &self,
-        seen: &EncodedMedia,
-        question: &str,
-        max_new_tokens: usize,
-    ) -> Result<(Decoding<'_>, Tensor<1>), Error> {
-        let ids = render_question(self.template(), &self.tokenizer, question, &seen.message)?;
-        let image_at = ids.iter().position(|id| *id == xcomp_data::IMAGE_TOKEN);
-        let image_at = image_at.expect("a question shows a video");
-        let rows = self.config().llm.vocab_size;
-        if let Some(token) = xcomp_data::outside(&ids, rows) {
-            let what = format!("the question `{question}`");
-            return Err(DataError::Token { what, token, rows }.into());
-        }
-        self.prefill_ids(&ids, image_at, seen, max_new_tokens)
-    }
-
-    /// Runs the decoder over a prompt; what stands before the question is read once, where its drops allow it.
-    fn prefill_ids(
-        &self,
-        ids: &[i32],
-        image_at: usize,
-        seen: &EncodedMedia,
-        max_new_tokens: usize,
-    ) -> Result<(Decoding<'_>, Tensor<1>), Error> {
-        let embed = |ids: &[i32]| {
-            let labels = vec![xcomp_model::loss::IGNORE; ids.len()];
-            let prompt = Prompt { labels, ids: ids.to_vec(), visual_at: vec![image_at] };
-            self.model.embed(&[prompt], vec![vec![seen.merged.clone()]])
-        };
-        let (llm, plan) = (&self.model.llm, &self.compression);
-        if !plan.frames_stay_whole() {
-            self.prefills.fetch_add(1, Relaxed);
-            let (x, layout) = embed(ids);
-            return Ok(Decoding::prefill(llm, x, layout, plan, max_new_tokens));
-        }
-        let (before, question) = ids.split_at(image_at + 1);
-        if seen.prefix.get().is_none() {
-            self.prefills.fetch_add(1, Relaxed);
-            let (x, layout) = embed(before);
-            let read = match self.ratio {
-                Some(ratio) => self.read_in_windows(&x, &layout, ratio)?,
-                None => Prefix::run(llm, x, layout, plan),
-            };
-            seen.prefix.get_or_init(|| read);
-        }
-        let prefix = seen.prefix.get().expect("it has been read");
-        let question = llm.model.embed_tokens.forward(question).unsqueeze::<3>();
-        Ok(Decoding::after(llm, prefix, question, max_new_tokens))
     }
 
     /// How often visual tokens went through the decoder for an answer: once for each video, however many questions it is asked.

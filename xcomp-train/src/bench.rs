@@ -148,7 +148,7 @@ impl Bench<'_> {
     fn micro_batch(&self, sample: &Sample, state: &TrainState) -> MicroBatch {
         let (prompts, visuals) = sample.batch();
         let visuals = visuals.into_iter().map(|visual| vec![visual]).collect();
-        seen(self.plan, &state.model, prompts, visuals, self.device)
+        seen(self.plan, &state.model, prompts, visuals, self.device).0
     }
 
     fn update(&self, mut state: TrainState, grads: NamedTensors, weight: usize) -> TrainState {

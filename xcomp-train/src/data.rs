@@ -2,6 +2,7 @@
 
 pub mod collate;
 pub mod features;
+mod fits;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -167,6 +168,7 @@ fn stream_options(
             TooLongWord::Stop => TooLong::Stop,
         },
         vocabulary: config.llm.vocab_size,
+        fits: fits::fits(recipe, config),
         ..LoadOptions::new(tokenizer)
     };
     let step = recipe.train.per_device_batch_size * recipe.train.gradient_accumulation_steps;

@@ -1,6 +1,7 @@
 //! Everything that is known before a run: made from the recipe and `config.json`, with no weight loaded.
 
 pub mod cost;
+pub mod cut;
 pub mod disk;
 pub mod fit;
 pub mod groups;
@@ -180,7 +181,7 @@ impl Plan {
         let whole = of_sample(&self.work(), size);
         match &self.vst {
             None => whole,
-            Some(windows) => windows.flops(whole, size, self.config.tokens_per_frame()),
+            Some(windows) => windows.flops(self, whole, size),
         }
     }
 

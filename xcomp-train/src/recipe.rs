@@ -194,6 +194,9 @@ pub const COMPRESSION_BLOCK: &str = "xcomp_compression";
 /// The key of `config.json` under which an export states its template and system prompt, where they are not the family's.
 pub const PROMPT_BLOCK: &str = "xcomp_prompt";
 
+/// The key of `config.json` of an export that says where windows end, if not after so many tokens.
+pub const WINDOWS_BLOCK: &str = "xcomp_windows";
+
 /// A `[compression]` table made of `key=value` settings alone, for answers: here `fastv` has its place.
 ///
 /// # Errors

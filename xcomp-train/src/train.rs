@@ -105,7 +105,7 @@ pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Su
             let batch = load_micro_batch(plan, &mut examples, &mut meter, number, &mut own)?;
             let source = batch.source.clone();
 
-            let batch = encode(plan, &state.model, batch, device, &mut meter); // the tower, or its cache
+            let batch = encode(plan, &state.model, batch, device, &mut meter)?; // the tower, or its cache
             let micro = backward(plan, &state.model, batch);
             meter.loss(source, micro.loss, micro.weight); // stays on the device until it is logged
             sum_gradients(plan, &mut lane, micro.grads);

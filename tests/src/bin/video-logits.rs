@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let plan = CompressionPlan::new(&Schedule::None, KeepRule::Suffix, tokens, layers)?;
     let visual_at = ids.iter().position(|id| *id == IMAGE_TOKEN).into_iter().collect();
     let prompt = Prompt { labels: vec![IGNORE; ids.len()], ids: ids.clone(), visual_at };
-    let (model, encoded) = (answerer.model(), answerer.encode(&clips));
+    let (model, encoded) = (answerer.model(), answerer.encode(&clips).features);
     let (x, layout) = model.embed(&[prompt], vec![vec![encoded]]);
     let end = layout.sequences[0].spans[0].end();
     let (hidden, layout) = pass::forward(&model.llm.model, x, layout, &plan);

@@ -13,6 +13,8 @@ pub struct Features {
     pub width: usize,
     /// `[clips, tokens, width]`.
     pub values: FeatureValues,
+    /// The class tokens of all frames, one behind the other, where they were asked for; else nothing.
+    pub class: Vec<f32>,
 }
 
 /// Numbers in the format that they are kept in, little endian.
@@ -69,11 +71,15 @@ impl FeatureValues {
 
 /// Numbers before the indices of the frames.
 const FIXED: usize = 8;
+/// The first number holds the format below this bit, and from it on how many numbers of class tokens stand behind the values.
+const CLASS_BIT: u32 = 8;
+/// Bytes of one of them.
+const CLASS_BYTES: usize = size_of::<f32>();
 
 pub(super) fn encode(features: &Features, choice: &Choice) -> Vec<u8> {
-    let Features { clips, tokens, width, values } = features;
+    let Features { clips, tokens, width, values, class } = features;
     let fixed: [u64; FIXED] = [
-        values.format(),
+        values.format() | (class.len() as u64) << CLASS_BIT,
         *clips as u64,
         *tokens as u64,
         *width as u64,
@@ -85,6 +91,7 @@ pub(super) fn encode(features: &Features, choice: &Choice) -> Vec<u8> {
     let indices = choice.indices.iter().map(|index| *index as u64);
     let mut bytes: Vec<u8> = fixed.into_iter().chain(indices).flat_map(u64::to_le_bytes).collect();
     bytes.extend_from_slice(values.bytes());
+    bytes.extend(class.iter().flat_map(|number| number.to_le_bytes()));
     bytes
 }
 
@@ -97,17 +104,23 @@ pub(super) fn decode(bytes: &[u8]) -> Option<(Features, Choice)> {
     let size = |at: usize| Some(word(at)? as usize);
     let (clips, tokens, width, count) = (size(1)?, size(2)?, size(3)?, size(7)?);
     let end = count.checked_add(FIXED)?.checked_mul(8)?;
-    let values = FeatureValues::of(word(0)?, bytes.get(end..)?.to_vec())?;
+    let (format, class) = (word(0)? & ((1 << CLASS_BIT) - 1), word(0)? >> CLASS_BIT);
+    let behind = (class as usize).checked_mul(CLASS_BYTES)?;
+    let at = bytes.len().checked_sub(end.checked_add(behind)?)?;
+    let (values, class) = bytes.get(end..)?.split_at_checked(at)?;
+    let values = FeatureValues::of(format, values.to_vec())?;
     if values.bytes().len() != values.expected(clips.checked_mul(tokens)?, width) {
         return None;
     }
+    let number = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().expect("four bytes"));
+    let class = class.chunks_exact(CLASS_BYTES).map(number).collect();
     let choice = Choice {
         indices: (FIXED..FIXED + count).map(size).collect::<Option<_>>()?,
         first: size(4)?,
         fps: f64::from_bits(word(5)?),
         duration_s: f64::from_bits(word(6)?),
     };
-    Some((Features { clips, tokens, width, values }, choice))
+    Some((Features { clips, tokens, width, values, class }, choice))
 }
 
 #[cfg(test)]
@@ -122,12 +135,15 @@ mod tests {
             (FeatureValues::Bf16(vec![2; 12]), 12),
             (FeatureValues::Int8(vec![3; 14]), 14),
         ] {
-            let features = Features { clips: 1, tokens: 2, width: 3, values };
-            let encoded = encode(&features, &choice);
-            assert_eq!(encoded.len(), 8 * (FIXED + 3) + bytes);
-            assert_eq!(decode(&encoded), Some((features, choice.clone())));
-            for cut in 0..encoded.len() {
-                assert_eq!(decode(&encoded[..cut]), None, "cut at {cut}");
+            for class in [vec![], vec![0.5, -1.25, 3.0]] {
+                let (numbers, values) = (class.len(), values.clone());
+                let features = Features { clips: 1, tokens: 2, width: 3, values, class };
+                let encoded = encode(&features, &choice);
+                assert_eq!(encoded.len(), 8 * (FIXED + 3) + bytes + 4 * numbers);
+                assert_eq!(decode(&encoded), Some((features, choice.clone())));
+                for cut in 0..encoded.len() {
+                    assert_eq!(decode(&encoded[..cut]), None, "cut at {cut}");
+                }
             }
         }
         assert_eq!(decode(&[255; 200]), None);

@@ -92,8 +92,12 @@ pub(crate) fn load_gated(
         .collect::<Result<Vec<Visual>, _>>()?;
     let messages: Vec<String> =
         visuals.iter().map(|visual| visual.message(options.frames.time_message)).collect();
-    let frames: usize = visuals.iter().map(|visual| visual.choice.indices.len()).sum();
-    let prompt = render_record(record, &messages, frames, options)?;
+    let frames: Vec<usize> = visuals.iter().map(|visual| visual.choice.indices.len()).collect();
+    let prompt = render_record(record, &messages, frames.iter().sum(), options)?;
+    if let Some(fits) = &options.fits {
+        let broken = |message| DataError::Prompt { id: record.id.clone(), message };
+        fits.check(&prompt, &frames).map_err(broken)?;
+    }
     let most = own.max_frames;
     let limited = most != options.frames.max_frames
         && visuals.iter().any(|own| own.choice.indices.len() >= most);

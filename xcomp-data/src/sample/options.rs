@@ -8,7 +8,7 @@ use crate::frames::FrameOptions;
 use crate::media::limits::Limits;
 use crate::mixture::visual_rule::VisualRule;
 use crate::prompt::template::{CHATML, Template};
-use crate::prompt::templates::LabelRule;
+use crate::prompt::templates::{LabelRule, Prompt};
 
 /// How records become samples.
 #[derive(Debug, Clone)]
@@ -37,6 +37,17 @@ pub struct LoadOptions {
     pub limits: Limits,
     /// What the tower made of frames before.
     pub features: Option<Arc<FeatureCache>>,
+    /// What the model asks of a sample besides: one that does not fit is broken.
+    pub fits: Option<Arc<dyn Fits>>,
+}
+
+/// What a model asks of a sample that nobody else knows.
+pub trait Fits: std::fmt::Debug + Send + Sync {
+    /// Looks at its prompt and the frames of each image and video.
+    ///
+    /// # Errors
+    /// What does not fit, in words.
+    fn check(&self, prompt: &Prompt, frames: &[usize]) -> Result<(), String>;
 }
 
 impl LoadOptions {
@@ -55,6 +66,7 @@ impl LoadOptions {
             vocabulary: usize::MAX,
             limits: Limits::default(),
             features: None,
+            fits: None,
         }
     }
 }

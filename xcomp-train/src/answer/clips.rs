@@ -3,10 +3,10 @@
 use std::cell::OnceCell;
 use std::collections::HashMap;
 
-use burn::tensor::Tensor;
 use xcomp_data::Frames;
 use xcomp_model::generate::Prefix;
 use xcomp_model::vision::frames::Clips;
+use xcomp_model::vlm::Encoded;
 
 use crate::error::Error;
 use crate::show::progress::Progress;
@@ -24,14 +24,14 @@ pub struct EncodedClips<'a> {
     shown: Option<&'a Progress>,
 }
 
-/// Runs the tower over clips: `[clips, frames * tokens_per_frame, mm_hidden]`.
-pub(super) type Encode<'a> = dyn Fn(&Clips) -> Tensor<3> + 'a;
+/// Runs the tower over clips.
+pub(super) type Encode<'a> = dyn Fn(&Clips) -> Encoded + 'a;
 
 /// Frames of a video or image after the tower, and what the prompt says of them.
 #[derive(Debug, Clone)]
 pub struct EncodedMedia {
-    /// `[clips, frames * tokens_per_frame, mm_hidden]`.
-    pub merged: Tensor<3>,
+    /// Its clips behind the tower.
+    pub encoded: Encoded,
     /// The sentence about duration and frames; empty for an image.
     pub message: String,
     /// The decoder's reading of it, from its first question on.
@@ -40,13 +40,13 @@ pub struct EncodedMedia {
 
 impl EncodedMedia {
     /// A video that no question has been asked about.
-    pub fn new(merged: Tensor<3>, message: String) -> Self {
-        Self { merged, message, prefix: OnceCell::new() }
+    pub fn new(encoded: Encoded, message: String) -> Self {
+        Self { encoded, message, prefix: OnceCell::new() }
     }
 }
 
 /// Encoded clips by the numbers of their frames.
-pub type HeldClips = HashMap<Vec<usize>, Tensor<3>>;
+pub type HeldClips = HashMap<Vec<usize>, Encoded>;
 
 impl<'a> EncodedClips<'a> {
     /// Most encoded frames held: 256 MiB at 16 tokens of width 1024 in f32.
@@ -83,13 +83,13 @@ impl<'a> EncodedClips<'a> {
         self.runs
     }
 
-    /// The merged tokens of these frames, clip after clip: `[clips, clip_frames * tokens_per_frame, mm_hidden]`.
+    /// These frames behind the tower, clip after clip.
     ///
     /// One frame alone is shown as a still clip, as the pictures of the published needle test are.
     ///
     /// # Errors
     /// If they do not make whole clips.
-    pub fn merged(&mut self, numbers: &[usize]) -> Result<Tensor<3>, Error> {
+    pub fn encoded(&mut self, numbers: &[usize]) -> Result<Encoded, Error> {
         let clip_frames = self.clip_frames;
         if let [frame] = numbers {
             return Ok(self.clip(&vec![*frame; clip_frames]));
@@ -100,10 +100,10 @@ impl<'a> EncodedClips<'a> {
             return Err(Error::Argument(message));
         }
         let clips = numbers.chunks(clip_frames).map(|clip| self.clip(clip));
-        Ok(Tensor::cat(clips.collect(), 0))
+        Ok(Encoded::joined(clips.collect()))
     }
 
-    fn clip(&mut self, numbers: &[usize]) -> Tensor<3> {
+    fn clip(&mut self, numbers: &[usize]) -> Encoded {
         if let Some(held) = self.held.get(numbers) {
             return held.clone();
         }

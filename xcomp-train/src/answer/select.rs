@@ -103,7 +103,7 @@ impl Answerer {
         };
         let mut scores = vec![];
         for start in rule.chunk_starts(frames) {
-            let merged = clips.merged(&rule.chunk(start, frames))?;
+            let merged = clips.encoded(&rule.chunk(start, frames))?.features;
             let (x, layout) = self.model.embed(std::slice::from_ref(&prompt), vec![vec![merged]]);
             let visual = layout.sequences[0].visual_tokens();
             let user_end = user_end - 1 + visual;

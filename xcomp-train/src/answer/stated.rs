@@ -8,6 +8,7 @@ use xcomp_model::base::family::Family;
 use xcomp_model::error::ModelError;
 
 use crate::error::Error;
+use crate::plan::cut::Stated;
 use crate::plan::survey::template;
 use crate::recipe::tables::{CompressionTable, ScheduleKind};
 use crate::recipe::{COMPRESSION_BLOCK, PROMPT_BLOCK, checked_compression};
@@ -22,6 +23,12 @@ pub(super) fn compression_of(path: &Path) -> Result<CompressionTable, Error> {
         None => CompressionTable { schedule: ScheduleKind::None, ..CompressionTable::default() },
     };
     Ok(checked_compression(table, path, vec![])?)
+}
+
+/// Where windows end by a folder's `config.json`, if not after so many tokens.
+pub(super) fn windows_of(path: &Path) -> Result<Option<Stated>, Error> {
+    let wrong = |why: String| ModelError::ConfigFile { path: path.into(), source: why.into() };
+    Ok(Stated::read(&read_config(path)?).map_err(wrong)?)
 }
 
 /// A folder's `config.json`.

@@ -3,11 +3,15 @@
 use burn::tensor::Tensor;
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::compress::layout::Layout;
+use xcomp_model::compress::vst::dynamic::similarities;
 use xcomp_model::compress::vst::{Parts, Purpose, RatioMix, VstError, VstRule};
 use xcomp_model::generate::Prefix;
 
-use super::Answerer;
+use super::{Answerer, EncodedMedia};
+use crate::data::features::class_to_host;
 use crate::error::Error;
+use crate::plan::cut::Stated;
+use crate::recipe::tables::{VstTable, WindowsWord};
 
 /// The largest of the ratios that a model states: with one ratio an answer depends on nothing that is drawn.
 pub(super) fn usual_ratio(config: &ModelConfig) -> Option<usize> {
@@ -38,8 +42,40 @@ impl Answerer {
         }
     }
 
+    /// The same model, its windows ending after so many tokens or where the scene changes; by the rule that the folder states, or the usual one.
+    ///
+    /// # Errors
+    /// If the model has no learned tokens.
+    pub fn with_windows(self, windows: WindowsWord) -> Result<Self, Error> {
+        if self.ratio.is_none() {
+            return Err(Error::Argument(format!(
+                "--windows {}: a {} does not read videos in windows; leave it out",
+                windows.word(),
+                self.config.family.name
+            )));
+        }
+        let usual =
+            Stated::of(&VstTable::default(), self.window() / self.config.tokens_per_frame());
+        let cut = match windows {
+            WindowsWord::Fixed => None,
+            WindowsWord::Dynamic => Some(self.cut.unwrap_or(usual)),
+        };
+        Ok(Self { cut, ..self })
+    }
+
+    /// Where its windows end, if not after so many tokens.
+    pub fn cut(&self) -> Option<&Stated> {
+        self.cut.as_ref()
+    }
+
     fn window(&self) -> usize {
         self.config.llm.vst.as_ref().map_or(0, |own| own.window)
+    }
+
+    /// Similarities of consecutive frames.
+    fn gaps(&self, seen: &EncodedMedia) -> Vec<f64> {
+        let class = seen.encoded.class.clone().expect("class tokens where windows follow frames");
+        similarities(&class_to_host(class), self.config.vision.hidden_size)
     }
 
     /// Reads what stands before a question; what one window leaves over of a ratio the next one takes.
@@ -51,13 +87,21 @@ impl Answerer {
         x: &Tensor<3>,
         layout: &Layout,
         ratio: usize,
+        seen: &EncodedMedia,
     ) -> Result<Prefix, Error> {
         let rule = VstRule { window: self.window(), ratios: vec![ratio], mix: RatioMix::Step };
         let wrong = |error: VstError| Error::Argument(format!("ratio {ratio}: {error}"));
         let parts = Parts::of(&layout.sequences[0]).map_err(wrong)?;
         // The question follows: of its tokens nothing depends here.
         let parts = Parts { tail: 1, ..parts };
-        let plan = rule.plan(parts, Purpose::Answering, &mut |_| ratio).map_err(wrong)?;
+        let plan = match self.cut {
+            None => rule.plan(parts, Purpose::Answering, &mut |_| ratio),
+            Some(cut) => {
+                let windows = cut.rule().tokens(&layout.sequences[0], &[self.gaps(seen)]);
+                rule.plan_windows(parts, &windows, Purpose::Answering, &mut |_| ratio)
+            }
+        };
+        let plan = plan.map_err(wrong)?;
         if ratio > 0 {
             plan.require_kept().map_err(wrong)?;
         }

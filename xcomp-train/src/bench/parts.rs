@@ -99,7 +99,7 @@ fn encoded(
         features.push(vec![match visual {
             VisualInput::Clips(clips, _) => tower(bench, &clips, state, clock, parts)?,
             visual @ VisualInput::Features(_) => {
-                merged(bench.plan, &state.model, visual, bench.device)
+                merged(bench.plan, &state.model, visual, bench.device).0
             }
         }]);
         clock.add(&mut parts.data_s)?;

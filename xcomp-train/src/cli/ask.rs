@@ -114,8 +114,8 @@ impl Looking<'_> {
             Some(options) => self.answerer.select(&mut clips, &message, self.question, options)?,
             None => all,
         };
-        let merged = clips.merged(&selection.frames)?;
-        Ok((EncodedMedia::new(merged, message), selection))
+        let encoded = clips.encoded(&selection.frames)?;
+        Ok((EncodedMedia::new(encoded, message), selection))
     }
 }
 
@@ -161,7 +161,7 @@ fn report(
 ) -> Report {
     let plan = answerer.compression();
     let times: Vec<f64> = choice.times_s().collect();
-    let [clips, clip_tokens, _] = seen.merged.dims();
+    let [clips, clip_tokens, _] = seen.encoded.features.dims();
     let frames_in = clips * clip_tokens / answerer.config().connector.cached_tokens_per_frame();
     Report {
         answer,

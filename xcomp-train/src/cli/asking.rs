@@ -18,7 +18,7 @@ use crate::eval::question::max_new_tokens;
 use crate::plan::compression_plan;
 use crate::plan::survey::frame_style;
 use crate::recipe::answer_compression;
-use crate::recipe::tables::{Benchmark, EvalTable};
+use crate::recipe::tables::{Benchmark, EvalTable, WindowsWord};
 
 /// Most tokens of an answer to one question.
 const MAX_NEW_TOKENS: usize = 64;
@@ -61,6 +61,9 @@ pub(super) struct AskingArgs {
     /// Visual tokens for each learned one, where videos are read in windows; 0 keeps all [default: the largest of config.json].
     #[arg(long, value_name = "R")]
     ratio: Option<usize>,
+    /// Where windows end, for a model that reads videos in them [default: as config.json states].
+    #[arg(long, value_enum)]
+    windows: Option<WindowsWord>,
     /// Dtype of the weights; a GPU computes in it, a CPU in f32 [default: bf16 on a GPU, f32 on a CPU].
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
@@ -107,6 +110,10 @@ impl AskingArgs {
         let answerer = Answerer::open_as(folder, clip_frames, precision, device)?;
         let answerer = match self.ratio {
             Some(ratio) => answerer.with_ratio(ratio)?,
+            None => answerer,
+        };
+        let answerer = match self.windows {
+            Some(windows) => answerer.with_windows(windows)?,
             None => answerer,
         };
         let given =

@@ -106,7 +106,8 @@ mod tests {
     fn example(markers: usize, visuals: usize) -> Example {
         let choice = Choice { indices: vec![0], first: 0, fps: 1.0, duration_s: 0.0 };
         let values = FeatureValues::F32(vec![0; 4]);
-        let data = VisualData::Features(Features { clips: 1, tokens: 1, width: 1, values });
+        let data =
+            VisualData::Features(Features { clips: 1, tokens: 1, width: 1, values, class: vec![] });
         let input_ids = [vec![7], vec![IMAGE_TOKEN; markers], vec![8]].concat();
         Example {
             visuals: vec![Visual { media: Media::Image, choice, data }; visuals],

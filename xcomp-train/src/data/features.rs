@@ -14,36 +14,71 @@ use sha2::{Digest, Sha256};
 use xcomp_data::features::store::StoreOptions;
 use xcomp_data::{Encoder, FeatureCache};
 use xcomp_model::base::config::ModelConfig;
+use xcomp_model::compress::vst::dynamic::similarities;
 use xcomp_model::transfer::read;
 use xcomp_model::vision::frames::{ENCODER, Encoding};
-use xcomp_model::vlm::Vlm;
+use xcomp_model::vlm::{Encoded, Vlm};
 
 use crate::data::collate::VisualInput;
 use crate::error::Error;
 use crate::plan::Plan;
+use crate::plan::vst::Windows;
 use crate::recipe::tables::DataTable;
 use crate::show::numbers::GIB;
-pub(crate) use format::{Stored, to_device, to_host};
+pub(crate) use format::{Stored, class_to_host, encoded, encoded_to_host, to_device, to_host};
 use xcomp_model::base::family::{Family, Place};
 use xcomp_model::weights::{Look, Named};
 
-/// The merged features of an image or video, on the device, without a tape while the tower is frozen.
-pub(crate) fn merged(plan: &Plan, model: &Vlm, visual: VisualInput, device: &Device) -> Tensor<3> {
+/// The merged features of an image or video, on the device, without a tape while the tower is frozen; and its [`gaps`].
+pub(crate) fn merged(
+    plan: &Plan,
+    model: &Vlm,
+    visual: VisualInput,
+    device: &Device,
+) -> (Tensor<3>, Vec<f64>) {
     let dtype = plan.encoding().dtype;
     let (clips, slot) = match visual {
-        VisualInput::Features(features) => return to_device(features, dtype, device),
+        VisualInput::Features(features) => {
+            let gaps = gaps_of(plan, &features.class);
+            return (to_device(features, dtype, device), gaps);
+        }
         VisualInput::Clips(clips, slot) => (clips, slot),
     };
-    let merged = model.encode(&clips, device, plan.encoding());
+    let seen = if asks_for_class(plan) {
+        model.encode_with_class(&clips, device, plan.encoding())
+    } else {
+        Encoded { features: model.encode(&clips, device, plan.encoding()), class: None }
+    };
     let stored = Stored::of(plan);
-    if slot.is_none() && stored.holds(dtype) {
-        return merged;
+    let (merged, whole) = (seen.features.clone(), stored.holds(dtype));
+    if slot.is_none() && whole {
+        let class = seen.class.map_or(vec![], class_to_host);
+        return (merged, gaps_of(plan, &class));
     }
-    let features = to_host(&merged, stored);
+    let features = encoded_to_host(seen, stored);
+    let gaps = gaps_of(plan, &features.class);
     if let Some(slot) = slot {
         slot.fill(&features);
     }
-    if stored.holds(dtype) { merged } else { to_device(features, dtype, device) }
+    (if whole { merged } else { to_device(features, dtype, device) }, gaps)
+}
+
+/// Similarities of consecutive frames of an image or video, where they decide where windows end; else nothing.
+pub(crate) fn gaps(plan: &Plan, model: &Vlm, visual: &VisualInput, device: &Device) -> Vec<f64> {
+    let class = match visual {
+        _ if !asks_for_class(plan) => return vec![],
+        VisualInput::Features(features) => return gaps_of(plan, &features.class),
+        VisualInput::Clips(clips, _) => model.class_tokens(clips, device, plan.encoding()),
+    };
+    gaps_of(plan, &class.map_or(vec![], class_to_host))
+}
+
+fn gaps_of(plan: &Plan, class: &[f32]) -> Vec<f64> {
+    similarities(class, plan.config.vision.hidden_size)
+}
+
+fn asks_for_class(plan: &Plan) -> bool {
+    plan.vst.as_ref().is_some_and(Windows::looks_at_frames)
 }
 
 /// The recipe's cache for the tower of `model`, if it names one.
@@ -56,7 +91,8 @@ pub fn open_cache(
     device: &Device,
 ) -> Result<Option<Arc<FeatureCache>>, Error> {
     let (encoding, stored) = (plan.encoding(), Stored::of(plan));
-    let tower = Tower { model, config: &plan.config, encoding, stored, device };
+    let class = asks_for_class(plan);
+    let tower = Tower { model, config: &plan.config, encoding, stored, class, device };
     tower.open_cache(&plan.recipe.data)
 }
 
@@ -66,6 +102,8 @@ pub(crate) struct Tower<'a> {
     pub(crate) config: &'a ModelConfig,
     pub(crate) encoding: Encoding,
     pub(crate) stored: Stored,
+    /// Whether class tokens are kept beside features.
+    pub(crate) class: bool,
     pub(crate) device: &'a Device,
 }
 
@@ -97,10 +135,11 @@ impl Tower<'_> {
             self.stored,
             kind(self.device)
         );
-        Encoder::default()
+        let encoder = Encoder::default()
             .with("version", &ENCODER.to_le_bytes())
             .with("settings", settings.as_bytes())
-            .with("weights", &vision_hash(self.model))
+            .with("weights", &vision_hash(self.model));
+        if self.class { encoder.with("class tokens", b"f32") } else { encoder }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::answer::clips::HeldClips;
 use crate::answer::precision::Precision;
 use crate::answer::select::Selection;
 use crate::answer::{Answerer, EncodedMedia, patient_limits};
-use crate::data::features::{Stored, to_host};
+use crate::data::features::{Stored, encoded_to_host};
 use crate::error::Error;
 use crate::machine::files::{entries, size_and_sha256};
 use crate::recipe::tables::{AnswerBy, DataTable};
@@ -120,7 +120,7 @@ impl ModelResponder {
     ) -> Result<HeldClips, Error> {
         let Some(slot) = slot else { return Ok(HeldClips::new()) };
         let seen = self.answerer.see(frames.clone(), choice, media)?;
-        let features = to_host(&seen.merged, Stored::F32);
+        let features = encoded_to_host(seen.encoded, Stored::F32);
         slot.fill(&features);
         Ok(self.answerer.held(features, frames.count))
     }
@@ -132,7 +132,7 @@ impl ModelResponder {
             if video.seen.is_none() {
                 let all = all();
                 let seen = match video.held.get(&all.frames) {
-                    Some(merged) => EncodedMedia::new(merged.clone(), String::new()),
+                    Some(encoded) => EncodedMedia::new(encoded.clone(), String::new()),
                     None => self.answerer.see(video.frames.clone(), &video.choice, video.media)?,
                 };
                 video.seen = Some((all, seen));
@@ -149,7 +149,7 @@ impl ModelResponder {
         let same = |(shown, _): &(Selection, _)| shown.frames == selection.frames;
         let seen = match video.seen.take().filter(same) {
             Some((_, seen)) => seen,
-            None => EncodedMedia::new(clips.merged(&selection.frames)?, message),
+            None => EncodedMedia::new(clips.encoded(&selection.frames)?, message),
         };
         video.held = clips.into_held();
         video.seen = Some((selection, seen));
@@ -167,6 +167,9 @@ impl Responder for ModelResponder {
             format!("{weights}{frames:?} {select:?} {by:?} {answer:?} {clip} {compression:?}");
         if let Some(ratio) = self.answerer.ratio() {
             settings = format!("{settings} ratio {ratio}");
+        }
+        if let Some(cut) = self.answerer.cut() {
+            settings = format!("{settings} windows {cut:?}");
         }
         match self.answerer.precision() {
             Precision::F32 => settings,

@@ -1,5 +1,7 @@
 //! Windows of Video-XL as a run plans them: the recipe's ratios over the course of training, and what is drawn for a sample.
 
+mod cost;
+
 use std::fmt;
 
 use serde::Serialize;
@@ -11,9 +13,8 @@ use xcomp_model::compress::vst::{Parts, Purpose, RatioMix, VstError, VstPlan, Vs
 use crate::error::Error;
 use crate::machine::random::Random;
 use crate::plan::Plan;
-use crate::plan::cost::SampleSize;
-use crate::plan::cost::flops::Flops;
-use crate::recipe::tables::{BackwardWord, RatioMixWord, RatioPhase, VstTable};
+use crate::plan::cut::Stated;
+use crate::recipe::tables::{BackwardWord, RatioMixWord, RatioPhase, VstTable, WindowsWord};
 use crate::show::numbers::{bytes, grouped};
 
 /// The name of the stream that ratios are drawn from.
@@ -27,8 +28,15 @@ pub struct Windows {
     window: usize,
     mix: RatioMix,
     phases: Vec<RatioPhase>,
+    /// Where they end while samples are learnt from, if not after so many tokens.
+    cut: Option<Stated>,
+    /// Where they end when the export answers.
+    answering: Option<Stated>,
     seed: u64,
 }
+
+/// Where windows end that hold so many tokens.
+const FIXED: &str = "fixed";
 
 /// Frames of the longest video that the paper asks about.
 const LONGEST: usize = 2048;
@@ -40,6 +48,10 @@ pub struct WindowsReport {
     pub window_tokens: usize,
     /// Ratios by share of the run.
     pub phases: Vec<RatioPhase>,
+    /// Where they end while samples are learnt from.
+    pub training: String,
+    /// Where they end when the export answers.
+    pub answering: String,
     /// How much of a sample is on a tape at a time.
     pub backward: &'static str,
     /// Frames of the longest video.
@@ -61,6 +73,10 @@ impl fmt::Display for WindowsReport {
             phases.join(", "),
             self.backward
         )?;
+        if [&self.training, &self.answering].iter().any(|words| *words != FIXED) {
+            writeln!(f, "             training {}", self.training)?;
+            writeln!(f, "             answers  {}", self.answering)?;
+        }
         write!(
             f,
             "             of {} frames {} learned tokens stay, {} of keys and values",
@@ -94,17 +110,32 @@ impl Windows {
         if phases.is_empty() {
             phases.push(RatioPhase { until: 1.0, ratios: ratios.clone() });
         }
+        let window = table.window_tokens.unwrap_or(own.window);
+        let stated = Stated::of(table, window / config.tokens_per_frame());
+        let dynamic = |word| (word == WindowsWord::Dynamic).then_some(stated);
         Some(Self {
             backward: table.backward,
-            window: table.window_tokens.unwrap_or(own.window),
+            window,
             mix: match table.ratio_mix {
                 RatioMixWord::Step => RatioMix::Step,
                 RatioMixWord::Instance => RatioMix::Instance,
                 RatioMixWord::Sequence => RatioMix::Sequence,
             },
             phases,
+            cut: dynamic(table.windows),
+            answering: dynamic(table.answer_windows.unwrap_or(table.windows)),
             seed,
         })
+    }
+
+    /// Where windows end when the export answers, if not after so many tokens.
+    pub fn answering(&self) -> Option<&Stated> {
+        self.answering.as_ref()
+    }
+
+    /// Whether class tokens of frames decide where windows end.
+    pub fn looks_at_frames(&self) -> bool {
+        self.cut.is_some()
     }
 
     /// What a model is that was tuned so: its windows, and every ratio that it has met.
@@ -144,12 +175,6 @@ impl Windows {
         })
     }
 
-    /// Learned tokens of a sample that stay behind all its windows, under the least of its ratios.
-    pub fn most_learned(&self, size: SampleSize, tokens_per_frame: usize) -> usize {
-        let least = self.all_ratios().filter(|ratio| *ratio > 0).min();
-        least.map_or(0, |ratio| size.frames * tokens_per_frame / ratio)
-    }
-
     /// The rule at a share of the run.
     pub fn rule(&self, progress: f64) -> VstRule {
         let now = self.phases.iter().find(|phase| progress < phase.until).or(self.phases.last());
@@ -164,10 +189,21 @@ impl Windows {
         let visual = LONGEST * config.tokens_per_frame();
         let learned = visual.checked_div(ratio).unwrap_or(visual);
         // Keys and values, two bytes each.
+        let words = |cut: &Option<Stated>, counted: bool| match cut {
+            None => FIXED.to_owned(),
+            Some(cut) if counted => format!(
+                "{cut}; FLOPs are those of {} frames, memory that of {}",
+                cut.middle(),
+                cut.most()
+            ),
+            Some(cut) => cut.to_string(),
+        };
         let token = 4 * llm.num_hidden_layers * llm.num_key_value_heads * llm.head_dim();
         WindowsReport {
             window_tokens: self.window,
             phases: self.phases.clone(),
+            training: words(&self.cut, true),
+            answering: words(&self.answering, false),
             backward: self.backward.word(),
             longest_frames: LONGEST,
             longest_learned: learned,
@@ -175,86 +211,62 @@ impl Windows {
         }
     }
 
-    /// Tokens of a sample's windows, learned ones too, and the pairs of them that attention sees (Eq. 8 of the paper), under the mean of its ratios.
-    pub fn tokens_and_pairs(&self, size: SampleSize, tokens_per_frame: usize) -> (f64, f64) {
-        let visual = size.frames * tokens_per_frame;
-        let tail = size.text_tokens.clamp(1, self.window);
-        let parts = Parts { prefix: size.text_tokens - tail.min(size.text_tokens), visual, tail };
-        let (mut sums, mut from) = ((0.0, 0.0), 0.0);
-        for RatioPhase { until, ratios } in &self.phases {
-            let share = (until - from) / ratios.len() as f64;
-            from = *until;
-            for ratio in ratios {
-                let rule = VstRule { window: self.window, ratios: vec![*ratio], mix: self.mix };
-                let plan = rule.plan(parts, Purpose::Answering, &mut |_| *ratio);
-                for segment in plan.iter().flat_map(|plan| &plan.segments) {
-                    let (len, memory) = (segment.len() as f64, segment.memory as f64);
-                    sums.0 += share * len;
-                    sums.1 += share * (len * memory + len * (len + 1.0) / 2.0);
-                }
-            }
-        }
-        sums
-    }
-
-    /// The operations of a sample that is read in windows, from those of the same sample read whole.
-    pub fn flops(&self, whole: Flops, size: SampleSize, tokens_per_frame: usize) -> Flops {
-        let (tokens, pairs) = self.tokens_and_pairs(size, tokens_per_frame);
-        let all = (size.frames * tokens_per_frame + size.text_tokens).max(1) as f64;
-        let (more, fewer) = (tokens / all, pairs / (all * (all + 1.0) / 2.0));
-        let llm_forward_matmul = whole.llm_forward_matmul * more;
-        let llm_forward_attention = whole.llm_forward_attention * fewer;
-        let again = match self.backward {
-            BackwardWord::Windows => llm_forward_matmul + llm_forward_attention,
-            BackwardWord::Tape => 0.0,
-        };
-        Flops {
-            llm_forward_matmul,
-            llm_forward_attention,
-            llm_backward_matmul: whole.llm_backward_matmul * more,
-            llm_backward_attention: whole.llm_backward_attention * fewer,
-            attention_recompute: whole.attention_recompute * fewer,
-            recompute: again,
-            ..whole
-        }
-    }
-
-    /// What of a sample of this size is on a tape at a time: a window with the most learned tokens, and the words that are learnt.
-    pub fn at_once(&self, size: SampleSize, tokens_per_frame: usize) -> SampleSize {
-        let tokens = self.window.min(size.frames * tokens_per_frame);
-        let least = self.all_ratios().filter(|ratio| *ratio > 0).min();
-        let learned = least.map_or(0, |ratio| tokens / ratio);
-        let text_tokens = learned.max(size.text_tokens.saturating_sub(tokens));
-        SampleSize { frames: tokens.div_ceil(tokens_per_frame), text_tokens, ..size }
-    }
-
     /// The windows of the sample that `number` samples were taken before, at a share of the run.
+    ///
+    /// `gaps` has the similarities of the frames of each image and video, where [`Windows::looks_at_frames`].
     ///
     /// # Errors
     /// If the sample has text between its visuals or none behind them, or no ratio fits one of its windows.
     pub fn of(
         &self,
         sequence: &SequenceLayout,
+        gaps: &[Vec<f64>],
         number: u64,
         progress: f64,
     ) -> Result<VstPlan, VstError> {
         let first = Random::named(self.seed, STREAM).bits();
         let mut random = Random::new(Random::behind(first, number).bits());
         let parts = Parts::of(sequence)?;
-        let rule = self.rule(progress);
-        let plan = rule.plan(parts, Purpose::Training, &mut |ratios| random.pick(ratios))?;
+        let (rule, draw) = (self.rule(progress), &mut |ratios: &[usize]| random.pick(ratios));
+        let plan = match self.cut {
+            None => rule.plan(parts, Purpose::Training, draw)?,
+            Some(cut) => {
+                let windows = cut.rule().tokens(sequence, gaps);
+                rule.plan_windows(parts, &windows, Purpose::Training, draw)?
+            }
+        };
         plan.require_kept()?;
         Ok(plan)
+    }
+
+    /// That a sample can be read in windows, whenever in the run it is taken and whatever is drawn for it.
+    ///
+    /// Ratios that fit one frame fit any number of them, so windows of fixed length stand for those that frames decide.
+    ///
+    /// # Errors
+    /// As [`Windows::of`].
+    pub fn require(&self, sequence: &SequenceLayout) -> Result<(), VstError> {
+        let parts = Parts::of(sequence)?;
+        for RatioPhase { ratios, .. } in &self.phases {
+            let rule = VstRule { window: self.window, ratios: ratios.clone(), mix: self.mix };
+            // One window may stay raw: as early as it can, or as late.
+            let least = |ratios: &[usize]| ratios.iter().copied().min().unwrap_or(0);
+            let largest = |ratios: &[usize]| ratios.iter().copied().max().unwrap_or(0);
+            for mut draw in [&least as &dyn Fn(&[usize]) -> usize, &largest] {
+                rule.plan(parts, Purpose::Training, &mut draw)?.require_kept()?;
+            }
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use xcomp_model::compress::layout::VisualSpan;
 
     use super::*;
 
-    fn windows(phases: &[(f64, &[usize])]) -> Windows {
+    pub(super) fn windows(phases: &[(f64, &[usize])]) -> Windows {
         let phase = |(until, ratios): &(f64, &[usize])| RatioPhase {
             until: *until,
             ratios: ratios.to_vec(),
@@ -264,6 +276,8 @@ mod tests {
             window: 24,
             mix: RatioMix::Step,
             phases: phases.iter().map(phase).collect(),
+            cut: None,
+            answering: None,
             seed: 3,
         }
     }
@@ -286,24 +300,11 @@ mod tests {
         assert!(told(&[(1.0, &[3, 6])]).contains("none divides 8 visual tokens"));
     }
 
-    /// By hand: two windows of 24 tokens, 12 learned ones each, then 6 tokens of text.
-    #[test]
-    fn tokens_and_pairs_are_those_of_the_windows() {
-        let size = SampleSize { frames: 2, text_tokens: 6, supervised_tokens: 1 };
-        let (tokens, pairs) = windows(&[(1.0, &[2])]).tokens_and_pairs(size, 24);
-        let seen = |len: f64, memory: f64| len * memory + len * (len + 1.0) / 2.0;
-        assert!((tokens - (36.0 + 36.0 + 6.0)).abs() < 1e-9);
-        let want = seen(36.0, 0.0) + seen(36.0, 12.0) + seen(6.0, 24.0);
-        assert!((pairs - want).abs() < 1e-9, "{pairs} {want}");
-        let mixed = windows(&[(0.5, &[2]), (1.0, &[4, 8])]).tokens_and_pairs(size, 24).0;
-        assert!((mixed - (0.5 * 72.0 + 0.25 * 60.0 + 0.25 * 54.0 + 6.0)).abs() < 1e-9, "{mixed}");
-    }
-
     #[test]
     fn a_sample_draws_the_same_ratios_whenever_it_is_taken() {
         let windows = windows(&[(1.0, &[2, 4, 8])]);
         let sequence = SequenceLayout::new(300, Some(VisualSpan::new(10, 12, 20)));
-        let drawn = |number| windows.of(&sequence, number, 0.0).unwrap();
+        let drawn = |number| windows.of(&sequence, &[], number, 0.0).unwrap();
         assert_eq!(drawn(5), drawn(5));
         assert!((0..20).any(|number| drawn(number) != drawn(5)));
     }

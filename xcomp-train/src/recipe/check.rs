@@ -119,9 +119,19 @@ fn data(recipe: &Recipe, require: &mut Require) {
     );
 }
 
-/// Ratios by time fill the whole run.
+/// Ratios by time fill the whole run; windows have bounds.
 fn vst(vst: &VstTable, require: &mut Require) {
     require(vst.window_tokens != Some(0), "vst", "window_tokens", "must be positive".into());
+    require(vst.least_frames > 0, "vst", "least_frames", "must be at least 1".into());
+    let most = vst.most_frames.unwrap_or(usize::MAX);
+    let message = format!("{most} is below least_frames = {}", vst.least_frames);
+    require(vst.least_frames <= most, "vst", "most_frames", message);
+    for (key, number) in [
+        ("depth_above", vst.depth_above.unwrap_or(0.0)),
+        ("depth_deviations", vst.depth_deviations),
+    ] {
+        require(number.is_finite(), "vst", key, format!("{number} must be a finite number"));
+    }
     let (mut from, mut message) = (0.0, None);
     for phase in &vst.curriculum {
         if phase.ratios.is_empty() {

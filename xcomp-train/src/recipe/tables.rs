@@ -168,6 +168,20 @@ table! {
         ratio_mix: RatioMixWord = RatioMixWord::Step,
         /// How much of a sample is on a tape at a time.
         backward: BackwardWord = BackwardWord::Windows,
+        /// Where the windows of a video end while it is learnt from.
+        windows: WindowsWord = WindowsWord::Fixed,
+        /// Where they end when the export answers; as `windows` if absent.
+        answer_windows: Option<WindowsWord> = None,
+        /// For `dynamic`: what the similarity of two frames is measured against.
+        depth: DepthWord = DepthWord::Whole,
+        /// For `dynamic`: a window ends at gaps deeper than this; wins over `depth_deviations`.
+        depth_above: Option<f64> = None,
+        /// For `dynamic`: a window ends at gaps deeper than the mean and so many standard deviations of all gaps of the video.
+        depth_deviations: f64 = 0.5,
+        /// For `dynamic`: fewest frames of a window; an image or video that has fewer is one.
+        least_frames: usize = 1,
+        /// For `dynamic`: most frames of a window, longer ones are split evenly; as many as `window_tokens` hold if absent.
+        most_frames: Option<usize> = None,
         /// Ratios by time, each phase a table `[[vst.curriculum]]` with `until`, the share of the run where it ends, and `ratios`; wins over `ratios`.
         curriculum: Vec<RatioPhase> = vec![],
     }

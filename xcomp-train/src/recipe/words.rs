@@ -182,6 +182,27 @@ words! {
     }
 }
 
+words! {
+    /// Where windows end.
+    #[derive(clap::ValueEnum)]
+    WindowsWord {
+        /// After so many visual tokens, as the released code.
+        Fixed = "fixed",
+        /// Where the scene changes: at deep gaps in the similarity of frames (Video-XL, section 3.3).
+        Dynamic = "dynamic",
+    }
+}
+
+words! {
+    /// What the similarity of two frames is measured against.
+    DepthWord {
+        /// The largest of all before it and of all behind it (Eq. 3).
+        Whole = "whole",
+        /// The nearest peaks on both sides (`VideoLLaMB`).
+        HillClimb = "hill_climb",
+    }
+}
+
 /// A part of a run, and the ratios that windows have in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -89,7 +89,7 @@ pub fn replay(
         let number = state.position.samples;
         let batch = load_micro_batch(plan, &mut examples, &mut meter, number, &mut state.position)?;
         let (source, samples) = (batch.source.to_string(), batch.ids.clone());
-        let batch = encode(&exact, &state.model, batch, device, &mut meter);
+        let batch = encode(&exact, &state.model, batch, device, &mut meter)?;
         let done = backward(&exact, &state.model, batch);
         micro.push(MicroReport::of(source, samples, &done));
     }
@@ -109,7 +109,7 @@ fn step_again(
         let number = state.position.samples;
         let batch = load_micro_batch(plan, examples, &mut meter, number, &mut state.position)?;
         let source = batch.source.clone();
-        let batch = encode(plan, &state.model, batch, device, &mut meter);
+        let batch = encode(plan, &state.model, batch, device, &mut meter)?;
         let done = backward(plan, &state.model, batch);
         meter.loss(source, done.loss, done.weight);
         sum_gradients(plan, &mut sum, done.grads);

@@ -12,7 +12,7 @@ use xcomp_model::splice::Prompt;
 use xcomp_model::vlm::Vlm;
 
 use crate::data::collate::{CollateError, VisualInput, collate};
-use crate::data::features::merged;
+use crate::data::features::{gaps, merged};
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
@@ -32,24 +32,37 @@ pub(crate) struct HostBatch {
     prompts: Vec<Prompt>,
     /// What each sample shows.
     visuals: Vec<Vec<VisualInput>>,
-    /// Windows of each sample, where the model reads it in windows.
-    windows: Vec<VstPlan>,
-    /// Of the first sample among all of the run.
-    number: u64,
+    /// Where each sample stands in the run.
+    places: Vec<Place>,
 }
 
-/// How a sample is read in windows, if the model does; its number and the share of the run behind it decide what is drawn.
+/// A sample's place in the run: what is drawn for it follows from it.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) id: String,
+    pub(crate) source: Arc<str>,
+    /// Frames of each of its images and videos.
+    pub(crate) frames: Vec<usize>,
+    /// Samples of the run before it, whichever rank takes them.
+    pub(crate) number: u64,
+    /// The share of the run behind it.
+    pub(crate) progress: f64,
+}
+
+/// Similarities of consecutive frames of each image and video of a sample, where they are looked at.
+pub(crate) type Gaps = Vec<Vec<f64>>;
+
+/// How a sample is read in windows, if the model does.
 pub(crate) fn windows(
     plan: &Plan,
     prompt: &Prompt,
-    frames: &[usize],
-    (number, progress): (u64, f64),
-    (id, source): (&str, &str),
+    place: &Place,
+    gaps: &Gaps,
 ) -> Result<Option<VstPlan>, CollateError> {
     let Some(windows) = &plan.vst else { return Ok(None) };
-    let sequence = prompt.layout(frames, plan.config.connector.span_shape());
-    windows.of(&sequence, number, progress).map(Some).map_err(|error| {
-        let (id, origin) = (id.to_owned(), source.to_owned());
+    let sequence = prompt.layout(&place.frames, plan.config.connector.span_shape());
+    windows.of(&sequence, gaps, place.number, place.progress).map(Some).map_err(|error| {
+        let (id, origin) = (place.id.clone(), place.source.to_string());
         CollateError::Windows { id, origin, error }
     })
 }
@@ -69,8 +82,7 @@ pub(crate) fn load_micro_batch(
         ids: vec![],
         prompts: vec![],
         visuals: vec![],
-        windows: vec![],
-        number,
+        places: vec![],
     };
     let mut sizes = vec![];
     for number in (number..).take(plan.recipe.train.per_device_batch_size) {
@@ -80,6 +92,7 @@ pub(crate) fn load_micro_batch(
         let (example, after) = next.ok_or(Error::OutOfData)??;
 
         let (source, id) = (Arc::clone(&example.source), example.id.clone());
+        batch.ids.push(id.clone());
         let frames = example.frame_count();
         if example.limited {
             meter.limited();
@@ -88,18 +101,16 @@ pub(crate) fn load_micro_batch(
             example.visuals.iter().map(|visual| visual.choice.indices.len()).collect();
         let (prompt, visuals) = collate(example, plan.recipe.data.clip_frames)?;
         let progress = number as f64 / (plan.steps * plan.samples_per_step()) as f64;
-        let own = windows(plan, &prompt, &shown, (number, progress), (&id, &source))?;
-        batch.windows.extend(own);
+        if batch.places.is_empty() {
+            batch.source = Arc::clone(&source);
+        }
+        batch.places.push(Place { id, source, frames: shown, number, progress });
         let size = SampleSize {
             frames,
             text_tokens: prompt.text_tokens(),
             supervised_tokens: prompt.labels.iter().filter(|label| **label != IGNORE).count(),
         };
         sizes.push(size);
-        if batch.ids.is_empty() {
-            batch.source = source;
-        }
-        batch.ids.push(id);
         batch.prompts.push(prompt);
         batch.visuals.push(visuals);
         *position = after;
@@ -108,32 +119,37 @@ pub(crate) fn load_micro_batch(
     Ok(batch)
 }
 
-/// Frames through the tower, or features from the cache.
+/// Frames through the tower, or features from the cache; then windows, which may end where frames differ.
+///
+/// # Errors
+/// If a sample does not fit windows.
 pub(crate) fn encode(
     plan: &Plan,
     model: &Vlm,
     batch: HostBatch,
     device: &Device,
     meter: &mut Meter,
-) -> MicroBatch {
+) -> Result<MicroBatch, CollateError> {
     let of_cache = |visual: &VisualInput| matches!(visual, VisualInput::Features(_));
     let is_cached = |own: &&Vec<VisualInput>| !own.is_empty() && own.iter().all(of_cache);
     let (begun, cached) = (Instant::now(), batch.visuals.iter().filter(is_cached).count());
-    let HostBatch { windows, number, .. } = batch;
-    let batch = seen(plan, model, batch.prompts, batch.visuals, device);
-    let batch = MicroBatch { windows, number: Some(number), ..batch };
+    let (mut micro, gaps) = seen(plan, model, batch.prompts, batch.visuals, device);
+    micro.number = batch.places.first().map(|place| place.number);
+    for ((prompt, place), gaps) in micro.prompts.iter().zip(&batch.places).zip(&gaps) {
+        micro.windows.extend(windows(plan, prompt, place, gaps)?);
+    }
     meter.encoded(begun.elapsed().as_secs_f64(), cached);
-    batch
+    Ok(micro)
 }
 
-/// Prompts and what each shows; a tuned tower leaves a tape, or, with `recompute`, the pixels to run again.
+/// Prompts and what each shows; a tuned tower leaves a tape, or, with `recompute`, the pixels to run again. Windows are not yet known.
 pub(crate) fn seen(
     plan: &Plan,
     model: &Vlm,
     prompts: Vec<Prompt>,
     visuals: Vec<Vec<VisualInput>>,
     device: &Device,
-) -> MicroBatch {
+) -> (MicroBatch, Vec<Gaps>) {
     let in_windows = plan.vst.as_ref().is_some_and(|vst| vst.backward == BackwardWord::Windows);
     let replayed = (plan.recompute || in_windows) && tuned(&model.vision);
     let pixels = |visual: &VisualInput| match visual {
@@ -144,21 +160,20 @@ pub(crate) fn seen(
     let replay = if replayed { visuals.iter().map(of_sample).collect() } else { vec![] };
     let plain = replayed.then(|| model.valid());
     let model = plain.as_ref().unwrap_or(model);
-    let encoded = |own: Vec<VisualInput>| {
-        own.into_iter().map(|visual| merged(plan, model, visual, device)).collect()
-    };
     if in_windows && replayed {
         // Every window runs the tower over its own frames.
-        return MicroBatch {
-            merged: vec![vec![]; prompts.len()],
-            prompts,
-            replay,
-            windows: vec![],
-            number: None,
+        let own = |own: &Vec<VisualInput>| {
+            own.iter().map(|visual| gaps(plan, model, visual, device)).collect()
         };
+        let gaps = visuals.iter().map(own).collect();
+        let merged = vec![vec![]; prompts.len()];
+        return (MicroBatch { prompts, merged, replay, windows: vec![], number: None }, gaps);
     }
-    let merged = visuals.into_iter().map(encoded).collect();
-    MicroBatch { prompts, merged, replay, windows: vec![], number: None }
+    let encoded = |own: Vec<VisualInput>| {
+        own.into_iter().map(|visual| merged(plan, model, visual, device)).unzip()
+    };
+    let (merged, gaps) = visuals.into_iter().map(encoded).unzip();
+    (MicroBatch { prompts, merged, replay, windows: vec![], number: None }, gaps)
 }
 
 /// Forward and backward of what is trained, behind the tower.

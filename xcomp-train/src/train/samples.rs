@@ -12,7 +12,7 @@ use crate::data::collate::collate;
 use crate::data::features::merged;
 use crate::error::Error;
 use crate::plan::Plan;
-use crate::train::batch::windows;
+use crate::train::batch::{Place, windows};
 use crate::train::step::MicroBatch;
 
 /// One sample behind the tower.
@@ -52,8 +52,10 @@ pub(crate) fn load(
     if prompt.labels.iter().skip(1).all(|label| *label == IGNORE) {
         return Err(Error::Argument(format!("sample {id} of {source} has no token with a loss")));
     }
-    let merged = seen.into_iter().map(|seen| merged(plan, model, seen, device)).collect();
-    let windows = windows(plan, &prompt, &shown, (index as u64, 1.0), (&id, &source))?;
+    let (merged, gaps) = seen.into_iter().map(|seen| merged(plan, model, seen, device)).unzip();
+    let place = Place { id, source, frames: shown, number: index as u64, progress: 1.0 };
+    let windows = windows(plan, &prompt, &place, &gaps)?;
+    let Place { id, source, .. } = place;
     let batch = MicroBatch {
         prompts: vec![prompt],
         merged: vec![merged],

@@ -3,6 +3,8 @@
 //! What the paper leaves open is decided here: at the first and last gap, where Eq. 3 takes the largest of nothing, the gap's own
 //! similarity stands in; windows are not shorter than `least` frames, and longer ones than `most` are split evenly.
 
+use crate::compress::layout::{SequenceLayout, VisualSpan};
+
 /// How deep a gap lies below the similarities around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
@@ -34,18 +36,21 @@ pub struct DynamicWindows {
     pub most: usize,
 }
 
-/// Cosines of consecutive vectors, as the class tokens of frames: one fewer than vectors.
+/// Cosines of consecutive vectors of this width, as the class tokens of frames: one fewer than vectors.
 ///
 /// A vector of zeros is like none.
-pub fn similarities(vectors: &[Vec<f32>]) -> Vec<f64> {
+///
+/// # Panics
+/// If `width` is zero.
+pub fn similarities(vectors: &[f32], width: usize) -> Vec<f64> {
     let product = |a: &[f32], b: &[f32]| -> f64 {
         a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
     };
-    let cosine = |two: &[Vec<f32>]| {
-        let norm = (product(&two[0], &two[0]) * product(&two[1], &two[1])).sqrt();
-        if norm > 0.0 { product(&two[0], &two[1]) / norm } else { 0.0 }
+    let cosine = |(a, b): (&[f32], &[f32])| {
+        let norm = (product(a, a) * product(b, b)).sqrt();
+        if norm > 0.0 { product(a, b) / norm } else { 0.0 }
     };
-    vectors.windows(2).map(cosine).collect()
+    vectors.chunks(width).zip(vectors.chunks(width).skip(1)).map(cosine).collect()
 }
 
 impl Depth {
@@ -109,6 +114,18 @@ impl DynamicWindows {
         windows
     }
 
+    /// Tokens of the windows of a sequence: those of each image and video by themselves, their frames as similar as `gaps` has it.
+    ///
+    /// # Panics
+    /// As [`DynamicWindows::frames`].
+    pub fn tokens(&self, sequence: &SequenceLayout, gaps: &[Vec<f64>]) -> Vec<usize> {
+        let of_span = |(span, gaps): (&VisualSpan, &Vec<f64>)| {
+            let each = span.tokens_per_frame;
+            self.frames(gaps).into_iter().map(move |frames| frames * each)
+        };
+        sequence.spans.iter().zip(gaps).flat_map(of_span).collect()
+    }
+
     /// As few equal parts as have at most `most` frames; the first ones are one frame longer where it does not divide.
     fn split(&self, frames: usize) -> impl Iterator<Item = usize> + use<> {
         let parts = frames.div_ceil(self.most);
@@ -165,7 +182,8 @@ mod tests {
 
     #[test]
     fn similarities_are_cosines() {
-        let vectors = [vec![1.0, 0.0], vec![1.0, 1.0], vec![0.0, 0.0], vec![0.0, 2.0]];
-        close(&similarities(&vectors), &[0.5_f64.sqrt(), 0.0, 0.0]);
+        let vectors = [1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 2.0];
+        close(&similarities(&vectors, 2), &[0.5_f64.sqrt(), 0.0, 0.0]);
+        assert!(similarities(&vectors[..2], 2).is_empty() && similarities(&[], 2).is_empty());
     }
 }

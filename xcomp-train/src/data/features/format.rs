@@ -6,6 +6,7 @@ use xcomp_data::{FeatureValues, Features};
 use crate::plan::Plan;
 use crate::recipe::tables::{FeatureWord, FloatWord};
 use xcomp_model::transfer::{read, upload};
+use xcomp_model::vlm::Encoded;
 
 /// The format that features are kept in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +52,12 @@ pub(crate) fn to_host(merged: &Tensor<3>, stored: Stored) -> Features {
             FeatureValues::Int8(numbers.chunks(width).flat_map(scaled).collect())
         }
     };
-    Features { clips, tokens, width, values }
+    Features { clips, tokens, width, values, class: vec![] }
+}
+
+/// Class tokens `[frames, width]`, one behind the other.
+pub(crate) fn class_to_host(class: Tensor<2>) -> Vec<f32> {
+    read(class.cast(DType::F32)).iter().collect()
 }
 
 /// One token: its scale, then its bytes.
@@ -74,7 +80,7 @@ fn unscaled(token: &[u8]) -> impl Iterator<Item = f32> {
 /// # Shapes
 /// - output: `[clips, tokens, width]`
 pub(crate) fn to_device(features: Features, dtype: FloatDType, device: &Device) -> Tensor<3> {
-    let Features { clips, tokens, width, values } = features;
+    let Features { clips, tokens, width, values, .. } = features;
     let shape = [clips, tokens, width];
     let (data, kept) = match values {
         FeatureValues::F32(bytes) => {
@@ -90,6 +96,28 @@ pub(crate) fn to_device(features: Features, dtype: FloatDType, device: &Device) 
         }
     };
     upload::<3, Float>(data, (&device.clone().inner(), kept)).cast(dtype)
+}
+
+/// As [`to_host`], with class tokens, where there are some.
+pub(crate) fn encoded_to_host(encoded: Encoded, stored: Stored) -> Features {
+    let features = to_host(&encoded.features, stored);
+    Features { class: encoded.class.map_or(vec![], class_to_host), ..features }
+}
+
+/// As [`to_device`], with the class tokens of a tower of this width, where they are kept.
+pub(crate) fn encoded(
+    mut features: Features,
+    width: usize,
+    dtype: FloatDType,
+    device: &Device,
+) -> Encoded {
+    let class = std::mem::take(&mut features.class);
+    let class = (!class.is_empty()).then(|| {
+        let frames = class.len() / width;
+        let data = TensorData::new(class, [frames, width]);
+        upload::<2, Float>(data, (&device.clone().inner(), DType::F32))
+    });
+    Encoded { features: to_device(features, dtype, device), class }
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Tensor;
 use serde::Serialize;
 use xcomp_data::{Fit, Frames, Media, ReadType, Sampling, is_confined, load_media};
 use xcomp_model::vision::frames::Clips;
+use xcomp_model::vlm::Encoded;
 
 use super::world::{Drawn, draw_chain, draw_hay};
 use super::{Chain, Piece, is_letter, place, read_chains};
@@ -113,21 +113,21 @@ pub fn heat_map(grid: &Grid, cells: &[Cell]) -> String {
     HeatMap { title, columns, rows: grid.depths.iter().map(row).collect() }.svg()
 }
 
-/// Visual tokens of a chain in a haystack: `[clips, clip_frames * tokens_per_frame, mm_hidden]`.
-fn planted(needles: &[Tensor<3>], hay: &Tensor<3>, clips: usize, depth: f64) -> Tensor<3> {
+/// A chain in a haystack.
+fn planted(needles: &[Encoded], hay: &Encoded, clips: usize, depth: f64) -> Encoded {
     let parts = place(needles.len(), clips, depth).into_iter().map(|piece| match piece {
         Piece::Needle(at) => needles[at].clone(),
-        Piece::Hay(from, to) => hay.clone().slice_dim(0, from..to),
+        Piece::Hay(from, to) => hay.clips(from..to),
     });
-    Tensor::cat(parts.collect(), 0)
+    Encoded::joined(parts.collect())
 }
 
 /// So many encoded clips of hay; short hay is repeated, as in the published test.
-fn haystack(answerer: &Answerer, material: &Material, clips: usize) -> Result<Tensor<3>, Error> {
+fn haystack(answerer: &Answerer, material: &Material, clips: usize) -> Result<Encoded, Error> {
     let config = &answerer.config().vision;
     let (clip, size) = (config.clip_frames, config.image_size);
     let progress = Progress::new("clips of hay", clips);
-    let mut held: Vec<Tensor<3>> = vec![];
+    let mut held: Vec<Encoded> = vec![];
     let mut have = 0;
     let mut add = |pixels: Vec<u8>| -> Result<usize, Error> {
         let count = pixels.len() / (size * size * 3);
@@ -156,9 +156,9 @@ fn haystack(answerer: &Answerer, material: &Material, clips: usize) -> Result<Te
     if held.is_empty() {
         return Err(Error::Argument("there is no haystack video".into()));
     }
-    let once = Tensor::cat(held, 0);
-    let times = clips.div_ceil(once.dims()[0]);
-    Ok(Tensor::cat(vec![once; times], 0).slice_dim(0, 0..clips))
+    let once = Encoded::joined(held);
+    let times = clips.div_ceil(once.features.dims()[0]);
+    Ok(Encoded::joined(vec![once; times]).clips(0..clips))
 }
 
 /// At most [`HELD_FRAMES`] frames of one haystack video.
@@ -174,10 +174,10 @@ fn hay_frames(answerer: &Answerer, path: &Path) -> Result<Frames, Error> {
     Ok(load_media(path, read_type, &options, &patient_limits())?.0)
 }
 
-type Encoded = (Chain, Vec<Tensor<3>>);
+type Asked = (Chain, Vec<Encoded>);
 
 /// Chains with a clip for each picture.
-fn chains(answerer: &Answerer, material: &Material, count: usize) -> Result<Vec<Encoded>, Error> {
+fn chains(answerer: &Answerer, material: &Material, count: usize) -> Result<Vec<Asked>, Error> {
     let size = answerer.config().vision.image_size;
     match material {
         Material::Drawn { links, seed } => (0..count as u64)
@@ -217,7 +217,7 @@ fn chains(answerer: &Answerer, material: &Material, count: usize) -> Result<Vec<
 }
 
 /// A picture as one clip: the same frame over and over.
-fn needle(answerer: &Answerer, picture: &[u8]) -> Result<Tensor<3>, Error> {
+fn needle(answerer: &Answerer, picture: &[u8]) -> Result<Encoded, Error> {
     let config = &answerer.config().vision;
     let (clip, size) = (config.clip_frames, config.image_size);
     let still = Clips::video(picture.repeat(clip), clip, size, clip);
