@@ -1,0 +1,120 @@
+//! What reading in windows costs.
+
+use xcomp_model::base::family::Place;
+use xcomp_model::compress::vst::{Parts, Purpose, VstRule};
+use xcomp_model::connector::Connector;
+use xcomp_model::vision::Vision;
+
+use super::Windows;
+use crate::plan::Plan;
+use crate::plan::cost::SampleSize;
+use crate::plan::cost::flops::Flops;
+use crate::recipe::tables::{BackwardWord, RatioPhase};
+use crate::recipe::tune::tuned;
+
+impl Windows {
+    /// Learned tokens of a sample that stay behind all its windows, under the least of its ratios.
+    pub fn most_learned(&self, size: SampleSize, tokens_per_frame: usize) -> usize {
+        let least = self.all_ratios().filter(|ratio| *ratio > 0).min();
+        least.map_or(0, |ratio| size.frames * tokens_per_frame / ratio)
+    }
+
+    /// Tokens of the windows that a plan counts with: where frames decide, those between the shortest and the longest.
+    fn counted(&self, visual: usize, tokens_per_frame: usize) -> Vec<usize> {
+        let each = self.cut.map_or(self.window, |cut| cut.middle() * tokens_per_frame);
+        (0..visual).step_by(each).map(|start| each.min(visual - start)).collect()
+    }
+
+    /// Visual tokens of the longest window.
+    fn longest(&self, tokens_per_frame: usize) -> usize {
+        self.cut.map_or(self.window, |cut| cut.most() * tokens_per_frame)
+    }
+
+    /// Tokens of a sample's windows, learned ones too, and the pairs of them that attention sees (Eq. 8 of the paper), under the mean of its ratios.
+    pub fn tokens_and_pairs(&self, size: SampleSize, tokens_per_frame: usize) -> (f64, f64) {
+        let visual = size.frames * tokens_per_frame;
+        let tail = size.text_tokens.clamp(1, self.window);
+        let parts = Parts { prefix: size.text_tokens - tail.min(size.text_tokens), visual, tail };
+        let (mut sums, mut from) = ((0.0, 0.0), 0.0);
+        for RatioPhase { until, ratios } in &self.phases {
+            let share = (until - from) / ratios.len() as f64;
+            from = *until;
+            for ratio in ratios {
+                let rule = VstRule { window: self.window, ratios: vec![*ratio], mix: self.mix };
+                let windows = self.counted(visual, tokens_per_frame);
+                let plan = rule.plan_windows(parts, &windows, Purpose::Answering, &mut |_| *ratio);
+                for segment in plan.iter().flat_map(|plan| &plan.segments) {
+                    let (len, memory) = (segment.len() as f64, segment.memory as f64);
+                    sums.0 += share * len;
+                    sums.1 += share * (len * memory + len * (len + 1.0) / 2.0);
+                }
+            }
+        }
+        sums
+    }
+
+    /// The operations of a sample that is read in windows, from those of the same sample read whole.
+    pub fn flops(&self, plan: &Plan, whole: Flops, size: SampleSize) -> Flops {
+        let tokens_per_frame = plan.config.tokens_per_frame();
+        let (tokens, pairs) = self.tokens_and_pairs(size, tokens_per_frame);
+        let all = (size.frames * tokens_per_frame + size.text_tokens).max(1) as f64;
+        let (more, fewer) = (tokens / all, pairs / (all * (all + 1.0) / 2.0));
+        let llm_forward_matmul = whole.llm_forward_matmul * more;
+        let llm_forward_attention = whole.llm_forward_attention * fewer;
+        let again = match self.backward {
+            BackwardWord::Windows => {
+                llm_forward_matmul + llm_forward_attention + self.encoded_again(plan, size)
+            }
+            BackwardWord::Tape => 0.0,
+        };
+        Flops {
+            llm_forward_matmul,
+            llm_forward_attention,
+            llm_backward_matmul: whole.llm_backward_matmul * more,
+            llm_backward_attention: whole.llm_backward_attention * fewer,
+            attention_recompute: whole.attention_recompute * fewer,
+            recompute: again,
+            ..whole
+        }
+    }
+
+    /// Operations of tower and projector beyond one forward: both passes over the windows make their tokens, and what learns runs again on
+    /// a tape of its own; where frames decide, a tuned tower looks at all of them first.
+    fn encoded_again(&self, plan: &Plan, size: SampleSize) -> f64 {
+        let moves = |place| tuned(&plan.parts, place);
+        let vision = moves(Place::Vision);
+        let towers = if vision { 2 + usize::from(self.looks_at_frames()) } else { 0 };
+        let projectors = 1 + usize::from(vision || moves(Place::Connector));
+        let tower = Vision::flops(&plan.config.vision, 1).all() * size.frames as f64;
+        let projector = Connector::project_flops(&plan.config.connector, size.frames);
+        towers as f64 * tower + projectors as f64 * projector.iter().sum::<f64>()
+    }
+
+    /// What of a sample of this size is on a tape at a time: a window with the most learned tokens, and the words that are learnt.
+    pub fn at_once(&self, size: SampleSize, tokens_per_frame: usize) -> SampleSize {
+        let tokens = self.longest(tokens_per_frame).min(size.frames * tokens_per_frame);
+        let least = self.all_ratios().filter(|ratio| *ratio > 0).min();
+        let learned = least.map_or(0, |ratio| tokens / ratio);
+        let text_tokens = learned.max(size.text_tokens.saturating_sub(tokens));
+        SampleSize { frames: tokens.div_ceil(tokens_per_frame), text_tokens, ..size }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::windows;
+    use super::*;
+
+    /// By hand: two windows of 24 tokens, 12 learned ones each, then 6 tokens of text.
+    #[test]
+    fn tokens_and_pairs_are_those_of_the_windows() {
+        let size = SampleSize { frames: 2, text_tokens: 6, supervised_tokens: 1 };
+        let (tokens, pairs) = windows(&[(1.0, &[2])]).tokens_and_pairs(size, 24);
+        let seen = |len: f64, memory: f64| len * memory + len * (len + 1.0) / 2.0;
+        assert!((tokens - (36.0 + 36.0 + 6.0)).abs() < 1e-9);
+        let want = seen(36.0, 0.0) + seen(36.0, 12.0) + seen(6.0, 24.0);
+        assert!((pairs - want).abs() < 1e-9, "{pairs} {want}");
+        let mixed = windows(&[(0.5, &[2]), (1.0, &[4, 8])]).tokens_and_pairs(size, 24).0;
+        assert!((mixed - (0.5 * 72.0 + 0.25 * 60.0 + 0.25 * 54.0 + 6.0)).abs() < 1e-9, "{mixed}");
+    }
+}
