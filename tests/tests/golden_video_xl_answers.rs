@@ -134,6 +134,32 @@ fn v_generate_equals_a_whole_pass() {
     }
 }
 
+/// Under every ratio: the text behind a video that was read in windows, one cached token at a time, has the reference's scores.
+#[test]
+fn v_vst_token_by_token() {
+    for case in cases("v_vst") {
+        let question = Question::of(&case);
+        let plan = video_xl_plan(&case, &question.prompt, 0);
+        let (x, shared) = (question.embed(&[]), plan.shared());
+        let prefix = Prefix::in_windows(&question.llm, &plan, |rows| x.clone().slice_dim(1, rows));
+        let (from, tail) = (question.prompt.visual_at[0] + 1, &plan.segments[shared.len()..]);
+        let tokens = &question.prompt.ids[from..];
+        let first = x.slice_dim(1, tail[0].rows.start..=tail[0].rows.start);
+        let (mut decoding, scores) =
+            Decoding::after(&question.llm, &prefix, first, tokens.len() - 1);
+        let mut all = vec![scores];
+        all.extend(tokens[1..].iter().map(|token| decoding.step(*token)));
+        let mut all = all.into_iter();
+        for (at, segment) in tail.iter().enumerate() {
+            let what = format!("win{}.logits", shared.len() + at);
+            let rows = all.by_ref().take(segment.rows.len()).collect();
+            let got = Tensor::stack::<2>(rows, 0);
+            assert_close(&case, &what, got, case.tensor(&what), Tolerance::FORWARD);
+        }
+        assert!(all.next().is_none(), "case {}", case.name);
+    }
+}
+
 /// Pins: what a checkpoint lacks is copied, bit for bit, key by key; what it has is kept.
 #[test]
 fn v_init() {

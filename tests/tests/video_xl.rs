@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use burn::tensor::Device;
-use serde_json::Value;
+use serde_json::{Value, json};
 use xcomp_data::load_example;
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::loss::LossNorm;
@@ -69,7 +69,13 @@ fn both_ways_train_alike_and_the_export_answers() {
     }
     the_export_reloads_to_the_same_loss(&task);
     let film = task.path("media/folder_0").display().to_string();
-    for ratio in [&[][..], &["--ratio", "2"], &["--ratio", "0"], &["--ratio", "5"]] {
+    // 8 frames of 16 tokens; under 5 each window gives what it leaves over to the next.
+    for (ratio, kept) in [
+        (&[][..], 128 / 8),
+        (&["--ratio", "2"], 64),
+        (&["--ratio", "0"], 128),
+        (&["--ratio", "5"], 25),
+    ] {
         let ask = [
             "ask",
             "windows/export",
@@ -79,10 +85,17 @@ fn both_ways_train_alike_and_the_export_answers() {
             "8",
             "--max-new-tokens",
             "3",
+            "--format",
+            "json",
         ];
         let arguments: Vec<&str> = ask.into_iter().chain(ratio.iter().copied()).collect();
         let ended = task.run(&arguments);
         assert_eq!(ended.code, 0, "{ended:?}");
+        let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!(
+            (&report["visual_tokens_in"], &report["visual_tokens_out"]),
+            (&json!(128), &json!(kept))
+        );
     }
 }
 
@@ -200,6 +213,71 @@ fn what_does_not_fit_is_told() {
     let bounds = with(&["vst.least_frames=3", "vst.most_frames=2"]);
     told(&bounds, 2, "[vst] most_frames: 2 is below least_frames = 3");
     told(&with(&["vst.depth_above=nan"]), 2, "[vst] depth_above: NaN must be a finite number");
+}
+
+/// A `config.json` that lacks what a Video-XL has, or asks for what is not computed.
+#[test]
+fn a_config_that_is_no_video_xl_is_told() {
+    let task = task();
+    let whole: Value =
+        serde_json::from_str(&std::fs::read_to_string(task.path("windows.json")).unwrap()).unwrap();
+    for (key, value, wanted) in [
+        ("beacon_ratio", Value::Null, "beacon_ratio"),
+        ("beacon_ratio", json!([]), "a list of one count or more"),
+        ("beacon_param", json!(["q", "w"]), "a list of \"q\", \"k\", \"v\", \"o\" and \"mlp\""),
+        ("beacon_window", json!(0), "beacon_window"),
+        ("beacon_stride", json!(7), "beacon_stride"),
+        ("beacon_embed_init", json!("noise"), "\"eos\" or \"bos\""),
+        ("mm_vision_select_layer", Value::Null, "mm_vision_select_layer"),
+        ("mm_projector_type", json!("linear"), "mlp2x_gelu"),
+        ("architectures", json!(["OtherForCausalLM"]), "architectures"),
+    ] {
+        let mut config = whole.clone();
+        config[key] = value.clone();
+        if value.is_null() {
+            config.as_object_mut().unwrap().remove(key);
+        }
+        task.write("other.json", &config.to_string());
+        let set = [&["model.config=other.json"], &SET[1..]].concat();
+        let set = set.iter().flat_map(|set| ["--set", *set]);
+        let ended = task.run(&["plan", "recipe.toml"].into_iter().chain(set).collect::<Vec<_>>());
+        assert_eq!(ended.code, 2, "{key}: {ended:?}");
+        assert!(ended.stderr.contains(wanted), "{key}: {} does not say: {wanted}", ended.stderr);
+        assert_eq!(ended.stderr.trim().lines().count(), 1, "{key}: {}", ended.stderr);
+    }
+}
+
+/// A sample that no window fits does what `data.on_broken` says, and the run goes on.
+#[test]
+fn samples_that_fit_no_window_are_broken() {
+    let task = task();
+    let records = std::fs::read_to_string(task.path("pictures.json")).unwrap();
+    let mut records: Vec<Value> = serde_json::from_str(&records).unwrap();
+    records[3]["image"] = json!(["picture_3.png", "picture_4.png"]);
+    records[3]["conversations"][0]["value"] =
+        json!("<image>\nThis, and then\n<image>\nWhat colour?");
+    task.write("apart.json", &json!(records).to_string());
+    task.write("apart.yaml", "datasets:\n  - json_path: apart.json\n    data_root: media\n");
+    let mixed =
+        ["data.mixture=apart.yaml", "train.max_steps=9", "train.gradient_accumulation_steps=1"];
+    for (policy, left_out) in [("neighbour", "replaced"), ("skip", "left out")] {
+        let policy = format!("data.on_broken={policy}");
+        let more = [&mixed[..], &[policy.as_str(), "data.max_broken_share=0.5"]].concat();
+        assert_eq!(train(&task, left_out, &more).len(), 9, "{policy}");
+        let told = std::fs::read_to_string(task.path(left_out).join("quarantine.jsonl")).unwrap();
+        assert!(told.contains("text stands between visual tokens"), "{told}");
+    }
+    let set = [&SET[..], &mixed, &["data.on_broken=stop"]].concat();
+    let set = set.iter().flat_map(|set| ["--set", *set]);
+    let arguments: Vec<&str> =
+        ["train", "recipe.toml", "--out", "stops"].into_iter().chain(set).collect();
+    let ended = task.run(&arguments);
+    assert_eq!(ended.code, 3, "{ended:?}");
+    for wanted in
+        ["text stands between visual tokens", "put their tags side by side", "picture_3.png"]
+    {
+        assert!(ended.stderr.contains(wanted), "{} does not say: {wanted}", ended.stderr);
+    }
 }
 
 /// Two steps of `recipes/video-xl-clips.toml`: tiles and frames of 336 pixels, windows of 1440 tokens, the real tokenizer, real video.

@@ -153,6 +153,14 @@ fn ids(values: &[i32], device: &Device) -> Tensor<1, Int> {
     upload(TensorData::new(values.to_vec(), [values.len()]), device)
 }
 
+/// A scalar whose gradient with respect to `y` is `gradient`: how a gradient goes on from one tape to another.
+///
+/// # Panics
+/// If the shapes differ, or `gradient` is on a tape.
+pub fn pulled<const D: usize>(y: Tensor<D>, gradient: Tensor<D>) -> Tensor<1> {
+    (y.cast(DType::F32) * gradient.cast(DType::F32).autodiff()).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

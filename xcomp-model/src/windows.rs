@@ -9,7 +9,12 @@ use crate::compress::vst::pass::{empty, read, remember, rope, run};
 use crate::compress::vst::{Segment, VstPlan};
 use crate::decoder::cache::LayerCache;
 use crate::decoder::qwen2::Qwen2ForCausalLm;
-use crate::loss::{LossNorm, SupervisedRows, weighted_loss};
+use crate::loss::{LossNorm, SupervisedRows, pulled, weighted_loss};
+
+/// Copies of the keys and values of all learned tokens in the worst moment of [`backward`]: the memory, which is the tape's leaves too, the
+/// same in front of a window's own on the tape of every layer, what later segments have asked of them, and what this one asks; the last
+/// two in f32.
+pub const KEPT_COPIES: usize = 4;
 
 /// The targets that rows of a segment predict.
 fn targets(rows: &SupervisedRows, segment: &Segment) -> SupervisedRows {
@@ -84,7 +89,8 @@ pub fn backward(
     let rope = llm.model.rope(plan.positions(), &device);
     // No segment looks at what stays of the last one.
     let before = plan.segments.len().saturating_sub(1);
-    let memory = read(&plain.model, &plan.segments[..before], &rope, |rows| sequence.embed(rows));
+    let mut memory =
+        read(&plain.model, &plan.segments[..before], &rope, |rows| sequence.embed(rows));
     drop(plain);
 
     let mut asked: Vec<Asked> = vec![];
@@ -93,9 +99,9 @@ pub fn backward(
         if own.is_empty() && (asked.is_empty() || segment.kept() == 0) {
             continue; // nothing learns from it
         }
-        let leaf = |x: Tensor<4>| x.autodiff().require_grad();
-        let leaves: Vec<LayerCache> =
-            memory.iter().map(|held| first(held, segment.memory, leaf)).collect();
+        // What stands behind is of no more use: beside the memory no copy of it is held.
+        memory = memory.into_iter().map(|held| held.first(segment.memory)).collect();
+        let leaves: Vec<LayerCache> = memory.iter().map(LayerCache::leaves).collect();
         let x = sequence.embed(segment.rows.clone()).autodiff().require_grad();
         let (hidden, kept) = run(&llm.model, x.clone(), segment, &rope, &leaves);
         let mut total = Tensor::zeros([1], &x.device());
@@ -104,40 +110,21 @@ pub fn backward(
             sum = sum + loss.clone().inner();
             total = total + loss;
         }
-        for ((keys, values), asked) in kept.into_iter().zip(&asked) {
-            let [of_keys, of_values] = asked.behind(segment.memory);
+        let mut earlier = vec![];
+        for ((keys, values), asked) in kept.into_iter().zip(asked) {
+            let ([of_keys, of_values], before) = asked.parted(segment.memory);
             total = total + pulled(keys, of_keys) + pulled(values, of_values);
+            earlier.push(before);
         }
         let mut tape = total.backward();
-        let found = leaves.iter().map(|leaf| Asked::of(leaf, &mut tape));
-        let earlier = asked.into_iter().map(|asked| asked.before(segment.memory));
-        asked = if segment.memory == 0 {
-            vec![]
-        } else {
-            let mut earlier = earlier;
-            found.map(|found| found.plus(earlier.next())).collect()
-        };
+        let mut earlier = earlier.into_iter().flatten();
+        let found = leaves.iter().filter(|leaf| !leaf.is_empty());
+        asked = found.map(|leaf| Asked::of(leaf, &mut tape).plus(earlier.next())).collect();
         let gradient = x.grad_remove(&mut tape).expect("a segment's tokens reach what is asked");
         sequence.collect(tape);
         sequence.learn(segment.rows.clone(), gradient);
     }
     sum
-}
-
-/// The first `count` tokens of a layer's memory.
-fn first(held: &LayerCache, count: usize, leaf: impl Fn(Tensor<4>) -> Tensor<4>) -> LayerCache {
-    match held.held() {
-        Some((keys, values)) if count > 0 => {
-            let [keys, values] = [keys, values].map(|x| leaf(x.clone().slice_dim(2, 0..count)));
-            LayerCache::of(keys, values)
-        }
-        _ => LayerCache::default(),
-    }
-}
-
-/// A scalar whose gradient with respect to `x` is `gradient`.
-fn pulled(x: Tensor<4>, gradient: Tensor<4>) -> Tensor<1> {
-    (x.cast(DType::F32) * gradient.autodiff()).sum()
 }
 
 /// What is asked of a layer's memory: gradients of its keys and its values, `[1, kv_heads, tokens, head_dim]`, f32 without a tape.
@@ -159,15 +146,9 @@ impl Asked {
         Self([own_keys + keys, own_values + values])
     }
 
-    /// Of the first `tokens`.
-    fn before(self, tokens: usize) -> Self {
-        Self(self.0.map(|x| x.slice_dim(2, 0..tokens)))
-    }
-
-    /// Of those behind them.
-    fn behind(&self, tokens: usize) -> [Tensor<4>; 2] {
-        let behind = |x: &Tensor<4>| x.clone().slice_dim(2, tokens..x.dims()[2]);
-        let Self([keys, values]) = self;
-        [behind(keys), behind(values)]
+    /// What is asked of the tokens behind the first ones, and of these; the whole is given up.
+    fn parted(self, first: usize) -> ([Tensor<4>; 2], Option<Self>) {
+        let behind = self.0.each_ref().map(|x| x.clone().slice_dim(2, first..x.dims()[2]));
+        (behind, (first > 0).then(|| Self(self.0.map(|x| x.slice_dim(2, 0..first)))))
     }
 }

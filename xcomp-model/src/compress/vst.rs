@@ -167,10 +167,20 @@ impl VstPlan {
     /// # Errors
     /// If there are some and nothing does.
     pub fn require_kept(&self) -> Result<(), VstError> {
-        let windows = self.segments.iter().filter(|one| matches!(one.kind, Kind::Window { .. }));
-        let visual: usize = windows.clone().map(|one| one.rows.len()).sum();
-        let kept: usize = windows.map(Segment::kept).sum();
-        if visual > 0 && kept == 0 { Err(VstError::NothingStays { visual }) } else { Ok(()) }
+        let visual: usize = self.windows().map(|one| one.rows.len()).sum();
+        if visual > 0 && self.visual_kept() == 0 {
+            return Err(VstError::NothingStays { visual });
+        }
+        Ok(())
+    }
+
+    /// Tokens that stay of the visual ones, in every layer.
+    pub fn visual_kept(&self) -> usize {
+        self.windows().map(Segment::kept).sum()
+    }
+
+    fn windows(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.iter().filter(|one| matches!(one.kind, Kind::Window { .. }))
     }
 
     /// Positions that are needed, less those of tokens to come.

@@ -20,6 +20,31 @@ impl LayerCache {
         self.held.as_ref()
     }
 
+    /// The first tokens of it.
+    ///
+    /// # Panics
+    /// If fewer are held.
+    #[must_use]
+    pub fn first(self, count: usize) -> Self {
+        match self.held {
+            Some((keys, values)) if count > 0 => {
+                let [keys, values] = [keys, values].map(|x| {
+                    let whole = x.dims()[2] == count;
+                    if whole { x } else { x.slice_dim(2, 0..count) }
+                });
+                Self::of(keys, values)
+            }
+            _ => Self::default(),
+        }
+    }
+
+    /// The same keys and values as leaves of a tape.
+    #[must_use]
+    pub fn leaves(&self) -> Self {
+        let leaf = |x: &Tensor<4>| x.clone().autodiff().require_grad();
+        Self { held: self.held.as_ref().map(|(keys, values)| (leaf(keys), leaf(values))) }
+    }
+
     /// Tokens held; also the position of the next token in this layer.
     pub fn len(&self) -> usize {
         self.held.as_ref().map_or(0, |(keys, _)| keys.dims()[2])

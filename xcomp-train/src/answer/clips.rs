@@ -36,12 +36,21 @@ pub struct EncodedMedia {
     pub message: String,
     /// The decoder's reading of it, from its first question on.
     pub(super) prefix: OnceCell<Prefix>,
+    /// Visual tokens that stay of it, where it was read in windows.
+    pub(super) kept: OnceCell<usize>,
 }
 
 impl EncodedMedia {
     /// A video that no question has been asked about.
     pub fn new(encoded: Encoded, message: String) -> Self {
-        Self { encoded, message, prefix: OnceCell::new() }
+        Self { encoded, message, prefix: OnceCell::new(), kept: OnceCell::new() }
+    }
+}
+
+impl EncodedMedia {
+    /// Visual tokens that stay of it in every layer, once it has been read in windows.
+    pub fn kept(&self) -> Option<usize> {
+        self.kept.get().copied()
     }
 }
 

@@ -105,6 +105,7 @@ impl Answerer {
         if ratio > 0 {
             plan.require_kept().map_err(wrong)?;
         }
+        seen.kept.get_or_init(|| plan.visual_kept());
         Ok(Prefix::in_windows(&self.model.llm, &plan, |rows| x.clone().slice_dim(1, rows)))
     }
 }

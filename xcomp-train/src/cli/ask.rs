@@ -170,7 +170,9 @@ fn report(
         duration_s: choice.duration_s,
         times_s: selection.frames.iter().filter_map(|frame| times.get(*frame)).copied().collect(),
         visual_tokens_in: frames_in * plan.tokens_per_frame(),
-        visual_tokens_out: plan.visual_tokens(plan.layers() - 1, frames_in),
+        visual_tokens_out: seen
+            .kept()
+            .unwrap_or_else(|| plan.visual_tokens(plan.layers() - 1, frames_in)),
         peak_memory_mib: peak_rss_bytes() >> 20,
     }
 }

@@ -1,13 +1,13 @@
 //! Forward and backward of one micro-batch, keeping every activation or recomputing them layer by layer.
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 use xcomp_model::compress::lp_comp::Survivors;
 use xcomp_model::compress::pass::Pass;
 use xcomp_model::compress::schedule::CompressionPlan;
 use xcomp_model::compress::vst::VstPlan;
 use xcomp_model::decoder::rope::Rope;
-use xcomp_model::loss::{LossNorm, weighted_loss};
+use xcomp_model::loss::{LossNorm, pulled, weighted_loss};
 use xcomp_model::splice::Prompt;
 use xcomp_model::vision::frames::{Clips, Encoding};
 use xcomp_model::vlm::{Vlm, supervised};
@@ -122,7 +122,7 @@ fn recompute(model: &Vlm, batch: &MicroBatch, plan: &CompressionPlan, norm: Loss
     let top = x.autodiff().require_grad();
     let loss = weighted_loss(&model.llm, model.llm.model.norm.forward(top.clone()), &rows, norm);
     let mut tape = loss.backward();
-    let mut pulled = top.grad_remove(&mut tape).expect("the last layer feeds the loss");
+    let mut below = top.grad_remove(&mut tape).expect("the last layer feeds the loss");
     let mut grads = NamedTensors::from_backward(tape, model);
 
     let learns_below =
@@ -131,36 +131,36 @@ fn recompute(model: &Vlm, batch: &MicroBatch, plan: &CompressionPlan, norm: Loss
     for (layer, entry) in
         entries.into_iter().enumerate().skip(lowest.unwrap_or(plan.layers())).rev()
     {
-        let (below, found) = layer_backward(model, layer, entry, &rope, pulled);
-        grads.add(found);
-        pulled = below;
+        let (found, of_layer) = layer_backward(model, layer, entry, &rope, below);
+        grads.add(of_layer);
+        below = found;
     }
     if learns_below {
-        below_layers(model, batch, pulled, &mut grads);
+        below_layers(model, batch, below, &mut grads);
     }
     MicroStep { loss: loss.inner(), weight: rows.weight(norm), grads }
 }
 
 /// Replays embedding and connector; then a tuned tower clip by clip, so that one clip's activations are held at a time.
-fn below_layers(model: &Vlm, batch: &MicroBatch, pulled: Tensor<3>, grads: &mut NamedTensors) {
+fn below_layers(model: &Vlm, batch: &MicroBatch, below: Tensor<3>, grads: &mut NamedTensors) {
     let mut merged = batch.merged.clone();
     if !batch.replay.is_empty() {
         let leaf = |merged: Tensor<3>| merged.autodiff().require_grad();
         merged = merged.into_iter().map(|own| own.into_iter().map(leaf).collect()).collect();
     }
     let (embedded, _) = model.embed(&batch.prompts, merged.clone());
-    let mut tape = surrogate(embedded, pulled).backward();
+    let mut tape = pulled(embedded, below).backward();
     let seen = merged.iter().flatten().zip(batch.replay.iter().flatten());
-    let pulled: Vec<_> = seen
+    let below: Vec<_> = seen
         .map(|(leaf, clips)| (leaf.grad_remove(&mut tape).expect("a visual feeds the loss"), clips))
         .collect();
     grads.add(NamedTensors::from_backward(tape, model));
-    for (pulled, clips) in pulled {
-        let encoding = Encoding { clips_at_once: 1, dtype: pulled.dtype().into() };
+    for (below, clips) in below {
+        let encoding = Encoding { clips_at_once: 1, dtype: below.dtype().into() };
         for clip in 0..clips.count {
-            let again = model.encode(&clips.one(clip), &pulled.device(), encoding);
-            let pulled = pulled.clone().slice_dim(0, clip..clip + 1);
-            grads.add(NamedTensors::from_backward(surrogate(again, pulled).backward(), model));
+            let again = model.encode(&clips.one(clip), &below.device(), encoding);
+            let own = below.clone().slice_dim(0, clip..clip + 1);
+            grads.add(NamedTensors::from_backward(pulled(again, own).backward(), model));
         }
     }
 }
@@ -171,19 +171,14 @@ fn layer_backward(
     layer: usize,
     entry: Entry,
     rope: &Rope,
-    pulled: Tensor<3>,
+    gradient: Tensor<3>,
 ) -> (Tensor<3>, NamedTensors) {
     let Entry { x, kept } = entry;
     let x = x.autodiff().require_grad();
     let y = model.llm.model.layers[layer].forward(entering(x.clone(), kept.as_ref()), rope);
-    let mut tape = surrogate(y, pulled).backward();
+    let mut tape = pulled(y, gradient).backward();
     let below = x.grad_remove(&mut tape).expect("a layer's input reaches its output");
     (below, NamedTensors::from_backward(tape, model))
-}
-
-/// A scalar whose gradient with respect to `y` is `pulled`.
-fn surrogate(y: Tensor<3>, pulled: Tensor<3>) -> Tensor<1> {
-    (y.cast(DType::F32) * pulled.cast(DType::F32).autodiff()).sum()
 }
 
 /// Whether any parameter of `module` is tuned.

@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::{DType, Device, Gradients, Tensor};
 use xcomp_model::compress::layout::Layout;
 use xcomp_model::decoder::qwen2::Qwen2ForCausalLm;
-use xcomp_model::loss::LossNorm;
+use xcomp_model::loss::{LossNorm, pulled};
 use xcomp_model::splice::Prompt;
 use xcomp_model::vision::frames::{Clips, Encoding};
 use xcomp_model::vlm::{Vlm, supervised};
@@ -84,6 +84,8 @@ struct Sample<'a> {
     seen: Seen,
     /// The image or video of each frame, and its number in it.
     frames: Vec<(usize, usize)>,
+    /// Features of the frames that were asked for last: what is embedded on the way back is learnt next.
+    last: Option<(Range<usize>, Tensor<3>)>,
     encoding: Encoding,
     device: Device,
     grads: NamedTensors,
@@ -113,7 +115,7 @@ impl<'a> Sample<'a> {
         let text = [&prompt.ids[..first], &prompt.ids[behind..]];
         let device = plain.llm.model.norm.weight.val().device();
         let grads = NamedTensors::default();
-        Self { model, plain, text, seen, frames, encoding, device, grads }
+        Self { model, plain, text, seen, frames, last: None, encoding, device, grads }
     }
 
     fn tokens_per_frame(&self) -> usize {
@@ -145,7 +147,16 @@ impl<'a> Sample<'a> {
     }
 
     /// Features of frames behind the stages without parameters, each by itself: `[frames, tokens, width]`.
-    fn features(&self, frames: Range<usize>) -> Tensor<3> {
+    fn features(&mut self, frames: Range<usize>) -> Tensor<3> {
+        if let Some((_, features)) = self.last.as_ref().filter(|(last, _)| *last == frames) {
+            return features.clone();
+        }
+        self.last = None;
+        let features = self.encoded(frames.clone());
+        self.last.insert((frames, features)).1.clone()
+    }
+
+    fn encoded(&self, frames: Range<usize>) -> Tensor<3> {
         let one = |&(visual, frame): &(usize, usize)| match &self.seen {
             Seen::Features(all) => all[visual].clone().slice_dim(0, frame..=frame),
             Seen::Pixels(all) => {
@@ -166,11 +177,6 @@ impl<'a> Sample<'a> {
         let tape = pulled(y, gradient).backward();
         self.collect(tape);
     }
-}
-
-/// A scalar whose gradient with respect to `y` is `gradient`.
-fn pulled(y: Tensor<3>, gradient: Tensor<3>) -> Tensor<1> {
-    (y.cast(DType::F32) * gradient.cast(DType::F32).autodiff()).sum()
 }
 
 impl Sequence for Sample<'_> {
