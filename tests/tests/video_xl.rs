@@ -303,6 +303,52 @@ fn two_steps_on_real_clips() {
     }
 }
 
+/// A process grows as its plan says, to a tenth, whichever way it goes back: window by window its gradients are summed beside those of a tape.
+#[test]
+fn plans_predict_the_memory_of_both_ways() {
+    let task = task();
+    let text = std::fs::read_to_string(task.path("windows.json")).unwrap();
+    let mut config: Value = serde_json::from_str(&text).unwrap();
+    for (key, size) in [
+        ("hidden_size", 512),
+        ("intermediate_size", 1536),
+        ("num_hidden_layers", 6),
+        ("num_attention_heads", 8),
+        ("num_key_value_heads", 2),
+        ("beacon_window", 256),
+    ] {
+        config[key] = json!(size);
+    }
+    config["vision_config"]["patch_size"] = json!(2); // 64 tokens of a frame
+    task.write("windows.json", &config.to_string());
+    let films =
+        "datasets:\n  - json_path: folders.json\n    data_root: media\n    video_read_type: img\n";
+    task.write("films.yaml", films);
+    for way in ["windows", "tape"] {
+        let way = format!("vst.backward={way}");
+        let more = [
+            way.as_str(),
+            "data.mixture=films.yaml",
+            "data.min_frames=16",
+            "tune.parts=[\"llm\",\"projector\"]",
+            "vst.ratios=[16]",
+            "train.max_steps=2",
+            "train.gradient_accumulation_steps=1",
+            "checkpoint.save_steps=0",
+        ];
+        let set = SET.iter().chain(&more).flat_map(|set| ["--set", *set]);
+        let arguments = ["train", "recipe.toml", "--out", "mem", "--device", "cpu"];
+        let ended = task.run(&arguments.into_iter().chain(set).collect::<Vec<_>>());
+        assert_eq!(ended.code, 0, "{ended:?}");
+        let told = ended.stderr.lines().find(|line| line.starts_with("memory: predicted")).unwrap();
+        let gib: Vec<f64> = told.split(' ').filter_map(|word| word.parse().ok()).collect();
+        let off = gib[0] / gib[1] - 1.0;
+        eprintln!("{way}: {told}");
+        assert!(off.abs() < 0.1, "{way}: {told}");
+        std::fs::remove_dir_all(task.path("mem")).unwrap();
+    }
+}
+
 /// Learned token and maps of the full size, as many numbers as the released code adds to its base; recipes of that size have plans.
 #[test]
 fn full_sizes_are_those_of_the_paper() {

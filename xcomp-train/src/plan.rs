@@ -19,7 +19,7 @@ use std::path::Path;
 use burn::tensor::{Device, FloatDType};
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::base::connector::GroupOrder;
-use xcomp_model::base::family::{Place, Region};
+use xcomp_model::base::family::Region;
 use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, RankStage, Schedule, Stage};
 use xcomp_model::cost::{Formats, Kernels};
 use xcomp_model::loss::LossNorm;
@@ -41,8 +41,7 @@ use crate::plan::unfit::unfit;
 use crate::plan::vst::Windows;
 use crate::recipe::Recipe;
 use crate::recipe::tables::{
-    BackwardWord, CompressionTable, FloatWord, GroupOrderWord, Keep, LossNormWord, RecomputeWord,
-    ScheduleKind,
+    CompressionTable, FloatWord, GroupOrderWord, Keep, LossNormWord, RecomputeWord, ScheduleKind,
 };
 use crate::recipe::tune::Part;
 use crate::show::numbers::GIB;
@@ -197,30 +196,8 @@ impl Plan {
 
     /// Memory of a step whose largest micro-batch holds samples of these sizes.
     pub fn memory_of(&self, batch: &[SampleSize]) -> Memory {
-        let Some(windows) = self.vst.as_ref().filter(|vst| vst.backward == BackwardWord::Windows)
-        else {
-            return of_step(&self.work(), batch, self.running);
-        };
-        // One after the other, window by window; what the tower made of all frames lies there meanwhile.
-        let tokens = self.config.tokens_per_frame();
-        let largest = batch.iter().map(|size| windows.at_once(*size, tokens));
-        let steps = largest.map(|size| of_step(&self.work(), &[size], self.running));
-        let step = steps.max_by_key(Memory::peak).unwrap_or_default();
-        let frames: usize = batch.iter().map(|size| size.frames).sum();
-        let vision = &self.config.vision;
-        let features = frames * vision.patches() * vision.hidden_size;
-        let features = features as u64 * self.running.formats.activation;
-        let moves = self.tuning.reaches(Place::Vision);
-        // Keys and values of all learned tokens: as the windows leave them and as leaves of a tape, and two gradients of each in f32.
-        let llm = &self.config.llm;
-        let held = batch.iter().map(|size| windows.most_learned(*size, tokens)).max().unwrap_or(0);
-        let numbers = 2 * held * llm.num_hidden_layers * llm.num_key_value_heads * llm.head_dim();
-        let kept = numbers as u64 * (2 * self.running.formats.activation + 2 * 4);
-        Memory {
-            frames: step.frames + if moves { 0 } else { features },
-            activations: step.activations + kept,
-            ..step
-        }
+        let whole = || of_step(&self.work(), batch, self.running);
+        self.vst.as_ref().map_or_else(whole, |windows| windows.memory(self, batch))
     }
 
     /// What each decoder layer costs for a sample of this size.
@@ -403,8 +380,8 @@ fn running(recipe: &Recipe, tuning: &Tuning) -> Running {
     Running {
         formats: Formats { activation: bytes(recipe.train.dtype), weight, kernels },
         process: cpu.then(|| process(recipe)),
-        accumulates: recipe.train.gradient_accumulation_steps > 1,
         drops: tuning.lora.is_some() && recipe.tune.lora_dropout > 0.0,
+        sums: u64::from(recipe.train.gradient_accumulation_steps > 1),
     }
 }
 

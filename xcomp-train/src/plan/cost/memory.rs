@@ -39,10 +39,10 @@ pub struct Running {
     pub formats: Formats,
     /// The process on whose heap tensors lie; none on a GPU.
     pub process: Option<Process>,
-    /// Whether gradients of several micro-steps are summed, so that two sets exist together.
-    pub accumulates: bool,
     /// Whether adapters drop some of their inputs.
     pub drops: bool,
+    /// Sets of gradients beside those of a tape: sums of earlier micro-steps, and of later windows.
+    pub sums: u64,
 }
 
 /// A process that trains on a CPU.
@@ -197,7 +197,7 @@ impl<'a> Step<'a> {
             tuned_weights: weights,
             frozen_weights: still.iter().map(frozen).sum(),
             moments: weights * 2,
-            gradients: weights * u64::from(running.accumulates),
+            gradients: weights * running.sums,
             ..Parts::default()
         };
         let Running { formats, drops, .. } = running;

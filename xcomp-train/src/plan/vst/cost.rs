@@ -4,13 +4,14 @@ use xcomp_model::base::family::Place;
 use xcomp_model::compress::vst::{Parts, Purpose, VstRule};
 use xcomp_model::connector::Connector;
 use xcomp_model::vision::Vision;
+use xcomp_model::windows::KEPT_COPIES;
 
 use super::Windows;
 use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
 use crate::plan::cost::flops::Flops;
+use crate::plan::cost::memory::{Memory, Running, of_step};
 use crate::recipe::tables::{BackwardWord, RatioPhase};
-use crate::recipe::tune::tuned;
 
 impl Windows {
     /// Learned tokens of a sample that stay behind all its windows, under the least of its ratios.
@@ -81,13 +82,48 @@ impl Windows {
     /// Operations of tower and projector beyond one forward: both passes over the windows make their tokens, and what learns runs again on
     /// a tape of its own; where frames decide, a tuned tower looks at all of them first.
     fn encoded_again(&self, plan: &Plan, size: SampleSize) -> f64 {
-        let moves = |place| tuned(&plan.parts, place);
+        let moves = |place| plan.tuning.reaches(place);
         let vision = moves(Place::Vision);
         let towers = if vision { 2 + usize::from(self.looks_at_frames()) } else { 0 };
         let projectors = 1 + usize::from(vision || moves(Place::Connector));
         let tower = Vision::flops(&plan.config.vision, 1).all() * size.frames as f64;
         let projector = Connector::project_flops(&plan.config.connector, size.frames);
         towers as f64 * tower + projectors as f64 * projector.iter().sum::<f64>()
+    }
+
+    /// Memory of a step whose largest micro-batch holds samples of these sizes, for both ways back.
+    pub fn memory(&self, plan: &Plan, batch: &[SampleSize]) -> Memory {
+        let tokens = plan.config.tokens_per_frame();
+        let learned = |size: &SampleSize| self.most_learned(*size, tokens);
+        if self.backward == BackwardWord::Tape {
+            let with = |size: &SampleSize| SampleSize {
+                text_tokens: size.text_tokens + learned(size),
+                ..*size
+            };
+            let all: Vec<SampleSize> = batch.iter().map(with).collect();
+            return of_step(&plan.work(), &all, plan.running);
+        }
+        // One after the other, window by window, each adding its gradients to those of the windows behind it.
+        let running = Running { sums: plan.running.sums + 1, ..plan.running };
+        let largest = batch.iter().map(|size| self.at_once(*size, tokens));
+        let steps = largest.map(|size| of_step(&plan.work(), &[size], running));
+        let step = steps.max_by_key(Memory::peak).unwrap_or_default();
+        // What a frozen tower made of all frames lies there meanwhile.
+        let frames: usize = batch.iter().map(|size| size.frames).sum();
+        let vision = &plan.config.vision;
+        let numbers = frames * plan.config.connector.cached_tokens_per_frame() * vision.hidden_size;
+        let features = numbers as u64 * running.formats.activation;
+        let moves = plan.tuning.reaches(Place::Vision);
+        // Of the copies of what stays of windows two are as activations are, two in f32.
+        let llm = &plan.config.llm;
+        let held = batch.iter().map(learned).max().unwrap_or(0);
+        let numbers = 2 * held * llm.num_hidden_layers * llm.num_key_value_heads * llm.head_dim();
+        let copies = KEPT_COPIES as u64 / 2 * (running.formats.activation + 4);
+        Memory {
+            frames: step.frames + if moves { 0 } else { features },
+            activations: step.activations + numbers as u64 * copies,
+            ..step
+        }
     }
 
     /// What of a sample of this size is on a tape at a time: a window with the most learned tokens, and the words that are learnt.
