@@ -285,3 +285,36 @@ fn bench_times_steps_with_and_without_the_tower() {
     assert_eq!(odd.code, 2);
     assert!(odd.stderr.contains("7 frames do not make whole clips of 8"), "{odd:?}");
 }
+
+/// Events become the same questions whenever they are asked for; what is wrong in a file is told by line.
+#[test]
+fn events_become_questions() {
+    let task = Task::pictures();
+    let film = |name: &str, second: f64| {
+        format!(
+            "{{\"video\": \"{name}\", \"events\": [{{\"start\": 1, \"text\": \"rain\"}},\n{{\"start\": {second}, \"text\": \"sun\"}}]}}"
+        )
+    };
+    task.write("events.json", &format!("[{},\n{}]", film("a.mp4", 2.0), film("b.mp4", 3.5)));
+    let made = |out: &str, seed: &str| {
+        let ended = task.run(&["data", "vico", "events.json", "--out", out, "--seed", seed]);
+        assert_eq!(ended.code, 0, "{ended:?}");
+        assert!(ended.stdout.contains("2 questions"), "{ended:?}");
+        std::fs::read_to_string(task.path(out)).unwrap()
+    };
+    let first = made("first.json", "1");
+    assert_eq!(first, made("again.json", "1"));
+    assert!((2..12).any(|seed| made("other.json", &seed.to_string()) != first));
+    let records: serde_json::Value = serde_json::from_str(&first).unwrap();
+    assert_eq!(records[1]["video"], "b.mp4");
+    let human = records[1]["conversations"][0]["value"].as_str().unwrap();
+    assert!(human.starts_with("<image>\nWhich of these happens"), "{human}");
+
+    task.write("events.json", &format!("[{},\n{}]", film("a.mp4", 2.0), film("b.mp4", 0.5)));
+    let ended = task.run(&["data", "vico", "events.json", "--out", "bad.json"]);
+    assert_eq!(ended.code, 3, "{ended:?}");
+    let told =
+        "events.json, line 4: events of `b.mp4` are not in order: one at 0.5 s follows one at 1 s";
+    assert!(ended.stderr.contains(told), "{ended:?}");
+    assert!(!task.path("bad.json").exists());
+}

@@ -12,6 +12,9 @@ pub enum DataError {
     /// A file could not be written.
     #[error("cannot write {path}: {source}")]
     Write { path: PathBuf, source: std::io::Error },
+    /// A file of events is not what it should be.
+    #[error("events {path}, line {line}: {message}")]
+    Events { path: PathBuf, line: usize, message: String },
     /// The mixture is not the YAML that it should be.
     #[error("mixture {path} is not valid: {message}")]
     Yaml { path: PathBuf, message: String },

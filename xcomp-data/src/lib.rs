@@ -18,6 +18,7 @@ pub mod report;
 pub mod resize;
 pub mod sample;
 pub mod stream;
+pub mod vico;
 
 pub use error::DataError;
 pub use features::{Encoder, FeatureCache, FeatureSlot, FeatureValues, Features};

@@ -20,6 +20,7 @@ mod replay;
 mod report;
 mod runs;
 mod train;
+mod vico;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

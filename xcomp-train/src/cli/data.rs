@@ -11,6 +11,7 @@ use xcomp_data::{LintOptions, StatsOptions};
 use xcomp_model::base::config::ModelConfig;
 
 use super::args::{DeviceArg, FormatArg, PartArg, RecipeArgs};
+use super::vico::{self, VicoArgs};
 use crate::data::Data;
 use crate::error::Error;
 use crate::plan::Plan;
@@ -43,6 +44,8 @@ enum Report {
     Show(ShowArgs),
     /// Runs the frozen tower over every sample once and keeps its features, so that training needs no media.
     Cache(CacheArgs),
+    /// Turns time-ordered events of videos into questions about their order, an annotation file for a mixture (VICO).
+    Vico(VicoArgs),
 }
 
 #[derive(Debug, Args)]
@@ -92,6 +95,7 @@ pub(super) fn run(args: &DataArgs) -> Result<(), Error> {
         Report::Stats(common) => run_stats(common),
         Report::Show(args) => run_show(args),
         Report::Cache(args) => run_cache(args),
+        Report::Vico(args) => vico::run(args),
     }
 }
 

@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use xcomp_model::base::config::ModelConfig;
 
 use super::base::{BaseOptions, write_base};
 use super::clip::DrawnClip;
 use super::error::DemoError;
-use super::story::{Difficulty, Story};
-use super::world::{World, WorldFiles};
+use super::scene::FPS;
+use super::story::{Difficulty, Event, Story};
+use super::world::{World, WorldFiles, write_json};
 
 /// How much of the mini world is made, how hard it is, and how large the untrained model: a sweep's `[world]` table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +76,11 @@ impl Mini {
     /// If the model cannot be made, a clip cannot be encoded or a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<WorldFiles, DemoError> {
         let config = self.model()?;
-        let files = self.world().write(&folder.join("world"))?;
+        let (world, place) = (self.world(), folder.join("world"));
+        let files = world.write(&place)?;
+        let films: Vec<Value> =
+            world.train.named().map(|(name, story)| events(&name, story)).collect();
+        write_json(&place.join("events.json"), &films)?;
         write_base(&folder.join("untrained"), &Story::vocabulary(), config, self.seed)?;
         Ok(files)
     }
@@ -103,6 +108,15 @@ impl Mini {
     }
 }
 
+/// What comes in a clip and when, as `xcomp data vico` reads it.
+fn events(video: &str, story: &Story) -> Value {
+    let event = |event: &Event| {
+        let start_s = event.start as f64 / f64::from(FPS);
+        json!({ "start": start_s, "text": format!("a {} shape comes", event.colour.word()) })
+    };
+    json!({ "video": video, "events": story.picture.events.iter().map(event).collect::<Vec<_>>() })
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -128,5 +142,21 @@ mod tests {
         let clips = crate::machine::files::entries(&folder.path().join("world/clips")).unwrap();
         let bytes: HashSet<Vec<u8>> = clips.iter().map(|p| std::fs::read(p).unwrap()).collect();
         assert_eq!((clips.len(), bytes.len()), (24, 24));
+    }
+
+    #[test]
+    fn its_events_become_questions_about_its_clips() {
+        let mini = Mini { train_clips: 12, validation_clips: 2, test_clips: 2, ..Mini::default() };
+        let folder = tempfile::tempdir().unwrap();
+        mini.write(folder.path()).unwrap();
+        let films = xcomp_data::vico::read_films(&folder.path().join("world/events.json")).unwrap();
+        let world = mini.world();
+        for (film, (name, story)) in films.iter().zip(world.train.named()) {
+            let colour = |event: &Event| format!("a {} shape comes", event.colour.word());
+            let want: Vec<String> = story.picture.events.iter().map(colour).collect();
+            assert_eq!((&film.video, film.events()), (&name, &want[..]));
+        }
+        let asked = xcomp_data::vico::questions(&films, 0);
+        assert_eq!((asked.records.len(), asked.left_out), (12, 0));
     }
 }

@@ -130,7 +130,7 @@ impl<F: DrawnClip> World<F> {
 
 impl<F: DrawnClip> Split<F> {
     /// Every clip with its file name.
-    fn named(&self) -> impl Iterator<Item = (String, &F)> {
+    pub(super) fn named(&self) -> impl Iterator<Item = (String, &F)> {
         let name = self.name;
         self.clips.iter().enumerate().map(move |(at, clip)| (format!("{name}-{at:04}.mp4"), clip))
     }
@@ -163,7 +163,7 @@ fn write_clip(path: &Path, clip: &impl DrawnClip) -> Result<&'static str, DemoEr
     Ok(write_mp4(path, RgbFrames { pixels: &pixels, width: SIDE, height: SIDE, fps: FPS })?)
 }
 
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), DemoError> {
+pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), DemoError> {
     let text = serde_json::to_string_pretty(value).expect("questions and records are plain JSON");
     fs::write(path, text + "\n").map_err(DemoError::write(path))
 }
