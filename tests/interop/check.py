@@ -4,6 +4,7 @@ check.py transformers FOLDER OURS.json   logits within 1e-4 and equal greedy tok
 check.py tokens FOLDER OURS.json         equal greedy tokens of a real model
 check.py video FOLDER OURS.json          the same logits of a question about a video, from the same pixels and ids
 check.py peft FOLDER OURS.json           PEFT's logits of the base with our adapter, and the weights that it merges
+check.py windows FOLDER OURS.json        a Video-XL without its learned tokens is a plain Qwen2: the same logits behind the same visual tokens
 check.py safetensors FOLDER              every tensor, with the released names and shapes
 """
 import json
@@ -88,6 +89,27 @@ def adapter_with_peft(folder, ours):
     print(f"peft {peft.__version__}: {count} rows of logits within {off:.1e}, {len(weights)} merged tensors within {apart:.1e}")
 
 
+def windows_with_transformers(folder, ours):
+    import torch
+    from transformers import AutoModelForCausalLM, logging
+
+    logging.set_verbosity_error()
+    ours = json.loads(Path(ours).read_text())
+    model, loading = AutoModelForCausalLM.from_pretrained(folder, torch_dtype=torch.float32, output_loading_info=True)
+    assert type(model).__name__ == "Qwen2ForCausalLM" and not loading["missing_keys"] and not loading["unexpected_keys"], loading
+    visual = torch.tensor(ours["visual"])
+    at = next(at for at, id in enumerate(ours["ids"]) if id < 0)
+    words = lambda ids: model.get_input_embeddings()(torch.tensor(ids))
+    with torch.no_grad():
+        embeds = torch.cat([words(ours["ids"][:at]), visual, words(ours["ids"][at + 1:])])[None]
+        logits = model.eval()(inputs_embeds=embeds).logits[0]
+    want = torch.tensor(ours["scores"])
+    assert len(visual) > 100 and len(want) > 5 and (want - want[0]).abs().max() > 1e-2, "the scores say nothing"
+    off = (logits[-len(want):] - want).abs().max().item()
+    assert off <= TOLERANCE, f"logits differ by {off}"
+    print(f"transformers: {len(want)} rows of logits behind {len(visual)} visual tokens in raw windows within {off:.1e}")
+
+
 def released(config):
     """Names and shapes of the released checkpoint for these sizes; a head tied to the embeddings is not stored."""
     hidden, inner, vocab = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
@@ -140,4 +162,4 @@ def with_safetensors(folder):
 
 
 if __name__ == "__main__":
-    {"transformers": with_transformers, "tokens": tokens_with_transformers, "video": video_with_transformers, "peft": adapter_with_peft, "safetensors": with_safetensors}[sys.argv[1]](*sys.argv[2:])
+    {"transformers": with_transformers, "tokens": tokens_with_transformers, "video": video_with_transformers, "peft": adapter_with_peft, "windows": windows_with_transformers, "safetensors": with_safetensors}[sys.argv[1]](*sys.argv[2:])

@@ -38,7 +38,12 @@ next_video() {
     "$xcomp" train recipe.toml --out run >/dev/null && "$xcomp" export run whole &&
     "$logits" whole media/folder_1 'What colour is it?' 3 >ours.json
 }
-(material) && (next_video) && (adapter) || { echo "interop: the export itself failed" >&2; exit 1; }
+windows() {
+  "$target/release/tiny-run" "$work/windows" video-xl && cd "$work/windows" &&
+    "$xcomp" train recipe.toml --out run >/dev/null && "$xcomp" export run whole && "$xcomp" export run plain --llm-only &&
+    "$logits" whole media/folder_1 'What colour is it?' 8 >ours.json
+}
+(material) && (next_video) && (adapter) && (windows) || { echo "interop: the export itself failed" >&2; exit 1; }
 
 venv=${INTEROP_VENV:-$target/interop-venv}
 if ! command -v python3 >/dev/null; then
@@ -49,6 +54,7 @@ elif [ -x "$venv/bin/python" ] || python3 -m venv "$venv" 2>"$work/venv.log"; th
   if has safetensors.numpy; then
     check safetensors "$venv/bin/python" tests/interop/check.py safetensors "$work/whole"
     check safetensors "$venv/bin/python" tests/interop/check.py safetensors "$work/plain"
+    check safetensors "$venv/bin/python" tests/interop/check.py safetensors "$work/windows/plain"
   else
     not_run safetensors "$(tail -1 "$work/pip.log")"
   fi
@@ -57,6 +63,7 @@ elif [ -x "$venv/bin/python" ] || python3 -m venv "$venv" 2>"$work/venv.log"; th
   if has torch && has transformers; then
     check transformers "$venv/bin/python" tests/interop/check.py transformers "$work/plain" "$work/ours.json"
     check transformers "$venv/bin/python" tests/interop/check.py video "$work/next/whole" "$work/next/ours.json"
+    check transformers "$venv/bin/python" tests/interop/check.py windows "$work/windows/plain" "$work/windows/ours.json"
   else
     not_run transformers "$(tail -1 "$work/pip.log")"
   fi

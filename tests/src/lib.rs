@@ -44,6 +44,8 @@ pub use rounding::Start;
 pub use task::{Ended, Task, program};
 #[cfg(feature = "video")]
 pub use varied::varied;
+#[cfg(feature = "video")]
+pub use video_xl::video_xl_task;
 pub use video_xl::{
     WholeSequence, assert_video_xl_gradients, video_xl, video_xl_config, video_xl_plan,
     video_xl_prompt, windows_config,

@@ -189,3 +189,20 @@ pub fn windows_config(config: &str) -> Value {
     }
     config
 }
+
+/// [`Task::folders`] for such a model.
+///
+/// # Panics
+/// If the disk refuses.
+#[cfg(feature = "video")]
+pub fn video_xl_task() -> crate::Task {
+    let task = crate::Task::folders();
+    let read = |name: &str| std::fs::read_to_string(task.path(name)).expect("a file of the task");
+    task.write("config.json", &windows_config(&read("config.json")).to_string());
+    let windows = "[compression]\nschedule = \"none\"\n\n[vst]\nratios = [2, 4]\n\n[tune]";
+    let recipe = read("recipe.toml")
+        .replace("min_frames = 8", "min_frames = 8\nclip_frames = 1")
+        .replace("[tune]", windows);
+    task.write("recipe.toml", &recipe);
+    task
+}

@@ -1,18 +1,19 @@
-//! `tiny-run FOLDER [llava-next-video]`: the material of a tiny run, for scripts.
+//! `tiny-run FOLDER [llava-next-video|video-xl]`: the material of a tiny run, for scripts.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use xcomp_tests::{Task, llava_next_video, llava_task};
+use xcomp_tests::{Task, llava_next_video, llava_task, video_xl_task};
 
 fn main() -> io::Result<()> {
     let folder = std::env::args_os().nth(1);
-    let usage = || io::Error::other("usage: tiny-run FOLDER [llava-next-video]");
+    let usage = || io::Error::other("usage: tiny-run FOLDER [llava-next-video|video-xl]");
     let folder = folder.ok_or_else(usage)?;
     let task = match std::env::args().nth(2).as_deref() {
         None => Task::pictures(),
         Some("llava-next-video") => llava_task(&llava_next_video(), true),
+        Some("video-xl") => video_xl_task(),
         Some(_) => return Err(usage()),
     };
     copy(&task.path(""), Path::new(&folder))
