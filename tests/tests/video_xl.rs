@@ -264,7 +264,8 @@ fn samples_that_fit_no_window_are_broken() {
         let policy = format!("data.on_broken={policy}");
         let more = [&mixed[..], &[policy.as_str(), "data.max_broken_share=0.5"]].concat();
         assert_eq!(train(&task, left_out, &more).len(), 9, "{policy}");
-        let told = std::fs::read_to_string(task.path(left_out).join("quarantine.jsonl")).unwrap();
+        let told =
+            std::fs::read_to_string(task.path(left_out).join("data/quarantine.jsonl")).unwrap();
         assert!(told.contains("text stands between visual tokens"), "{told}");
     }
     let set = [&SET[..], &mixed, &["data.on_broken=stop"]].concat();
