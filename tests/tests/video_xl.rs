@@ -254,8 +254,8 @@ fn samples_that_fit_no_window_are_broken() {
     let records = std::fs::read_to_string(task.path("pictures.json")).unwrap();
     let mut records: Vec<Value> = serde_json::from_str(&records).unwrap();
     records[3]["image"] = json!(["picture_3.png", "picture_4.png"]);
-    records[3]["conversations"][0]["value"] =
-        json!("<image>\nThis, and then\n<image>\nWhat colour?");
+    let more = records[4]["conversations"].clone();
+    records[3]["conversations"].as_array_mut().unwrap().extend(more.as_array().unwrap().clone());
     task.write("apart.json", &json!(records).to_string());
     task.write("apart.yaml", "datasets:\n  - json_path: apart.json\n    data_root: media\n");
     let mixed =

@@ -130,7 +130,7 @@ pub fn questions(films: &[Film], seed: u64) -> Questions {
     let mut random = PythonRandom::new(seed);
     let asked = films.iter().enumerate().filter_map(|(at, film)| {
         let (question, options, right) = film.ask(&mut random)?;
-        Some(record(at, film, &question, options, right, &mut random))
+        Some(record(at, film, &question, &options, right, &mut random))
     });
     let records: Vec<Record> = asked.collect();
     Questions { left_out: films.len() - records.len(), records }
@@ -219,7 +219,7 @@ fn record(
     at: usize,
     film: &Film,
     question: &str,
-    options: Vec<String>,
+    options: &[String],
     right: usize,
     random: &mut PythonRandom,
 ) -> Record {

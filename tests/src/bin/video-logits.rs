@@ -47,12 +47,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let span = layout.sequences[0].spans[0];
     let visual: Tensor<2> = x.clone().slice_dim(1, span.start..end).flatten(0, 1);
     let in_windows = config.llm.vst.as_ref().map(|own| own.window);
-    let behind = match in_windows {
-        Some(window) => raw_windows(&model.llm.model, &x, &layout, window)?,
-        None => {
-            let (hidden, layout) = pass::forward(&model.llm.model, x, layout, &plan);
-            hidden.slice_dim(1, end..layout.longest()).flatten(0, 1)
-        }
+    let behind = if let Some(window) = in_windows {
+        raw_windows(&model.llm.model, &x, &layout, window)?
+    } else {
+        let (hidden, layout) = pass::forward(&model.llm.model, x, layout, &plan);
+        hidden.slice_dim(1, end..layout.longest()).flatten(0, 1)
     };
     let visual = in_windows.map(|_| rows(visual));
     let scores = model.llm.logits(behind);
