@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 
 use crate::DataError;
 use crate::open::open_regular;
@@ -95,11 +96,21 @@ pub fn read_films(path: &Path) -> Result<Vec<Film>, DataError> {
     let text = std::io::read_to_string(open_regular(path)?)
         .map_err(|source| DataError::Read { path: path.into(), source })?;
     serde_json::from_str(&text).map_err(|error| {
-        let message = error.to_string();
-        let (line, column) = (error.line(), error.column());
-        let message = message.trim_end_matches(&format!(" at line {line} column {column}"));
-        DataError::Events { path: path.into(), line, message: message.into() }
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        let message = error.to_string().trim_end_matches(&place).to_owned();
+        DataError::Events { path: path.into(), line: line_of(&error, text.as_bytes()), message }
     })
+}
+
+/// The line of an error: what is wrong about a value is noticed where the next one begins.
+fn line_of(error: &serde_json::Error, text: &[u8]) -> usize {
+    if error.classify() != Category::Data {
+        return error.line();
+    }
+    let lines = text.split_inclusive(|byte| *byte == b'\n');
+    let before: usize = lines.take(error.line().saturating_sub(1)).map(<[u8]>::len).sum();
+    let end = (before + error.column()).saturating_sub(1).min(text.len());
+    text[..end].trim_ascii_end().split(|byte| *byte == b'\n').count()
 }
 
 /// One record in `LLaVA` form.
