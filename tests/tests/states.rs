@@ -70,10 +70,9 @@ fn every_combination_goes_on_exactly_and_takes_what_was_planned() {
             sizes.push(held);
         }
     }
-    assert!(
-        sizes[..3].is_sorted_by(|a, b| a > b) && sizes[3..].is_sorted_by(|a, b| a > b),
-        "{sizes:?}"
-    );
+    // Most tensors of so small a model are too small to be quantised.
+    let lighter = |sizes: &[usize]| sizes[1..].iter().all(|narrow| *narrow < sizes[0]);
+    assert!(lighter(&sizes[..3]) && lighter(&sizes[3..]), "{sizes:?}");
     assert!(sizes[..3].iter().zip(&sizes[3..]).all(|(wide, narrow)| wide > narrow), "{sizes:?}");
 }
 

@@ -35,7 +35,7 @@ pub(super) fn rounded_in_tensor_operations(
     (x + noise * unit).cast(burn::tensor::DType::BF16)
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 mod tests {
     use burn::tensor::{Device, Tensor, TensorData};
     use proptest::prelude::*;
