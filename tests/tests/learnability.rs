@@ -126,7 +126,7 @@ fn a_run_that_is_looked_at_has_its_moments() {
         let own: Vec<_> = own.collect();
         assert!(own.len() == moments.len() && !own.is_empty());
         for (name, tensor) in own {
-            let got: Vec<f32> = moments.get(name).unwrap().clone().into_data().iter().collect();
+            let got: Vec<f32> = moments[name].numbers().into_data().iter().collect();
             assert_eq!(got, tensor.f32(), "{prefix}{name}");
         }
     }

@@ -16,6 +16,7 @@ mod attention;
 #[cfg(feature = "flex")]
 mod cpu;
 mod dropout;
+mod dynamic_map;
 mod gelu;
 #[cfg(feature = "flex")]
 mod heads;
@@ -27,6 +28,7 @@ mod random;
 mod recorded;
 mod rms_norm;
 mod rotate;
+mod rounding;
 #[cfg(feature = "flex")]
 mod rows;
 mod sigmoid_gelu;
@@ -39,7 +41,7 @@ mod vector;
 
 use burn::tensor::{DType, Device, Tensor};
 
-pub use adamw::{AdamWStep, Moments, adamw};
+pub use adamw::{AdamWStep, MIN_QUANTISED, Moment, MomentFormat, Moments, STRIDE, StepKeys, adamw};
 pub use attention::{causal_attention, full_attention, packed_attention};
 pub use dropout::{Dropout, dropout};
 pub use gelu::gelu;

@@ -6,6 +6,7 @@ pub mod cut;
 pub mod disk;
 pub mod fit;
 pub mod groups;
+pub mod held;
 pub mod lanes;
 pub mod lr;
 pub mod padding;
@@ -23,14 +24,12 @@ use std::path::Path;
 use burn::tensor::{Device, FloatDType};
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::base::connector::GroupOrder;
-use xcomp_model::base::family::Region;
 use xcomp_model::compress::layout::Arrangement;
 use xcomp_model::compress::schedule::CompressionPlan;
-use xcomp_model::cost::{Formats, Kernels};
+use xcomp_model::cost::Kernels;
 use xcomp_model::loss::LossNorm;
-use xcomp_model::ops::{Dropout, Key, on_cpu};
+use xcomp_model::ops::on_cpu;
 use xcomp_model::vision::frames::Encoding;
-use xcomp_model::weights::WeightDtype;
 
 use crate::error::Error;
 pub use crate::plan::compression::compression_plan;
@@ -38,9 +37,10 @@ use crate::plan::compression::elastic;
 use crate::plan::cost::SampleSize;
 use crate::plan::cost::flops::{Flops, Work, of_sample};
 use crate::plan::cost::layers::{LayerCost, of_layers};
-use crate::plan::cost::memory::{Memory, Process, Running, of_step};
+use crate::plan::cost::memory::{Memory, of_step};
 use crate::plan::cost::parameters::{PartCount, count};
-use crate::plan::groups::peak_rate;
+use crate::plan::cost::running::Running;
+use crate::plan::held::{process, running};
 use crate::plan::lr::{LrSchedule, Rate};
 pub use crate::plan::samples::Samples;
 use crate::plan::survey::Survey;
@@ -217,13 +217,6 @@ impl Plan {
         self.config.family.place(name).is_some_and(|place| self.tuning.moves(name, place))
     }
 
-    /// The format in which the tensor of this name is held in memory: master weights are f32, see [`Plan::tunes`].
-    pub fn held_as(&self, name: &str) -> WeightDtype {
-        let of_llm = self.config.family.place(name).is_some_and(|it| it.region() == Region::Llm);
-        let bf16 = frozen_dtype(&self.recipe, &self.tuning) == FloatWord::Bf16;
-        if bf16 && of_llm && !self.tunes(name) { WeightDtype::Bf16 } else { WeightDtype::F32 }
-    }
-
     /// How the tower runs: all activations that follow take the dtype of the visual features.
     pub fn encoding(&self) -> Encoding {
         let dtype = match self.recipe.train.dtype {
@@ -232,13 +225,6 @@ impl Plan {
             FloatWord::F16 => FloatDType::F16,
         };
         Encoding { dtype, ..Encoding::default() }
-    }
-
-    /// What adapters drop of the micro-batch whose first sample has this number, so that it is the same however often it is run.
-    pub fn dropout(&self, number: u64, map: &str) -> Option<Dropout> {
-        let share = self.recipe.tune.lora_dropout;
-        let key = Key::new(self.recipe.train.seed, number, map);
-        (share > 0.0).then_some(Dropout { share, key })
     }
 
     /// How the samples of a forward stand in it.
@@ -257,7 +243,7 @@ impl Plan {
     /// Learning rate and decay of a parameter in the update of 0-based `step`.
     pub fn rate(&self, step: usize, name: &str) -> Rate {
         let place = self.config.family.place(name).expect("a parameter has a place");
-        let peak = peak_rate(&self.recipe.optimizer, place, name);
+        let peak = self.peak_rate(place, name);
         Rate { lr: peak.lr * self.lr.factor(step), ..peak }
     }
 
@@ -307,31 +293,6 @@ fn steps(recipe: &Recipe, samples: usize) -> Result<usize, String> {
         ));
     }
     Ok((recipe.train.num_train_epochs * per_epoch as f64).ceil() as usize)
-}
-
-fn running(recipe: &Recipe, tuning: &Tuning) -> Running {
-    let bytes = |dtype| if dtype == FloatWord::F32 { 4 } else { 2 };
-    // Until a device is named: who trains in f32 trains on a CPU.
-    let cpu = recipe.train.dtype == FloatWord::F32;
-    let weight = bytes(frozen_dtype(recipe, tuning));
-    let kernels = if cpu { Kernels::Loops } else { Kernels::Fused };
-    Running {
-        formats: Formats { activation: bytes(recipe.train.dtype), weight, kernels },
-        process: cpu.then(|| process(recipe)),
-        drops: tuning.lora.is_some() && recipe.tune.lora_dropout > 0.0,
-        sums: u64::from(recipe.train.gradient_accumulation_steps > 1),
-        arrangement: padding::arrangement(recipe),
-    }
-}
-
-/// The format of the language model's matrices that stay: beside adapters they are held as they are computed with.
-fn frozen_dtype(recipe: &Recipe, tuning: &Tuning) -> FloatWord {
-    if tuning.lora.is_some() { recipe.train.dtype } else { FloatWord::F32 }
-}
-
-fn process(recipe: &Recipe) -> Process {
-    let computing_threads = std::thread::available_parallelism().map_or(1, usize::from);
-    Process { computing_threads, decoding_threads: recipe.data.workers }
 }
 
 #[cfg(test)]

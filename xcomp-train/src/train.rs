@@ -30,7 +30,7 @@ use crate::machine::stop::Stop;
 use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
 use crate::plan::cost::parameters::tensors;
-use crate::train::batch::{backward, encode, load_micro_batch};
+use crate::train::batch::{backward_giving, encode, load_micro_batch};
 use crate::train::checkpoint::Saved;
 use crate::train::event::{Event, Report, Training};
 use crate::train::lane_sums::LaneSums;
@@ -69,7 +69,7 @@ pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Su
     let micro_steps = plan.recipe.train.gradient_accumulation_steps;
 
     let mut state = first_state(task, report)?;
-    let owners = Owners::new(peers, &state.model, |name| plan.tunes(name));
+    let owners = Owners::new(peers, &state.model, plan);
     owners.keep_own(&mut state.optim);
     let mut stands = state.position.clone(); // where the data of this rank alone stands
     let features = open_cache(plan, &state.model, device)?;
@@ -107,9 +107,11 @@ pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Su
             let source = batch.source.clone();
 
             let batch = encode(plan, &state.model, batch, device, &mut meter)?; // the tower, or its cache
-            let micro = backward(plan, &state.model, batch);
+            let mut sum = |grads| sums.add(plan, grads);
+            let micro = backward_giving(plan, &state.model, batch, &mut sum);
+            sum(micro.grads);
             meter.loss(source, micro.loss, micro.weight); // stays on the device until it is logged
-            sums.add(plan, micro.grads);
+            sums.close();
             task.memory.watch(task.plan, meter.largest())?;
             stop.micro_step_took(started.elapsed().as_secs_f64());
         }
@@ -126,7 +128,7 @@ pub fn train(task: &Training, stop: &mut Stop, report: &mut Report) -> Result<Su
         let grads = grads.divide(meter.open_weight().max(1) as f64);
         let grad_norm = owners.norm(&grads, device);
         let grads = clip_to(grads, grad_norm.as_ref(), plan.recipe.optimizer.max_grad_norm);
-        let stepped: Vec<String> = grads.iter().map(|(name, _)| name.to_owned()).collect();
+        let stepped: Vec<String> = grads.names().map(str::to_owned).collect();
 
         // A step that is not sound moves nothing: the device decides, nobody waits.
         let sound = unread.push(step_start, meter.open_losses().chain(grad_norm.clone()));
@@ -195,7 +197,7 @@ fn log_due(plan: &Plan, step: usize) -> bool {
 
 /// Names tuned tensors that the first step gives no gradient on any rank: nearly always a mistake in the recipe.
 fn tell_silent(task: &Training, grads: &NamedTensors, report: &mut Report) -> Result<(), Error> {
-    let own: Vec<String> = grads.iter().map(|(name, _)| name.to_owned()).collect();
+    let own: Vec<String> = grads.names().map(str::to_owned).collect();
     let reached: BTreeSet<String> = told(task.peers, &own).into_iter().flatten().collect();
     let silent: Vec<String> = tensors(&task.plan.config)
         .into_iter()

@@ -60,7 +60,8 @@ impl DecoderLayer {
             // gate, up, and what enters the down map.
             let kept = values(hidden, 4) * 4
                 + (values(queries, 4) + values(keys, 4)) * 3
-                + values(inner, 4) * 3;
+                + values(inner, 4) * 3
+                + cast_weights(hidden, inner, queries, keys, formats);
             return Memory { kept, backward: values(inner, 4) * 3 + values(hidden, 4) * 2 };
         }
         // Of each norm: the f32 input, the normalised and the scaled values.

@@ -1,7 +1,8 @@
 //! The operations as an extension of Burn's CPU backend, plain and under a tape.
+#![expect(clippy::type_complexity, reason = "an operation gives its tensors one by one")]
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-use burn::backend::tensor::FloatTensor;
+use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 
 use super::adamw::step::AdamWStep;
@@ -165,7 +166,7 @@ impl<C: CheckpointStrategy> CpuOps for Autodiff<Flex, C> {
 /// The step of the optimizer: it never meets a tape.
 #[backend_extension(Flex)]
 pub(super) trait CpuOptimizer: Backend {
-    /// See [`super::adamw`].
+    /// See [`super::adamw`]: weight and moments in f32 or bf16.
     fn adamw(
         weight: FloatTensor<Self>,
         grad: FloatTensor<Self>,
@@ -173,6 +174,16 @@ pub(super) trait CpuOptimizer: Backend {
         mean_square: FloatTensor<Self>,
         step: AdamWStep,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+    /// See [`super::adamw`]: moments as places and scales.
+    fn adamw_int8(
+        weight: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        places: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        square_places: IntTensor<Self>,
+        square_scales: FloatTensor<Self>,
+        step: AdamWStep,
+    ) -> (FloatTensor<Self>, IntTensor<Self>, FloatTensor<Self>, IntTensor<Self>, FloatTensor<Self>);
 }
 
 impl CpuOptimizer for Flex {
@@ -184,6 +195,20 @@ impl CpuOptimizer for Flex {
         step: AdamWStep,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         super::adamw::loops::step(weight, &grad, mean, mean_square, step)
+    }
+
+    fn adamw_int8(
+        weight: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        places: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        square_places: IntTensor<Self>,
+        square_scales: FloatTensor<Self>,
+        step: AdamWStep,
+    ) -> (FloatTensor<Self>, IntTensor<Self>, FloatTensor<Self>, IntTensor<Self>, FloatTensor<Self>)
+    {
+        let moments = [[places, scales], [square_places, square_scales]];
+        super::adamw::loops::step_int8(weight, &grad, moments, step)
     }
 }
 

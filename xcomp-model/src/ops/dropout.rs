@@ -24,7 +24,7 @@ pub fn dropout<const D: usize>(x: Tensor<D>, dropout: Dropout) -> Tensor<D> {
 
 pub(super) fn in_tensor_operations<const D: usize>(x: Tensor<D>, dropout: Dropout) -> Tensor<D> {
     let (shape, dtype) = (x.shape(), x.dtype());
-    let bits = dropout.key.bits_of(shape.num_elements(), &x.device().inner());
+    let bits = dropout.key.bits_of(0..shape.num_elements(), &x.device().inner());
     let kept = bits.greater_equal_elem(dropout.lowest_kept()).float().cast(dtype).reshape(shape);
     x * kept * dropout.scale()
 }

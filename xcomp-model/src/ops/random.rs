@@ -3,6 +3,8 @@
 //! The place goes through rounds of a Feistel network on two halves of 16 bits. No product exceeds 31 bits, so that a GPU,
 //! whose integers are signed, computes the same bits in tensor operations.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Int, Tensor};
 
 /// Rounds: after four no test of this module sees a pattern; two more are the margin.
@@ -50,9 +52,9 @@ impl Key {
         right
     }
 
-    /// The bits of all elements of a flat tensor, in tensor operations: `[count]`.
-    pub(super) fn bits_of(&self, count: usize, device: &Device) -> Tensor<1, Int> {
-        let place = Tensor::<1, Int>::arange(0..count as i64, device);
+    /// The bits of the elements at these places of a flat tensor, in tensor operations.
+    pub(super) fn bits_of(&self, places: Range<usize>, device: &Device) -> Tensor<1, Int> {
+        let place = Tensor::<1, Int>::arange(places.start as i64..places.end as i64, device);
         let low = |x: Tensor<1, Int>| x.bitwise_and_scalar(MASK);
         let (left, right) = (place.clone().bitwise_right_shift_scalar(BITS), low(place));
         let round = |(left, right): (Tensor<1, Int>, Tensor<1, Int>), (factor, addend)| {
@@ -78,7 +80,7 @@ mod tests {
     #[test]
     fn tensor_operations_draw_the_same_bits() {
         let key = Key::new(42, 7, "model.layers.0.mlp.up_proj");
-        let drawn: Vec<i64> = key.bits_of(70_000, &Device::flex()).into_data().iter().collect();
+        let drawn: Vec<i64> = key.bits_of(0..70_000, &Device::flex()).into_data().iter().collect();
         let want: Vec<i64> = (0..70_000).map(|place| i64::from(key.bits(place))).collect();
         assert_eq!(drawn, want);
     }

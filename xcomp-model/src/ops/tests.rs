@@ -284,13 +284,81 @@ fn adamw_is_its_formula() {
         correction2: 1.0 - 0.999_f64.powi(3),
         lr: 1e-2,
         weight_decay: 0.1,
+        keys: StepKeys::new(1, 2, "w"),
     };
     let [weight, grad, mean] = [1, 2, 3].map(|seed| leaf(seed, [40_001]).inner());
     let mean_square = leaf(4, [40_001]).inner().square();
-    let moments = Moments { mean, mean_square };
-    let got = adamw(weight.clone(), grad.clone(), moments.clone(), step);
-    let want = adamw::in_tensor_operations(weight, grad, moments, step);
-    assert!(difference(got.0, want.0) < 1e-6);
-    assert!(difference(got.1.mean, want.1.mean) < 1e-6);
-    assert!(difference(got.1.mean_square, want.1.mean_square) < 1e-6);
+    let float = |numbers: &Tensor<1>, dtype| Moment::Float(numbers.clone().cast(dtype));
+    let exact =
+        Moments { mean: float(&mean, DType::F32), mean_square: float(&mean_square, DType::F32) };
+    let got = adamw(weight.clone(), grad.clone(), exact.clone(), step);
+    let want = adamw::in_tensor_operations(weight.clone(), grad.clone(), &exact, step);
+    assert!(difference(got.0, want.0.clone()) < 1e-6);
+    assert!(difference(got.1.mean.numbers(), want.1.mean.numbers()) < 1e-6);
+    assert!(difference(got.1.mean_square.numbers(), want.1.mean_square.numbers()) < 1e-6);
+
+    // In fewer bits: both ways begin with the same numbers, and end within a unit of what is held.
+    let half =
+        Moments { mean: float(&mean, DType::BF16), mean_square: float(&mean_square, DType::BF16) };
+    let (light, light_want) = both_ways(&weight.clone().cast(DType::BF16), &grad, &half, step);
+    for (got, want) in [
+        (light.0.cast(DType::F32), light_want.0.cast(DType::F32)),
+        (light.1.mean.numbers(), light_want.1.mean.numbers()),
+        (light.1.mean_square.numbers(), light_want.1.mean_square.numbers()),
+    ] {
+        let unit = want.clone().abs() / 64.0 + 1e-6;
+        assert!(((got - want).abs() / unit).max().into_scalar::<f32>() < 1.0);
+    }
+}
+
+type Stepped = (Tensor<1>, Moments);
+
+fn both_ways(
+    weight: &Tensor<1>,
+    grad: &Tensor<1>,
+    moments: &Moments,
+    step: AdamWStep,
+) -> (Stepped, Stepped) {
+    let loops = adamw(weight.clone(), grad.clone(), moments.clone(), step);
+    let operations = adamw::in_tensor_operations(weight.clone(), grad.clone(), moments, step);
+    (loops, operations)
+}
+
+/// Quantised moments on both ways: of 40,001 numbers no more than a few, at the edge of two values, have another place.
+#[test]
+fn quantised_moments_are_the_same_in_loops_and_in_tensor_operations() {
+    let step = AdamWStep {
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        correction1: 0.1,
+        correction2: 0.001,
+        lr: 1e-2,
+        weight_decay: 0.0,
+        keys: StepKeys::new(1, 2, "w"),
+    };
+    let [weight, grad] = [1, 2].map(|seed| leaf(seed, [40_001]).inner());
+    let mut moments = Moments::zeros_like(&weight, MomentFormat::Int8);
+    for _ in 0..3 {
+        let (loops, operations) = both_ways(&weight, &grad, &moments, step);
+        assert!(difference(loops.0, operations.0) < 1e-6);
+        let ours = [&loops.1.mean, &loops.1.mean_square];
+        for (ours, theirs) in ours.into_iter().zip([&operations.1.mean, &operations.1.mean_square])
+        {
+            let (
+                Moment::Int8 { places: a, scales: s, .. },
+                Moment::Int8 { places: b, scales: t, .. },
+            ) = (ours, theirs)
+            else {
+                panic!("they stay quantised");
+            };
+            assert!(difference(s.clone(), t.clone()) < 1e-6);
+            let (a, b): (Vec<i64>, Vec<i64>) =
+                (a.to_data().iter().collect(), b.to_data().iter().collect());
+            let apart = a.iter().zip(&b).filter(|(a, b)| a != b).count();
+            assert!(apart < 10 && a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 1), "{apart}");
+            assert!(difference(ours.numbers(), theirs.numbers()) < 1e-2);
+        }
+        moments = loops.1;
+    }
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, TensorData};
 
+use safetensors::Dtype;
+
 use super::dtype::{WeightDtype, dtype};
 use super::files::{StoredTensor, io, read_headers, stored_tensors};
 use crate::error::ModelError;
@@ -52,6 +54,21 @@ impl StoredWeights {
             WeightDtype::F32 => TensorData::from_bytes_vec(bytes, shape, DType::F32),
             _ => TensorData::new(dtype.widen(&bytes), shape),
         }))
+    }
+
+    /// The numbers of a tensor as they are stored, floating-point ones or bytes; `None` if there is none of this name.
+    ///
+    /// # Errors
+    /// If its file cannot be read, or holds other numbers there.
+    pub fn exact(&self, name: &str) -> Result<Option<TensorData>, ModelError> {
+        let Some(tensor) = self.tensors.get(name) else { return Ok(None) };
+        let dtype = match tensor.dtype {
+            Dtype::U8 => DType::U8,
+            _ => dtype(name, tensor)?.burn(),
+        };
+        let bytes = tensor.read(0..tensor.byte_len()).map_err(|source| io(&tensor.file, source))?;
+        let shape = [tensor.shape.iter().product::<usize>()];
+        Ok(Some(TensorData::from_bytes_vec(bytes, shape, dtype)))
     }
 
     /// These, and of `others` those whose name is not among them.

@@ -94,10 +94,9 @@ impl Model {
 
     fn values(&self) -> Vec<f32> {
         let linear = self.projector.mlp[1].as_ref().unwrap();
-        let mut values = vector(self.llm.model.embed_tokens.weight.val());
-        values.extend(vector(linear.weight.val()));
-        values.extend(vector(linear.bias.as_ref().unwrap().val()));
-        values
+        let table = vector(self.llm.model.embed_tokens.weight.val());
+        let bias = vector(linear.bias.as_ref().unwrap().val());
+        [table, vector(linear.weight.val()), bias].concat()
     }
 }
 

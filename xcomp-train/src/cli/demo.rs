@@ -16,6 +16,9 @@ pub(super) struct DemoArgs {
     /// Trains with so many training seeds (orders of samples) and prints mean and range of answers and losses; each run has a folder of its own.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     seeds: u16,
+    /// Overrides a key of the demo's recipe, such as `tune.lora_rank`; repeatable.
+    #[arg(long, value_name = "TABLE.KEY=VALUE")]
+    set: Vec<String>,
     #[command(flatten)]
     device: DeviceArg,
     #[command(flatten)]
@@ -32,8 +35,10 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Error> {
     }
     let device = args.device.choice;
     match args.seeds {
-        1 => args.format.print(&crate::demo::run::run(&out, device)?),
-        count => args.format.print(&crate::demo::seeds::run(&out, count.into(), device)?),
+        1 => args.format.print(&crate::demo::run::run(&out, &args.set, device)?),
+        count => {
+            args.format.print(&crate::demo::seeds::run(&out, count.into(), &args.set, device)?)
+        }
     }
 }
 

@@ -137,12 +137,12 @@ impl Material {
     }
 }
 
-/// Runs the whole demo inside `folder`.
+/// Runs the whole demo inside `folder`, with keys of its recipe overridden.
 ///
 /// # Errors
 /// If a step fails, or the loss does not fall to half.
-pub fn run(folder: &Path, device: Choice) -> Result<Report, Error> {
-    Material::make(folder)?.tune("run", &[], device)
+pub fn run(folder: &Path, set: &[String], device: Choice) -> Result<Report, Error> {
+    Material::make(folder)?.tune("run", set, device)
 }
 
 impl Report {

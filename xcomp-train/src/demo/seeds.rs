@@ -48,16 +48,17 @@ pub struct Spread {
     pub runs: Vec<Report>,
 }
 
-/// Runs the demo's training with `count` seeds, from that of its recipe on, on one world inside `folder`.
+/// Runs the demo's training with `count` seeds, from that of its recipe on, on one world inside `folder`, with keys of its recipe overridden.
 ///
 /// # Errors
 /// If a run fails.
-pub fn run(folder: &Path, count: u64, device: Choice) -> Result<Spread, Error> {
+pub fn run(folder: &Path, count: u64, set: &[String], device: Choice) -> Result<Spread, Error> {
     let material = Material::make(folder)?;
-    let first = material.recipe(&[])?.train.seed;
+    let first = material.recipe(set)?.train.seed;
     let seeds: Vec<u64> = (first..first + count).collect();
     let tune = |seed: &u64| {
-        material.tune(&format!("run-seed-{seed}"), &[format!("train.seed={seed}")], device)
+        let set = [set, &[format!("train.seed={seed}")]].concat();
+        material.tune(&format!("run-seed-{seed}"), &set, device)
     };
     let runs = seeds.iter().map(tune).collect::<Result<Vec<_>, _>>()?;
     Ok(Spread::new(seeds, runs))

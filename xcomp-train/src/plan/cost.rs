@@ -4,6 +4,7 @@ pub mod flops;
 pub mod layers;
 pub mod memory;
 pub mod parameters;
+pub mod running;
 
 use serde::Serialize;
 

@@ -13,6 +13,8 @@ pub const EXPORT_FILE_BYTES: u64 = 5_000_000_000;
 pub struct Sizes {
     /// One checkpoint.
     pub checkpoint: u64,
+    /// Of which moments.
+    pub moments: u64,
     /// The export.
     pub export: u64,
 }
@@ -51,10 +53,11 @@ impl Plan {
     /// Bytes of tensors in a checkpoint and in an export.
     pub fn sizes_on_disk(&self) -> Sizes {
         let value = if self.recipe.checkpoint.export_dtype == FloatWord::F32 { 4 } else { 2 };
-        Sizes {
-            checkpoint: checkpoint_bytes(&self.counts, self.recipe.checkpoint.moments),
-            export: export_bytes(&self.counts, value),
-        }
+        let tuned = tensors(&self.config).into_iter().filter(|tensor| tensor.moves(&self.tuning));
+        let saved = tuned.map(|tensor| self.running.held.saved(&tensor));
+        let (weights, moments) = saved.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        let moments = if self.recipe.checkpoint.moments { moments } else { 0 };
+        Sizes { checkpoint: weights + moments, moments, export: export_bytes(&self.counts, value) }
     }
 
     /// Bytes on the host beside the device's: frames of samples of this size that wait, and a tensor on its way to the disk.
@@ -133,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_resume_counts_only_what_comes_to_what_is_there() {
-        let sizes = Sizes { checkpoint: 100, export: 30 };
+        let sizes = Sizes { checkpoint: 100, moments: 60, export: 30 };
         let bytes = |present, saves, limit| Checkpoints::count(present, saves, limit).bytes(sizes);
         assert_eq!(bytes(0, 1, 1), 130, "the only checkpoint, then the export");
         assert_eq!(bytes(0, 9, 1), 200, "a second one before the first goes");

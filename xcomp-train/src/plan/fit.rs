@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::plan::cost::SampleSize;
 use crate::plan::{Plan, Samples};
 use crate::recipe::Recipe;
-use crate::recipe::tables::{FloatWord, RecomputeWord};
+use crate::recipe::tables::{FloatWord, MomentWord, RecomputeWord};
 use crate::recipe::tune::Part;
 use crate::show::numbers::{GIB, bytes};
 use crate::show::table::Table;
@@ -44,10 +44,18 @@ const AGAIN: &str = "the same to rounding";
 const ROUNDED: &str = "activations in bf16";
 const FEWER: &str = "fewer frames of long videos";
 const UPPER: &str = "layers below, embeddings and norm stay as they are";
+const SUMS: &str = "gradients summed in bf16";
+const MOMENTS: &str = "moments in 8 bits";
+const WEIGHTS: &str = "weights in bf16 alone, rounded by chance at every step";
+const ADAPTERS: &str = "adapters move, whole weights stay";
+
+/// Inner width of the adapters that are offered.
+const RANK: usize = 16;
 
 impl Fit {
-    /// Plans a recipe's settings for a card of so many GiB: recomputing, bf16, smaller forwards, then fewer frames and fewer layers,
-    /// of which each time the most that fits is named.
+    /// Plans a recipe's settings for a card of so many GiB: recomputing, bf16, smaller forwards; where none of these fits, gradients,
+    /// moments and weights in fewer bits, one after the other, adapters, and fewer frames and fewer layers, of which each time the
+    /// most that fits is named.
     ///
     /// # Errors
     /// If a setting cannot be planned.
@@ -57,25 +65,31 @@ impl Fit {
         let mut change = Change::default();
         let table = &plan.recipe.train;
         if !plan.recompute && plan.may_recompute() {
-            change.recompute = true;
+            change = change.with(Key::Recompute);
             search.add(&search.planned(&change)?, change.set(), AGAIN);
         }
         if table.dtype == FloatWord::F32 {
-            change.bf16 = true;
-            let kept = Change { recompute: false, ..change.clone() };
+            let kept = Change::default().with(Key::Activations);
             search.add(&search.planned(&kept)?, kept.set(), ROUNDED);
-            if change.recompute {
+            let again = !change.0.is_empty();
+            change = change.with(Key::Activations);
+            if again {
                 search.add(&search.planned(&change)?, change.set(), ROUNDED);
             }
         }
         if table.per_device_batch_size > 1 {
             let steps = table.per_device_batch_size * table.gradient_accumulation_steps;
-            change.accumulation = Some(steps);
+            change = change.with(Key::Accumulation(steps));
             search.add(&search.planned(&change)?, change.set(), AGAIN);
         }
         if !search.rows.iter().any(|row| row.fits) {
-            search.fewer_frames(&change)?;
-            search.upper_layers(&change)?;
+            let lightest = search.fewer_bits(&change)?;
+            if !search.fewer_frames(&change)? {
+                search.fewer_frames(&lightest)?;
+            }
+            if !search.upper_layers(&change)? {
+                search.upper_layers(&lightest)?;
+            }
         }
         Ok(Self { limit_gib, rows: search.rows })
     }
@@ -83,49 +97,67 @@ impl Fit {
 
 /// Keys beside a recipe's own.
 #[derive(Debug, Clone, Default)]
-struct Change {
-    recompute: bool,
-    bf16: bool,
+struct Change(Vec<Key>);
+
+/// One of them, with its value.
+#[derive(Debug, Clone)]
+enum Key {
+    Recompute,
+    Activations,
     /// With one sample a forward.
-    accumulation: Option<usize>,
-    max_frames: Option<usize>,
-    parts: Option<Vec<String>>,
+    Accumulation(usize),
+    Sums,
+    Moments,
+    Weights,
+    Adapters,
+    Frames(usize),
+    Parts(Vec<String>),
 }
 
 impl Change {
+    fn with(&self, key: Key) -> Self {
+        Self(self.0.iter().cloned().chain([key]).collect())
+    }
+
     fn set(&self) -> Vec<String> {
-        let mut set = vec![];
-        if self.recompute {
-            set.push("train.recompute=layer".into());
+        self.0.iter().flat_map(Key::set).collect()
+    }
+}
+
+impl Key {
+    /// As `--set` takes it.
+    fn set(&self) -> Vec<String> {
+        match self {
+            Self::Recompute => vec!["train.recompute=layer".into()],
+            Self::Activations => vec!["train.dtype=bf16".into()],
+            Self::Accumulation(steps) => vec![
+                "train.per_device_batch_size=1".into(),
+                format!("train.gradient_accumulation_steps={steps}"),
+            ],
+            Self::Sums => vec!["train.accumulate_dtype=bf16".into()],
+            Self::Moments => vec!["optimizer.moments_dtype=int8".into()],
+            Self::Weights => vec!["train.weights_dtype=bf16".into()],
+            Self::Adapters => vec![format!("tune.lora_rank={RANK}")],
+            Self::Frames(frames) => vec![format!("data.max_frames={frames}")],
+            Self::Parts(parts) => vec![format!("tune.parts={parts:?}")],
         }
-        if self.bf16 {
-            set.push("train.dtype=bf16".into());
-        }
-        if let Some(steps) = self.accumulation {
-            set.push("train.per_device_batch_size=1".into());
-            set.push(format!("train.gradient_accumulation_steps={steps}"));
-        }
-        set.extend(self.max_frames.map(|frames| format!("data.max_frames={frames}")));
-        set.extend(self.parts.as_ref().map(|parts| format!("tune.parts={parts:?}")));
-        set
     }
 
     fn apply(&self, recipe: &mut Recipe) {
-        if self.recompute {
-            recipe.train.recompute = RecomputeWord::Layer;
-        }
-        if self.bf16 {
-            recipe.train.dtype = FloatWord::Bf16;
-        }
-        if let Some(steps) = self.accumulation {
-            recipe.train.per_device_batch_size = 1;
-            recipe.train.gradient_accumulation_steps = steps;
-        }
-        if let Some(frames) = self.max_frames {
-            recipe.data.max_frames = frames;
-        }
-        if let Some(parts) = &self.parts {
-            recipe.tune.parts.clone_from(parts);
+        let (train, tune) = (&mut recipe.train, &mut recipe.tune);
+        match self {
+            Self::Recompute => train.recompute = RecomputeWord::Layer,
+            Self::Activations => train.dtype = FloatWord::Bf16,
+            Self::Accumulation(steps) => {
+                train.per_device_batch_size = 1;
+                train.gradient_accumulation_steps = *steps;
+            }
+            Self::Sums => train.accumulate_dtype = FloatWord::Bf16,
+            Self::Moments => recipe.optimizer.moments_dtype = MomentWord::Int8,
+            Self::Weights => train.weights_dtype = FloatWord::Bf16,
+            Self::Adapters => tune.lora_rank = RANK,
+            Self::Frames(frames) => recipe.data.max_frames = *frames,
+            Self::Parts(parts) => tune.parts.clone_from(parts),
         }
     }
 }
@@ -140,7 +172,7 @@ impl Search<'_> {
     /// The plan of the changed recipe, for the samples of the base's.
     fn planned(&self, change: &Change) -> Result<Plan, Error> {
         let mut recipe = self.base.recipe.clone();
-        change.apply(&mut recipe);
+        change.0.iter().for_each(|key| key.apply(&mut recipe));
         let Samples { count, counted, mean, worst, .. } = self.base.samples;
         let mut plan = Plan::new(recipe, counted.then_some(count))?;
         let most = plan.recipe.data.max_frames;
@@ -169,16 +201,37 @@ impl Search<'_> {
         });
     }
 
+    /// Gradients, moments and weights in fewer bits, each beside those before it, and adapters; gives the lightest of whole weights.
+    fn fewer_bits(&mut self, change: &Change) -> Result<Change, Error> {
+        let recipe = &self.base.recipe;
+        let mut lightest = change.clone();
+        let steps = [
+            (recipe.train.accumulate_dtype == FloatWord::F32, Key::Sums, SUMS),
+            (recipe.optimizer.moments_dtype != MomentWord::Int8, Key::Moments, MOMENTS),
+            (recipe.train.weights_dtype == FloatWord::F32, Key::Weights, WEIGHTS),
+        ];
+        for (_, key, price) in steps.into_iter().filter(|(is_wide, ..)| *is_wide) {
+            lightest = lightest.with(key);
+            self.add(&self.planned(&lightest)?, lightest.set(), price);
+        }
+        let adapts = |part: &String| part.parse().is_ok_and(|part: Part| part.is_adapted());
+        if recipe.tune.lora_rank == 0 && recipe.tune.parts.iter().any(adapts) {
+            let adapters = change.with(Key::Adapters);
+            self.add(&self.planned(&adapters)?, adapters.set(), ADAPTERS);
+        }
+        Ok(lightest)
+    }
+
     /// The most frames that fit, if any do.
-    fn fewer_frames(&mut self, change: &Change) -> Result<(), Error> {
+    fn fewer_frames(&mut self, change: &Change) -> Result<bool, Error> {
         let data = &self.base.recipe.data;
         let (clip, least) = (data.clip_frames, data.min_frames);
         let most = self.base.samples.worst.frames;
-        let with = |clips: usize| Change { max_frames: Some(clips * clip), ..change.clone() };
+        let with = |clips: usize| change.with(Key::Frames(clips * clip));
         // Memory grows with frames: halve the range between what is allowed and what does not fit.
         let (mut low, mut high) = (least / clip, most / clip);
         if low >= high || !self.fits(&self.planned(&with(low))?) {
-            return Ok(());
+            return Ok(false);
         }
         while high - low > 1 {
             let middle = low.midpoint(high);
@@ -187,29 +240,29 @@ impl Search<'_> {
         }
         let change = with(low);
         self.add(&self.planned(&change)?, change.set(), FEWER);
-        Ok(())
+        Ok(true)
     }
 
     /// The most decoder layers, from the top, that fit in the place of the whole language model.
-    fn upper_layers(&mut self, change: &Change) -> Result<(), Error> {
+    fn upper_layers(&mut self, change: &Change) -> Result<bool, Error> {
         let parts = &self.base.recipe.tune.parts;
         let whole = |part: &String| matches!(part.parse(), Ok(Part::Llm | Part::AllLayers));
         if !parts.iter().any(whole) {
-            return Ok(());
+            return Ok(false);
         }
         let last = self.base.config.llm.num_hidden_layers - 1;
         for first in 0..=last {
             let upper = format!("layers.{first}-{last}");
             let rest = parts.iter().filter(|part| !whole(part)).cloned();
-            let parts = Some(std::iter::once(upper).chain(rest).collect());
-            let change = Change { parts, ..change.clone() };
+            let parts = std::iter::once(upper).chain(rest).collect();
+            let change = change.with(Key::Parts(parts));
             let plan = self.planned(&change)?;
             if self.fits(&plan) {
                 self.add(&plan, change.set(), UPPER);
-                break;
+                return Ok(true);
             }
         }
-        Ok(())
+        Ok(false)
     }
 }
 

@@ -39,7 +39,7 @@ impl Groups {
             if !tensor.moves(&plan.tuning) {
                 continue;
             }
-            let rate = peak_rate(&plan.recipe.optimizer, tensor.place, &tensor.name);
+            let rate = plan.peak_rate(tensor.place, &tensor.name);
             let one = Group {
                 part: tensor.place.tuned_with().word(),
                 tensors: 1,
@@ -67,8 +67,24 @@ impl Group {
     }
 }
 
-/// Peak learning rate, and decay, of the tensor called `name` at `place`.
-pub fn peak_rate(optimizer: &OptimizerTable, place: Place, name: &str) -> Rate {
+impl Plan {
+    /// Peak learning rate, and decay, of the tensor called `name` at `place`.
+    pub fn peak_rate(&self, place: Place, name: &str) -> Rate {
+        let layers = self.config.llm.num_hidden_layers;
+        // Layers that stand above it, and the head (BEiT `optim_factory.py`, `LayerDecayValueAssigner`).
+        let above = match place {
+            Place::Layer(layer) => layers - layer,
+            Place::Embed => layers + 1,
+            _ => 0,
+        };
+        let optimizer = &self.recipe.optimizer;
+        let rate = rate_of_part(optimizer, place, name);
+        Rate { lr: rate.lr * optimizer.layer_decay.powi(above as i32), ..rate }
+    }
+}
+
+/// The same in the last place of a part.
+fn rate_of_part(optimizer: &OptimizerTable, place: Place, name: &str) -> Rate {
     let own = match place {
         Place::Connector => optimizer.mm_projector_lr,
         Place::Vision => optimizer.mm_vision_tower_lr,
@@ -123,6 +139,17 @@ mod tests {
     #[test]
     fn the_reference_has_one_flat_group_per_part() {
         assert_eq!(groups(&[]), [("llm", 338, 1e-5, 0.0), ("projector", 4, 1e-5, 0.0)]);
+    }
+
+    #[test]
+    fn layers_below_have_lower_rates() {
+        let decayed = groups(&["optimizer.layer_decay=0.5"]);
+        let want = |above: i32| 1e-5 * 0.5_f64.powi(above);
+        // The embeddings, 28 layers of 12 tensors from the first on, and the norm.
+        let mut rates = vec![("llm", 1, want(29), 0.0)];
+        rates.extend((1..=28).rev().map(|above| ("llm", 12, want(above), 0.0)));
+        rates.extend([("llm", 1, 1e-5, 0.0), ("projector", 4, 1e-5, 0.0)]);
+        assert_eq!(decayed, rates);
     }
 
     #[test]

@@ -52,14 +52,20 @@ impl Ranks {
     /// The plan on so many ranks.
     pub fn of(plan: &Plan, ranks: usize) -> Self {
         let report = plan.report();
-        let tuned = tensors(&plan.config).into_iter().filter(|tensor| plan.tunes(&tensor.name));
-        let sizes: Vec<usize> = tuned.map(|tensor| tensor.count as usize).collect();
+        let mut tuned = tensors(&plan.config);
+        tuned.retain(|tensor| plan.tunes(&tensor.name));
+        let sizes: Vec<usize> = tuned.iter().map(|tensor| tensor.count as usize).collect();
+        let saved: Vec<(u64, u64)> =
+            tuned.iter().map(|tensor| plan.running.held.saved(tensor)).collect();
         let (owners, all) = (shares(&sizes, ranks), sizes.iter().sum::<usize>().max(1));
         let held =
             |rank| owners.iter().zip(&sizes).filter(|one| *one.0 == rank).map(|one| one.1).sum();
         let largest: usize = (0..ranks).map(held).max().unwrap_or(0);
         let values = 4 * all as u64;
-        let moments = 8 * largest as u64;
+        let own = |rank| owners.iter().zip(&saved).filter(move |one| *one.0 == rank);
+        let of_rank = |rank| own(rank).map(|one| one.1.1).sum::<u64>();
+        let moments = (0..ranks).map(of_rank).max().unwrap_or(0);
+        let weights: u64 = saved.iter().map(|one| one.0).sum();
         let wire = 2 * values * (ranks as u64 - 1) / ranks as u64;
         let wire_s = wire as f64 / BYTES_PER_S;
         let step = report.mean.model_flops * report.samples_per_step as f64;
@@ -67,7 +73,7 @@ impl Ranks {
         Self {
             ranks,
             lanes: plan.recipe.train.lanes.max(ranks),
-            states: 2 * values + moments,
+            states: weights + values + moments,
             moments,
             largest_share: (largest * ranks) as f64 / all as f64,
             wire,

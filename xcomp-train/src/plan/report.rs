@@ -169,7 +169,7 @@ impl Plan {
             parameters: self.counts.clone(),
             tuned,
             total: self.counts.iter().map(|count| count.tuned + count.frozen).sum(),
-            adapters: self.tuning.adapters(self.running.formats.weight),
+            adapters: self.tuning.adapters(self.running.held.frozen),
             schedule: self.recipe.compression.schedule.word(),
             keep: kept(&self.recipe.compression),
             tokens_per_layer: self.compression.tokens_per_layer().to_vec(),

@@ -283,6 +283,9 @@ fn optimizer(recipe: &Recipe, require: &mut Require) {
             format!("{beta} must be in 0..1, 1 excluded"),
         );
     }
+    let decay = optimizer.layer_decay;
+    let message = format!("{decay} must be above 0 and at most 1");
+    require(decay > 0.0 && decay <= 1.0, "optimizer", "layer_decay", message);
     let table = &recipe.schedule;
     let (kind, word) = (table.lr_scheduler_type, table.lr_scheduler_type.word());
     let (floor, falls) = (table.min_lr_rate, kind == LrKind::WarmupStableDecay);
@@ -342,7 +345,11 @@ fn train(recipe: &Recipe, require: &mut Require) {
         "recompute",
         "\"auto\" plans for memory_limit_gib, which is not given".into(),
     );
-    for (key, dtype) in [("dtype", train.dtype), ("accumulate_dtype", train.accumulate_dtype)] {
+    for (key, dtype) in [
+        ("dtype", train.dtype),
+        ("weights_dtype", train.weights_dtype),
+        ("accumulate_dtype", train.accumulate_dtype),
+    ] {
         require(
             dtype != FloatWord::F16,
             "train",

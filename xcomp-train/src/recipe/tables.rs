@@ -215,7 +215,7 @@ table! {
 }
 
 table! {
-    /// `[optimizer]`: AdamW on f32 master weights.
+    /// `[optimizer]`: AdamW, computed in f32.
     OptimizerTable {
         /// Peak learning rate.
         learning_rate: f64 = 1e-5,
@@ -231,6 +231,11 @@ table! {
         adam_epsilon: f64 = 1e-8,
         /// The gradient's global norm is cut to this; 0 leaves it.
         max_grad_norm: f64 = 1.0,
+        /// How moments are held between steps.
+        moments_dtype: MomentWord = MomentWord::F32,
+        /// The rate of a decoder layer over that of the layer above it (`BEiT`, `layer_decay`): final norm and head have the full one,
+        /// the embeddings that of a layer below the first; projector and tower have their own.
+        layer_decay: f64 = 1.0,
         /// Peak rate of the projector; `learning_rate` if absent.
         mm_projector_lr: Option<f64> = None,
         /// Peak rate of the vision tower; `learning_rate` if absent.
@@ -275,9 +280,11 @@ table! {
         recompute: RecomputeWord = RecomputeWord::None,
         /// Memory that the run may take, in GiB: `recompute = "auto"` plans for it, and a run that needs more ends with exit code 5.
         memory_limit_gib: Option<f64> = None,
-        /// The format of activations, `f32` or `bf16`; master weights are f32.
+        /// The format of activations, `f32` or `bf16`.
         dtype: FloatWord = FloatWord::F32,
-        /// The format in which gradients of micro-steps are summed, `f32` or `bf16`.
+        /// The format of tuned matrices: master weights in `f32`, or `bf16` alone, where every step rounds by chance; vectors are f32.
+        weights_dtype: FloatWord = FloatWord::F32,
+        /// The format in which gradients of micro-steps are summed and held, `f32` or `bf16`.
         accumulate_dtype: FloatWord = FloatWord::F32,
         /// Fixes the order of samples and all drawn numbers.
         seed: u64 = 42,

@@ -350,6 +350,18 @@ words! {
 }
 
 words! {
+    /// How the optimizer's moments are held between steps.
+    MomentWord {
+        /// 32 bits.
+        F32 = "f32",
+        /// 16 bits, the exponent of f32, rounded by chance.
+        Bf16 = "bf16",
+        /// A byte, and a scale for each block of 256 numbers (8-bit Adam); tensors of fewer than 4,096 numbers in f32.
+        Int8 = "int8",
+    }
+}
+
+words! {
     /// The format of the tower's features, whether they are kept on disk or not: it changes numbers, a cache does not.
     FeatureWord {
         /// That of the activations, `train.dtype`: nothing is rounded.

@@ -7,7 +7,6 @@ use xcomp_model::base::family::Place;
 use xcomp_model::transfer::read_number;
 
 use crate::plan::Plan;
-use crate::plan::groups::peak_rate;
 use crate::recipe::tune::Part;
 use crate::train::optimizer::adamw::{AdamW, AdamWState};
 use crate::train::optimizer::clip::clip_grad_norm;
@@ -109,7 +108,7 @@ impl Look for Measure<'_> {
         // AdamW leaves a tensor without a gradient where it is.
         if let (Some(grad), Some(clipped)) = (self.grads.remove(name), self.clipped.remove(name)) {
             squares.grad = sum_of_squares(grad);
-            let rate = peak_rate(&self.plan.recipe.optimizer, place, name);
+            let rate = self.plan.peak_rate(place, name);
             let moved = self.adam.next_move(self.moments, name, weight, clipped, rate);
             squares.moved = sum_of_squares(moved);
         }

@@ -158,7 +158,7 @@ fn finite(tensor: Tensor<1>) -> bool {
 }
 
 fn first_bad(grads: &NamedTensors) -> Option<String> {
-    grads.iter().find(|(_, grad)| !finite((*grad).clone())).map(|(name, _)| name.to_owned())
+    grads.iter().find(|(_, grad)| !finite(grad.clone())).map(|(name, _)| name.to_owned())
 }
 
 fn first_bad_weight(model: &Vlm) -> Option<String> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 use xcomp_data::{Position, Stream};
 use xcomp_model::compress::layout::Arrangement;
 use xcomp_model::compress::vst::VstPlan;
@@ -181,11 +181,25 @@ pub(crate) fn seen(
 
 /// Forward and backward of what is trained, behind the tower.
 pub(crate) fn backward(plan: &Plan, model: &Vlm, micro: MicroBatch) -> MicroStep {
+    let mut early = NamedTensors::default();
+    let done = backward_giving(plan, model, micro, &mut |grads| early.add(grads));
+    MicroStep { grads: NamedTensors::sum(early, done.grads), ..done }
+}
+
+/// As [`backward`], but gradients that nothing will be added to are given away as soon as they are there, those of each layer together.
+pub(crate) fn backward_giving(
+    plan: &Plan,
+    model: &Vlm,
+    micro: MicroBatch,
+    give: &mut dyn FnMut(NamedTensors),
+) -> MicroStep {
     let norm = plan.loss_norm();
     let dropping = micro.number.and_then(|number| dropping(plan, model, number));
     let model = dropping.as_ref().unwrap_or(model);
-    let run = |model: &Vlm, micro: MicroBatch| match &plan.vst {
-        None if plan.recompute => EveryLayer.run(model, micro, &plan.compression, norm),
+    let mut run = |model: &Vlm, micro: MicroBatch| match &plan.vst {
+        None if plan.recompute => {
+            EveryLayer.run_giving(model, micro, &plan.compression, norm, &mut *give)
+        }
         None => Keep.run(model, micro, &plan.compression, norm),
         Some(vst) if vst.backward == BackwardWord::Tape => windows::on_one_tape(model, micro, norm),
         Some(_) => windows::run(model, micro, plan.encoding(), norm),
@@ -233,31 +247,6 @@ fn silent_projector(plan: &Plan, micro: &MicroBatch) -> bool {
 pub(crate) fn sum_gradients(plan: &Plan, sum: &mut NamedTensors, micro: NamedTensors) {
     match plan.recipe.train.accumulate_dtype {
         FloatWord::F32 => sum.add(micro),
-        FloatWord::Bf16 | FloatWord::F16 => {
-            sum.add(rounded(micro));
-            *sum = rounded(std::mem::take(sum));
-        }
-    }
-}
-
-/// Every number as the nearest bf16.
-fn rounded(tensors: NamedTensors) -> NamedTensors {
-    tensors.map(|tensor| tensor.cast(DType::BF16).cast(DType::F32))
-}
-
-#[cfg(test)]
-mod tests {
-    use burn::tensor::TensorData;
-
-    use super::*;
-
-    #[test]
-    fn bf16_sums_are_rounded() {
-        let mut given = NamedTensors::default();
-        let data = TensorData::new(vec![1.0_f32, 1.001, 257.0], [3]);
-        given.insert("a".into(), Tensor::from_data(data, &Device::flex()));
-        let got: Vec<f32> =
-            rounded(given).get("a").unwrap().clone().into_data().iter::<f32>().collect();
-        assert_eq!(got, [1.0, 1.0, 256.0]);
+        FloatWord::Bf16 | FloatWord::F16 => sum.add_rounded(micro),
     }
 }

@@ -17,9 +17,9 @@ use crate::machine::files::{
 use crate::plan::Plan;
 use tensors::{HeldTensors, write_file};
 
-/// Tuned weights, f32, by the names of the released checkpoint.
+/// Tuned weights, by the names of the released checkpoint.
 pub const MODEL: &str = "model.safetensors";
-/// Moments of the optimizer, f32.
+/// Moments of the optimizer.
 pub const OPTIMIZER: &str = "optimizer.safetensors";
 /// Everything else that a resume needs.
 pub const TRAIN_STATE: &str = "train_state.json";

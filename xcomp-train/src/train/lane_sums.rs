@@ -24,9 +24,13 @@ impl LaneSums {
         Self { each, held: 0, lane: NamedTensors::default(), tree: TreeSum::default() }
     }
 
-    /// Adds the gradients of the next micro-batch.
+    /// Adds gradients of the open micro-batch, as they come.
     pub(crate) fn add(&mut self, plan: &Plan, micro: NamedTensors) {
         sum_gradients(plan, &mut self.lane, micro);
+    }
+
+    /// Ends the open micro-batch.
+    pub(crate) fn close(&mut self) {
         self.held += 1;
         if self.held == self.each {
             self.held = 0;

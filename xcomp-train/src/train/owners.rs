@@ -5,16 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use burn::module::Param;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Float, Tensor, TensorData};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use xcomp_model::ops::{Moment, MomentFormat};
 use xcomp_model::transfer::{read, read_number, upload};
 use xcomp_model::vlm::Vlm;
 use xcomp_model::weights::{Change, Look, Named};
 
 use crate::peers::Peers;
+use crate::plan::Plan;
 use crate::plan::ranks::shares;
-use crate::train::optimizer::adamw::AdamWState;
+use crate::train::optimizer::adamw::{AdamWState, NamedMoments};
 use crate::train::optimizer::grads::NamedTensors;
 
 /// The owner of every tuned tensor: it alone holds the tensor's moments.
@@ -23,6 +25,8 @@ pub struct Owners<'a> {
     peers: &'a dyn Peers,
     /// Owner and number of values, by name.
     tensors: BTreeMap<String, (usize, usize)>,
+    /// How moments are held.
+    moments: MomentFormat,
     /// What the open step has taken so far.
     spent: Cell<Exchange>,
 }
@@ -52,16 +56,17 @@ pub(super) fn told<T: Serialize + DeserializeOwned>(peers: &dyn Peers, own: &T) 
 }
 
 impl<'a> Owners<'a> {
-    /// Of the tensors of `model` that are tuned: the same on every rank.
-    pub fn new(peers: &'a dyn Peers, model: &Vlm, tuned: impl Fn(&str) -> bool) -> Self {
+    /// Of the tensors of `model` that a plan tunes: the same on every rank.
+    pub fn new(peers: &'a dyn Peers, model: &Vlm, plan: &Plan) -> Self {
         let mut parameters = model.parameters();
-        parameters.retain(|parameter| tuned(&parameter.name));
+        parameters.retain(|parameter| plan.tunes(&parameter.name));
         parameters.sort_by(|a, b| a.name.cmp(&b.name));
         let sizes: Vec<usize> =
             parameters.iter().map(xcomp_model::weights::Parameter::count).collect();
         let owners = shares(&sizes, peers.world()).into_iter().zip(sizes);
         let names = parameters.into_iter().map(|parameter| parameter.name);
-        Self { peers, tensors: names.zip(owners).collect(), spent: Cell::default() }
+        let tensors = names.zip(owners).collect();
+        Self { peers, tensors, moments: plan.moment_format(), spent: Cell::default() }
     }
 
     fn alone(&self) -> bool {
@@ -103,12 +108,12 @@ impl<'a> Owners<'a> {
         }
         settle(device);
         let begun = Instant::now();
-        let (order, counts) = self.layout(grads.iter().map(|(name, _)| name));
+        let (order, counts) = self.layout(grads.names());
         let wait_s = begun.elapsed().as_secs_f64();
         let mut flat: Vec<f32> = Vec::with_capacity(counts.iter().sum());
         for (name, len) in &order {
             match grads.get(name) {
-                Some(tensor) => flat.extend(read(tensor.clone()).iter::<f32>()),
+                Some(tensor) => flat.extend(read(tensor).iter::<f32>()),
                 None => flat.resize(flat.len() + len, -0.0),
             }
         }
@@ -141,7 +146,7 @@ impl<'a> Owners<'a> {
             .collect();
         let all: BTreeMap<String, u32> = told(self.peers, &squares).into_iter().flatten().collect();
         let sum = all.into_values().map(f32::from_bits).reduce(|a, b| a + b)?;
-        Some(upload::<1, burn::tensor::Float>(TensorData::new(vec![sum], [1]), device).sqrt())
+        Some(upload::<1, Float>(TensorData::new(vec![sum], [1]), device).sqrt())
     }
 
     /// Gives every rank the weights that their owners have stepped.
@@ -178,26 +183,60 @@ impl<'a> Owners<'a> {
         if self.alone() {
             return own.clone();
         }
-        let all = |own: &NamedTensors| {
-            let (order, _) = self.layout(own.iter().map(|(name, _)| name));
-            let mut all = NamedTensors::default();
+        let all = |own: &NamedMoments, signed: bool| {
+            let (order, _) = self.layout(own.keys().map(String::as_str));
+            let mut all = NamedMoments::new();
             for (name, len) in order {
-                let (owner, _) = self.tensors[&name];
-                let held: Option<Vec<f32>> =
-                    own.get(&name).map(|tensor| read(tensor.clone()).iter().collect());
-                if let Some(numbers) = self.peers.to_first(owner, len, held.as_deref()) {
-                    all.insert(name, upload(TensorData::new(numbers, [len]), device));
-                }
+                let moment = self.to_first(&name, len, own.get(&name), signed, device);
+                all.extend(moment.map(|moment| (name, moment)));
             }
             all
         };
-        AdamWState { step: own.step, exp_avg: all(&own.exp_avg), exp_avg_sq: all(&own.exp_avg_sq) }
+        let (exp_avg, exp_avg_sq) = (all(&own.exp_avg, true), all(&own.exp_avg_sq, false));
+        AdamWState { step: own.step, exp_avg, exp_avg_sq }
+    }
+
+    /// A moment of a tensor of `len` numbers on rank 0, from its owner; its parts are sent as f32, which holds all of their values.
+    fn to_first(
+        &self,
+        name: &str,
+        len: usize,
+        held: Option<&Moment>,
+        signed: bool,
+        device: &Device,
+    ) -> Option<Moment> {
+        let (owner, _) = self.tensors[name];
+        // An empty moment of the owner's format says how many numbers come, and how they are held here.
+        let format = Moment::zeros(len, self.moments, signed, device);
+        let send = |count: usize, own: Option<Tensor<1>>| {
+            let own: Option<Vec<f32>> = own.map(|tensor| read(tensor).iter().collect());
+            let come = self.peers.to_first(owner, count, own.as_deref())?;
+            Some(upload::<1, Float>(TensorData::new(come, [count]), device))
+        };
+        match (format, held) {
+            (Moment::Int8 { places, scales, .. }, held) => {
+                let (own, own_scales) = match held {
+                    Some(Moment::Int8 { places, scales, .. }) => {
+                        (Some(places.clone().float()), Some(scales.clone()))
+                    }
+                    _ => (None, None),
+                };
+                let places = send(places.dims()[0], own);
+                let scales = send(scales.dims()[0], own_scales);
+                let places = places?.int().cast(DType::U8);
+                Some(Moment::Int8 { places, scales: scales?, signed })
+            }
+            (Moment::Float(empty), held) => {
+                let come = send(len, held.map(Moment::numbers))?;
+                Some(Moment::Float(come.cast(empty.dtype())))
+            }
+        }
     }
 
     /// Lets go of the moments of other ranks' tensors.
     pub fn keep_own(&self, state: &mut AdamWState) {
-        for tensors in [&mut state.exp_avg, &mut state.exp_avg_sq] {
-            tensors.retain(|name| self.owns(name));
+        for moments in [&mut state.exp_avg, &mut state.exp_avg_sq] {
+            moments.retain(|name, _| self.owns(name));
         }
     }
 }
@@ -226,7 +265,8 @@ impl Change for Writing {
         let Some(numbers) = self.come.remove(name) else { return param };
         let shape = param.lazy_shape().dims::<D>();
         param.map(|old| {
-            upload::<D, burn::tensor::Float>(TensorData::new(numbers, shape), &old.device())
+            upload::<D, Float>(TensorData::new(numbers, shape), &old.device())
+                .cast(old.dtype())
                 .require_grad()
         })
     }

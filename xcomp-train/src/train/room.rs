@@ -32,9 +32,8 @@ pub fn require(plan: &Plan, run: &Path, from: &Origin) -> Result<(), Error> {
 
 /// Refuses a run whose largest file is larger than this process may write.
 fn require_files(plan: &Plan, run: &Path, limit: Option<u64>) -> Result<(), Error> {
-    let Sizes { checkpoint, export } = plan.sizes_on_disk();
-    // Two of three numbers of a checkpoint are moments.
-    let files = [(OPTIMIZER, checkpoint / 3 * 2), (EXPORT, export.min(EXPORT_FILE_BYTES))];
+    let Sizes { moments, export, .. } = plan.sizes_on_disk();
+    let files = [(OPTIMIZER, moments), (EXPORT, export.min(EXPORT_FILE_BYTES))];
     let Some((name, bytes)) = files.into_iter().max_by_key(|(_, bytes)| *bytes) else {
         return Ok(());
     };
@@ -60,6 +59,7 @@ impl Need {
         let copied: u64 = copies(plan).iter().map(|(source, _)| size_of(source)).sum();
         let sizes = Sizes {
             checkpoint: with_slack(tensors.checkpoint + copied),
+            moments: tensors.moments,
             export: with_slack(tensors.export + copied),
         };
         let count = plan.checkpoints_behind(step, present);

@@ -14,7 +14,7 @@ use crate::plan::Plan;
 use crate::recipe::tables::Init;
 use crate::show::progress::during;
 use crate::train::checkpoint::identity::{Identity, differences};
-use crate::train::checkpoint::tensors::{hold_named, hold_parameters, upload_named};
+use crate::train::checkpoint::tensors::{hold_moments, hold_parameters, upload_moments};
 use crate::train::checkpoint::{MODEL, OPTIMIZER, Saved, Snapshot, TRAIN_STATE, copies};
 use crate::train::held_out::Validated;
 use crate::train::optimizer::adamw::AdamWState;
@@ -194,8 +194,8 @@ impl TrainState {
             step: stored.step,
             optim: AdamWState {
                 step: stored.optimizer_step,
-                exp_avg: upload_named(EXP_AVG, &moments, device)?,
-                exp_avg_sq: upload_named(EXP_AVG_SQ, &moments, device)?,
+                exp_avg: upload_moments(EXP_AVG, true, &moments, device)?,
+                exp_avg_sq: upload_moments(EXP_AVG_SQ, false, &moments, device)?,
             },
             position: stored.position.clone(),
             best: stored.best,
@@ -219,8 +219,8 @@ impl TrainState {
             validated: self.validated.clone(),
             identity: self.identity.clone(),
         };
-        let mut moments = hold_named(EXP_AVG, &optim.exp_avg);
-        moments.extend(hold_named(EXP_AVG_SQ, &optim.exp_avg_sq));
+        let mut moments = hold_moments(EXP_AVG, &optim.exp_avg);
+        moments.extend(hold_moments(EXP_AVG_SQ, &optim.exp_avg_sq));
         Snapshot {
             step: self.step,
             weights: hold_parameters(&self.model, |name| plan.tunes(name)),

@@ -34,6 +34,16 @@ pub struct MicroBatch {
 
 /// A way from a micro-batch to gradients: which activations of the decoder outlive the forward.
 pub trait Backward {
+    /// Runs the micro-batch forward and backward; gradients that are complete before the others may be given away.
+    fn run_giving(
+        &self,
+        model: &Vlm,
+        batch: MicroBatch,
+        plan: &CompressionPlan,
+        norm: LossNorm,
+        give: &mut dyn FnMut(NamedTensors),
+    ) -> MicroStep;
+
     /// Runs the micro-batch forward and backward.
     fn run(
         &self,
@@ -41,7 +51,11 @@ pub trait Backward {
         batch: MicroBatch,
         plan: &CompressionPlan,
         norm: LossNorm,
-    ) -> MicroStep;
+    ) -> MicroStep {
+        let mut early = NamedTensors::default();
+        let done = self.run_giving(model, batch, plan, norm, &mut |grads| early.add(grads));
+        MicroStep { grads: NamedTensors::sum(early, done.grads), ..done }
+    }
 }
 
 /// Keeps all of them.
@@ -64,12 +78,13 @@ pub struct MicroStep {
 }
 
 impl Backward for Keep {
-    fn run(
+    fn run_giving(
         &self,
         model: &Vlm,
         batch: MicroBatch,
         plan: &CompressionPlan,
         norm: LossNorm,
+        _: &mut dyn FnMut(NamedTensors),
     ) -> MicroStep {
         let MicroBatch { prompts, merged, arrangement, .. } = batch;
         let (loss, weight) = model.loss_as(arrangement, &prompts, merged, plan, norm);
@@ -79,14 +94,15 @@ impl Backward for Keep {
 }
 
 impl Backward for EveryLayer {
-    fn run(
+    fn run_giving(
         &self,
         model: &Vlm,
         batch: MicroBatch,
         plan: &CompressionPlan,
         norm: LossNorm,
+        give: &mut dyn FnMut(NamedTensors),
     ) -> MicroStep {
-        recompute(model, &batch, plan, norm)
+        recompute(model, &batch, plan, norm, give)
     }
 }
 
@@ -106,7 +122,13 @@ fn entering(x: Tensor<3>, kept: Option<&Survivors>) -> Tensor<3> {
 }
 
 /// Forward without a tape, holding each layer's input; then backward layer by layer, each on a tape of its own.
-fn recompute(model: &Vlm, batch: &MicroBatch, plan: &CompressionPlan, norm: LossNorm) -> MicroStep {
+fn recompute(
+    model: &Vlm,
+    batch: &MicroBatch,
+    plan: &CompressionPlan,
+    norm: LossNorm,
+    give: &mut dyn FnMut(NamedTensors),
+) -> MicroStep {
     let plain = model.valid();
     let (x, layout) = plain.embed_as(batch.arrangement, &batch.prompts, batch.merged.clone());
     let stack = &plain.llm.model;
@@ -137,7 +159,7 @@ fn recompute(model: &Vlm, batch: &MicroBatch, plan: &CompressionPlan, norm: Loss
         entries.into_iter().enumerate().skip(lowest.unwrap_or(plan.layers())).rev()
     {
         let (found, of_layer) = layer_backward(model, layer, entry, below);
-        grads.add(of_layer);
+        give(of_layer);
         below = found;
     }
     if learns_below {

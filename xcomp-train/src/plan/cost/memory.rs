@@ -4,68 +4,32 @@
 //! activations go as gradients come, and a decoder with LP-Comp keeps most of them in its first layers.
 
 use serde::Serialize;
-use xcomp_model::base::family::{Place, Region};
+use xcomp_model::base::family::Place;
 use xcomp_model::base::llm::LlmConfig;
 use xcomp_model::base::lora::AdaptedMap;
 use xcomp_model::compress::layout::Arrangement;
 use xcomp_model::cost::{Blocks, Formats, Kernels};
 use xcomp_model::decoder::cost::Tokens;
 use xcomp_model::decoder::qwen2::DecoderLayer;
+use xcomp_model::ops::STRIDE;
 
 use super::SampleSize;
 use super::flops::Work;
 use super::parameters::{TensorShape, tensors};
+use super::running::{Held, Running};
 
 /// Gradients of the logits while the loss goes back: of log-softmax, of its shift and of its sum.
 const LOGIT_GRADIENTS: u64 = 3;
 /// New tensors while AdamW moves one, unless it does so in place: its mean, its mean square, and its weight.
 const UPDATE_COPIES: u64 = 3;
+/// Numbers in f32, and places by which they are quantised, of a piece of a tensor that is held in fewer bits while AdamW steps it.
+const PIECE_COPIES: u64 = 12;
 /// Copies of the embeddings' gradient while those of its two uses, lookup and head, become one.
 const COLLECT_COPIES: u64 = 2;
 /// Copies of a clip's pixels in f32: before and after they are laid out in patches.
 const PIXEL_COPIES: u64 = 2;
 /// Matrices of even by odd tokens while token merging averages them: which join, and how much each weighs.
 const JOIN_MATRICES: u64 = 2;
-/// Pages of the program that its first training step touches (measured: 14 to 16 MiB).
-const PROGRAM: u64 = 16 << 20;
-/// Heap of a thread of matrix products: packed tiles (measured: 2.5 MiB each).
-const COMPUTING_THREAD: u64 = 5 << 19;
-/// Heap of a decoding thread beside its frames, at the least (measured on clips of 64 pixels).
-const DECODING_THREAD: u64 = 3 << 20;
-
-/// How a step runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Running {
-    /// How activations are held.
-    pub formats: Formats,
-    /// The process on whose heap tensors lie; none on a GPU.
-    pub process: Option<Process>,
-    /// Whether adapters drop some of their inputs.
-    pub drops: bool,
-    /// Sets of gradients beside those of a tape: sums of earlier micro-steps, and of later windows.
-    pub sums: u64,
-    /// How the samples of a forward stand in it.
-    pub arrangement: Arrangement,
-}
-
-/// A process that trains on a CPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Process {
-    /// Threads of matrix products.
-    pub computing_threads: usize,
-    /// Threads that read samples.
-    pub decoding_threads: usize,
-}
-
-impl Process {
-    /// Bytes that it takes whatever it trains.
-    fn own_bytes(self) -> u64 {
-        PROGRAM
-            + COMPUTING_THREAD * self.computing_threads as u64
-            + DECODING_THREAD * self.decoding_threads as u64
-    }
-}
-
 /// Where in a step the peak is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -181,7 +145,11 @@ struct Step<'a> {
     /// Whether adapters drop some of their inputs.
     drops: bool,
     arrangement: Arrangement,
-    /// Tuned tensors, f32.
+    /// How what outlives a micro-step is held.
+    bytes: Held,
+    /// Gradients of a whole step.
+    sums: Blocks,
+    /// Tuned tensors.
     tuned: Vec<TensorShape>,
     /// What is there in every moment.
     held: Parts,
@@ -191,21 +159,18 @@ impl<'a> Step<'a> {
     fn new(work: &'a Work<'a>, batch: &'a [SampleSize], running: Running) -> Self {
         let (moving, still): (Vec<_>, Vec<_>) =
             tensors(work.config).into_iter().partition(|tensor| tensor.moves(work.tuning));
-        let weights: Blocks = moving.iter().map(block).sum();
-        let frozen = |tensor: &TensorShape| {
-            let of_llm = tensor.matrix && tensor.place.region() == Region::Llm;
-            let bytes = if of_llm { running.formats.weight } else { 4 };
-            Blocks::one(bytes * tensor.count)
-        };
+        let bytes = running.held;
+        let sums: Blocks = moving.iter().map(|tensor| bytes.sum(tensor)).sum();
+        let wide: Blocks = moving.iter().map(block).sum();
         let held = Parts {
-            tuned_weights: weights,
-            frozen_weights: still.iter().map(frozen).sum(),
-            moments: weights * 2,
-            gradients: weights * running.sums,
+            tuned_weights: moving.iter().map(|tensor| bytes.weight(tensor)).sum(),
+            frozen_weights: still.iter().map(|tensor| bytes.frozen(tensor)).sum(),
+            moments: moving.iter().map(|tensor| bytes.moments(tensor)).sum(),
+            gradients: sums * running.sums.min(1) + wide * running.sums.saturating_sub(1),
             ..Parts::default()
         };
         let Running { formats, drops, arrangement, .. } = running;
-        Self { work, batch, formats, drops, arrangement, tuned: moving, held }
+        Self { work, batch, formats, drops, arrangement, bytes, sums, tuned: moving, held }
     }
 
     fn moments(&self) -> Vec<Parts> {
@@ -260,15 +225,20 @@ impl<'a> Step<'a> {
         let own = DecoderLayer::memory(self.llm(), self.tokens(layer), self.formats);
         let kept = own.kept + self.adapters(layer);
         let again = if self.work.recompute { kept } else { Blocks::default() };
-        let found = |place| match place {
-            Place::Layer(other) => other >= layer,
-            _ => before_layers(place),
+        let above = |place| matches!(place, Place::Layer(other) if other > layer);
+        let here = |place| place == Place::Layer(layer) || before_layers(place);
+        // A layer that was run again gives its gradients away at once.
+        let (own_gradients, given) = if self.work.recompute {
+            (self.gradients(here), self.given(above))
+        } else {
+            (self.gradients(|place| above(place) || here(place)), Blocks::default())
         };
+        let given = if self.held.gradients.bytes() > 0 { Blocks::default() } else { given };
         Parts {
             moment: Moment::Backward(layer),
             frames: self.merged(),
             activations: self.kept_below(layer + 1) + again + self.kept_in_vain(),
-            gradients: self.held.gradients + self.gradients(found),
+            gradients: self.held.gradients + own_gradients + given,
             work: own.backward,
             ..self.held
         }
@@ -276,10 +246,16 @@ impl<'a> Step<'a> {
 
     fn collect(&self) -> Parts {
         let embeddings = self.tuned.iter().filter(|tensor| tensor.place == Place::Embed);
+        let (own, given) = if self.work.recompute {
+            (self.gradients(|place| !in_layers(place)), self.given(in_layers))
+        } else {
+            (self.gradients(|_| true), Blocks::default())
+        };
+        let given = if self.held.gradients.bytes() > 0 { Blocks::default() } else { given };
         Parts {
             moment: Moment::Collect,
             frames: self.merged(),
-            gradients: self.held.gradients + self.held.tuned_weights,
+            gradients: self.held.gradients + own + given,
             work: embeddings.map(block).sum::<Blocks>() * COLLECT_COPIES,
             ..self.held
         }
@@ -287,10 +263,27 @@ impl<'a> Step<'a> {
 
     fn update(&self) -> Parts {
         let largest = self.tuned.iter().max_by_key(|tensor| tensor.count);
-        let in_place = self.formats.kernels == Kernels::Loops;
-        let copies = if in_place { 0 } else { UPDATE_COPIES };
-        let work = largest.map(block).unwrap_or_default() * copies;
-        Parts { moment: Moment::Update, gradients: self.held.tuned_weights, work, ..self.held }
+        let work = largest.map(|tensor| self.stepping(tensor)).unwrap_or_default();
+        Parts { moment: Moment::Update, gradients: self.sums, work, ..self.held }
+    }
+
+    /// What the optimizer needs beside a tensor while it steps it.
+    fn stepping(&self, tensor: &TensorShape) -> Blocks {
+        let widened = if self.bytes.gradient < 4 { block(tensor) } else { Blocks::default() };
+        if self.formats.kernels != Kernels::Fused {
+            return widened; // in place, a piece at a time
+        }
+        if !self.bytes.is_narrow() {
+            return widened + block(tensor) * UPDATE_COPIES;
+        }
+        let piece = Blocks::one(4 * tensor.count.min(STRIDE as u64));
+        widened + piece * PIECE_COPIES + self.bytes.weight(tensor) + self.bytes.moments(tensor)
+    }
+
+    /// Summed gradients of the tuned tensors that `found` names.
+    fn given(&self, found: impl Fn(Place) -> bool) -> Blocks {
+        let own = self.tuned.iter().filter(|tensor| found(tensor.place));
+        own.map(|tensor| self.bytes.sum(tensor)).sum()
     }
 
     /// Gradients of the tuned tensors that `found` names.
@@ -392,6 +385,10 @@ impl<'a> Step<'a> {
 /// A tensor in f32.
 fn block(tensor: &TensorShape) -> Blocks {
     Blocks::one(4 * tensor.count)
+}
+
+fn in_layers(place: Place) -> bool {
+    matches!(place, Place::Layer(_))
 }
 
 /// Whether a tensor has its gradient before the layers': head, final norm, and embeddings, which may be tied to the head.

@@ -10,7 +10,8 @@ use super::Windows;
 use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
 use crate::plan::cost::flops::Flops;
-use crate::plan::cost::memory::{Memory, Running, of_step};
+use crate::plan::cost::memory::{Memory, of_step};
+use crate::plan::cost::running::Running;
 use crate::recipe::tables::{BackwardWord, RatioPhase};
 
 impl Windows {

@@ -1,4 +1,4 @@
-//! Named f32 tensors on their way between a device and safetensors files, one in memory at a time.
+//! Named tensors on their way between a device and safetensors files, one in memory at a time.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -6,12 +6,13 @@ use std::fs::File;
 use std::path::Path;
 
 use burn::module::Param;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor};
 use safetensors::tensor::{Dtype, View};
 
 use crate::error::Error;
 use crate::machine::files::at;
-use crate::train::optimizer::grads::NamedTensors;
+use crate::train::optimizer::adamw::NamedMoments;
+use xcomp_model::ops::Moment;
 use xcomp_model::transfer::{read, upload};
 use xcomp_model::weights::{Look, Named, StoredWeights};
 
@@ -19,7 +20,15 @@ use xcomp_model::weights::{Look, Named, StoredWeights};
 #[derive(Debug, Clone)]
 pub struct Held {
     shape: Vec<usize>,
-    numbers: Tensor<1>,
+    numbers: Numbers,
+}
+
+#[derive(Debug, Clone)]
+enum Numbers {
+    /// f32 or bf16.
+    Float(Tensor<1>),
+    /// Bytes.
+    Places(Tensor<1, Int>),
 }
 
 /// Tensors by name, in a fixed order.
@@ -29,23 +38,37 @@ impl Held {
     /// Holds a tensor; nothing is read or copied.
     pub fn new<const D: usize>(tensor: Tensor<D>) -> Self {
         let shape = tensor.dims().to_vec();
-        Self { numbers: tensor.reshape([shape.iter().product::<usize>()]), shape }
+        let flat = tensor.reshape([shape.iter().product::<usize>()]);
+        Self { numbers: Numbers::Float(flat), shape }
+    }
+
+    fn places(tensor: Tensor<1, Int>) -> Self {
+        Self { shape: tensor.dims().to_vec(), numbers: Numbers::Places(tensor) }
     }
 }
 
 impl View for &Held {
     fn dtype(&self) -> Dtype {
-        Dtype::F32
+        match &self.numbers {
+            Numbers::Float(tensor) if tensor.dtype() == DType::BF16 => Dtype::BF16,
+            Numbers::Float(_) => Dtype::F32,
+            Numbers::Places(_) => Dtype::U8,
+        }
     }
     fn shape(&self) -> &[usize] {
         &self.shape
     }
-    /// Little-endian f32; waits for the device.
+    /// Little-endian; waits for the device.
     fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Owned(read(self.numbers.clone().cast(DType::F32)).as_bytes().to_vec())
+        let data = match &self.numbers {
+            Numbers::Float(tensor) if tensor.dtype() == DType::BF16 => read(tensor.clone()),
+            Numbers::Float(tensor) => read(tensor.clone().cast(DType::F32)),
+            Numbers::Places(tensor) => read(tensor.clone().cast(DType::U8)),
+        };
+        Cow::Owned(data.as_bytes().to_vec())
     }
     fn data_len(&self) -> usize {
-        self.shape.iter().product::<usize>() * size_of::<f32>()
+        self.shape.iter().product::<usize>() * self.dtype().bitsize() / 8
     }
 }
 
@@ -64,27 +87,49 @@ pub fn hold_parameters(model: &impl Named, wanted: impl Fn(&str) -> bool) -> Hel
     holder.1
 }
 
-/// Flat tensors, each name behind `prefix`.
-pub fn hold_named(prefix: &str, tensors: &NamedTensors) -> HeldTensors {
-    let held =
-        |(name, tensor): (&str, &Tensor<1>)| (format!("{prefix}{name}"), Held::new(tensor.clone()));
-    tensors.iter().map(held).collect()
+/// Ends the name of a quantised moment's scales.
+const SCALES: &str = ".scales";
+
+/// Moments, each name behind `prefix`; of a quantised one the places stand there, and its scales beside them.
+pub fn hold_moments(prefix: &str, moments: &NamedMoments) -> HeldTensors {
+    let mut held = HeldTensors::new();
+    for (name, moment) in moments {
+        let name = format!("{prefix}{name}");
+        match moment {
+            Moment::Float(numbers) => held.insert(name, Held::new(numbers.clone())),
+            Moment::Int8 { places, scales, .. } => {
+                held.insert(format!("{name}{SCALES}"), Held::new(scales.clone()));
+                held.insert(name, Held::places(places.clone()))
+            }
+        };
+    }
+    held
 }
 
-/// The stored tensors whose names start with `prefix`, on a device, without the prefix.
+/// The stored moments whose names start with `prefix`, on a device, without the prefix; `signed` ones have both signs.
 ///
 /// # Errors
 /// If their file cannot be read.
-pub fn upload_named(
+pub fn upload_moments(
     prefix: &str,
+    signed: bool,
     stored: &StoredWeights,
     device: &Device,
-) -> Result<NamedTensors, Error> {
-    let mut named = NamedTensors::default();
-    for full in stored.names() {
-        if let (Some(name), Some(numbers)) = (full.strip_prefix(prefix), stored.numbers(full)?) {
-            named.insert(name.into(), upload(numbers, device));
-        }
+) -> Result<NamedMoments, Error> {
+    let mut named = NamedMoments::new();
+    for full in stored.names().filter(|name| !name.ends_with(SCALES)) {
+        let (Some(name), Some(numbers)) = (full.strip_prefix(prefix), stored.exact(full)?) else {
+            continue;
+        };
+        let dtype = numbers.dtype();
+        let moment = match stored.exact(&format!("{full}{SCALES}"))? {
+            None => Moment::Float(upload(numbers, (device, dtype))),
+            Some(scales) => {
+                let places = upload(numbers, (device, dtype));
+                Moment::Int8 { places, scales: upload(scales, device), signed }
+            }
+        };
+        named.insert(name.into(), moment);
     }
     Ok(named)
 }

@@ -18,11 +18,11 @@ fn guard(plan: &Plan, gib: f64) -> MemoryGuard {
 #[test]
 fn a_mean_step_that_does_not_fit_is_refused_with_plan_actual_and_key() {
     let plan = plan(&[]);
-    let error = guard(&plan, 30.0).check(&plan).unwrap_err();
+    let error = guard(&plan, 20.0).check(&plan).unwrap_err();
     assert_eq!(error.exit_code(), EXIT_MEMORY);
     let text = error.to_string();
     let words =
-        ["out of memory", "260 frames", "moments 11.5 GiB", "memory_limit_gib allows 30.0 GiB"];
+        ["out of memory", "260 frames", "moments 11.5 GiB", "memory_limit_gib allows 20.0 GiB"];
     for word in words.into_iter().chain(["; tune fewer weights with [tune] parts"]) {
         assert!(text.contains(word), "{word}: {text}");
     }

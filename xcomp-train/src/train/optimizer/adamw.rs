@@ -3,9 +3,11 @@
 //! Burn's AdamW takes `1 - beta` and the bias corrections in f32, which is 5e-5 off for beta 0.999,
 //! and keys its state by ids that change with every load; so the formula stands in `xcomp_model::ops` and the state here.
 
+use std::collections::BTreeMap;
+
 use burn::module::Param;
-use burn::tensor::{Bool, Tensor};
-use xcomp_model::ops::{AdamWStep, Moments, adamw, on_cpu};
+use burn::tensor::{Bool, DType, Tensor};
+use xcomp_model::ops::{AdamWStep, Moment, MomentFormat, Moments, StepKeys, adamw, on_cpu};
 use xcomp_model::vlm::Vlm;
 
 use crate::plan::Plan;
@@ -22,6 +24,10 @@ pub struct AdamW {
     pub adam_beta2: f64,
     /// Keeps the division finite; added outside the root.
     pub adam_epsilon: f64,
+    /// How moments are held between steps.
+    pub moments: MomentFormat,
+    /// What random bits follow from, with the step and the name of a tensor, where something is rounded by chance.
+    pub seed: u64,
 }
 
 /// The state of the optimizer: everything but the weights.
@@ -29,11 +35,14 @@ pub struct AdamW {
 pub struct AdamWState {
     /// Steps taken.
     pub step: u64,
-    /// Running means of the gradients, f32.
-    pub exp_avg: NamedTensors,
-    /// Running means of their squares, f32.
-    pub exp_avg_sq: NamedTensors,
+    /// Running means of the gradients.
+    pub exp_avg: NamedMoments,
+    /// Running means of their squares.
+    pub exp_avg_sq: NamedMoments,
 }
+
+/// Moments by the names of their tensors.
+pub type NamedMoments = BTreeMap<String, Moment>;
 
 impl AdamW {
     /// The constants of a plan's recipe.
@@ -43,6 +52,8 @@ impl AdamW {
             adam_beta1: optimizer.adam_beta1,
             adam_beta2: optimizer.adam_beta2,
             adam_epsilon: optimizer.adam_epsilon,
+            moments: plan.moment_format(),
+            seed: plan.recipe.train.seed,
         }
     }
 
@@ -87,7 +98,7 @@ impl AdamW {
     /// How far the step after those that `state` has seen would move one tensor; `state` stays as it is.
     ///
     /// # Shapes
-    /// - all: `[elements]`, f32, without a tape
+    /// - all: `[elements]`, without a tape; the output is f32, and nothing is rounded
     pub fn next_move(
         &self,
         state: &AdamWState,
@@ -98,16 +109,17 @@ impl AdamW {
     ) -> Tensor<1> {
         let moments = match (state.exp_avg.get(name), state.exp_avg_sq.get(name)) {
             (Some(mean), Some(square)) => {
-                Moments { mean: mean.clone(), mean_square: square.clone() }
+                Moments { mean: mean.clone(), mean_square: square.clone() }.exact()
             }
-            _ => Moments::zeros_like(&weight),
+            _ => Moments::zeros_like(&weight, MomentFormat::F32),
         };
-        let step = self.constants(state.step + 1, rate);
+        let weight = weight.cast(DType::F32);
+        let step = self.constants(state.step + 1, name, rate);
         adamw(weight.clone(), grad, moments, step).0 - weight
     }
 
-    /// What 1-based `step` does with one tensor.
-    fn constants(&self, step: u64, rate: Rate) -> AdamWStep {
+    /// What 1-based `step` does with the tensor called `name`.
+    fn constants(&self, step: u64, name: &str, rate: Rate) -> AdamWStep {
         AdamWStep {
             beta1: self.adam_beta1,
             beta2: self.adam_beta2,
@@ -116,6 +128,7 @@ impl AdamW {
             correction2: 1.0 - self.adam_beta2.powf(step as f64),
             lr: rate.lr,
             weight_decay: rate.weight_decay,
+            keys: StepKeys::new(self.seed, step, name),
         }
     }
 }
@@ -131,21 +144,18 @@ struct Update<'a, R> {
 impl<R: Fn(&str) -> Rate> Update<'_, R> {
     /// One tensor, flat and without a tape.
     fn update(&mut self, name: &str, weight: Tensor<1>, grad: Tensor<1>) -> Tensor<1> {
-        let step = self.adam.constants(self.state.step, (self.rate)(name));
+        let step = self.adam.constants(self.state.step, name, (self.rate)(name));
         let state = (self.state.exp_avg.remove(name), self.state.exp_avg_sq.remove(name));
         let moments = match state {
             (Some(mean), Some(mean_square)) => Moments { mean, mean_square },
-            _ => Moments::zeros_like(&weight),
+            _ => Moments::zeros_like(&weight, self.adam.moments),
         };
         let old = self.sound.clone().map(|sound| (sound, weight.clone(), moments.clone()));
         let (mut moved, mut moments) = adamw(weight, grad, moments, step);
         if let Some((sound, old, was)) = old {
-            let kept = |old: Tensor<1>, new: Tensor<1>| {
-                old.mask_where(sound.clone().expand(new.dims()), new)
-            };
-            moved = kept(old, moved);
-            moments.mean = kept(was.mean, moments.mean);
-            moments.mean_square = kept(was.mean_square, moments.mean_square);
+            moved = old.mask_where(sound.clone().expand(moved.dims()), moved);
+            moments.mean = moments.mean.or_kept(was.mean, &sound);
+            moments.mean_square = moments.mean_square.or_kept(was.mean_square, &sound);
         }
         self.state.exp_avg.insert(name.to_owned(), moments.mean);
         self.state.exp_avg_sq.insert(name.to_owned(), moments.mean_square);
@@ -174,14 +184,20 @@ mod tests {
         Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &Device::flex())
     }
 
-    const ADAM: AdamW = AdamW { adam_beta1: 0.9, adam_beta2: 0.999, adam_epsilon: 1e-8 };
+    const ADAM: AdamW = AdamW {
+        adam_beta1: 0.9,
+        adam_beta2: 0.999,
+        adam_epsilon: 1e-8,
+        moments: MomentFormat::F32,
+        seed: 0,
+    };
     const RATE: Rate = Rate { lr: 0.1, weight_decay: 0.1 };
 
     /// Moments of one tensor, as if no step had been counted.
     fn moments() -> AdamWState {
         let mut state = AdamWState::default();
-        state.exp_avg.insert("w".into(), tensor(&[0.5, -0.5]));
-        state.exp_avg_sq.insert("w".into(), tensor(&[0.25, 0.25]));
+        state.exp_avg.insert("w".into(), Moment::Float(tensor(&[0.5, -0.5])));
+        state.exp_avg_sq.insert("w".into(), Moment::Float(tensor(&[0.25, 0.25])));
         state
     }
 
@@ -197,7 +213,7 @@ mod tests {
             sound: Some(tensor(&[sound]).is_finite()),
         };
         let weight = update.update("w", tensor(&[1.0, 2.0]), tensor(grad));
-        let moments = [&state.exp_avg, &state.exp_avg_sq].map(|m| m.get("w").unwrap().clone());
+        let moments = [&state.exp_avg, &state.exp_avg_sq].map(|m| m["w"].numbers());
         let [mean, mean_square] = moments;
         [weight, mean, mean_square].map(|tensor| tensor.into_data().iter::<f32>().collect())
     }
