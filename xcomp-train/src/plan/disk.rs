@@ -96,12 +96,6 @@ impl Plan {
     }
 }
 
-/// Bytes on disk of one checkpoint: tuned weights and, if they are kept, both moments in f32, behind small files.
-fn checkpoint_bytes(counts: &[PartCount], moments: bool) -> u64 {
-    let per_value = if moments { 12 } else { 4 };
-    counts.iter().map(|count| per_value * count.tuned).sum()
-}
-
 /// Bytes on disk of an export: every weight.
 fn export_bytes(counts: &[PartCount], bytes_per_value: u64) -> u64 {
     counts.iter().map(|count| bytes_per_value * (count.tuned + count.frozen)).sum()
