@@ -84,10 +84,11 @@ impl Fit {
         }
         if !search.rows.iter().any(|row| row.fits) {
             let lightest = search.fewer_bits(&change)?;
-            if !search.fewer_frames(&change)? {
+            let narrow_fits = search.fits(&search.planned(&lightest)?);
+            if !search.fewer_frames(&change)? && !narrow_fits {
                 search.fewer_frames(&lightest)?;
             }
-            if !search.upper_layers(&change)? {
+            if !search.upper_layers(&change)? && !narrow_fits {
                 search.upper_layers(&lightest)?;
             }
         }
