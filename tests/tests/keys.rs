@@ -149,7 +149,7 @@ const OTHER: &[(&str, &str, Beside, Seen)] = &[
     ("data.keep_start", "0.5", NONE, Numbers),
     ("data.keep_end", "0.5", NONE, Numbers),
     ("data.keep_seed", "42", NONE, Numbers),
-    ("data.sample_type", "uniform", FILMS, Numbers),
+    ("data.sample_type", "uniform", &[FILMS[0], "data.max_frames=8"], Numbers),
     ("data.fps", "0.5", FILMS, Numbers),
     ("data.min_frames", "16", &[FILMS[0], "data.fps=0.5"], Numbers),
     ("data.max_frames", "8", FILMS, Numbers),

@@ -118,7 +118,7 @@ mod tests {
                 "architectures": ["LlavaQwenForCausalLM"], "vocab_size": 12, "hidden_size": 8,
                 "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
                 "num_key_value_heads": 1, "rms_norm_eps": 1e-6, "rope_theta": 1e6,
-                "tie_word_embeddings": true, "rope_scaling": scaling,
+                "tie_word_embeddings": true, "eos_token_id": 3, "rope_scaling": scaling,
             });
             for (key, value) in more.as_object().unwrap() {
                 config[key] = value.clone();
