@@ -19,7 +19,7 @@ pub(super) fn rounded(number: f32, random: u32) -> bf16 {
     }
 }
 
-/// The same by chance, in tensor operations: noise of one unit in the last place, then rounding to the nearest.
+/// The same in tensor operations: the nearest, or with the chance of its distance the neighbour beyond the number.
 ///
 /// # Shapes
 /// - `random`: as `x`, 16 bits each
@@ -27,12 +27,21 @@ pub(super) fn rounded_in_tensor_operations(
     x: burn::tensor::Tensor<1>,
     random: burn::tensor::Tensor<1, burn::tensor::Int>,
 ) -> burn::tensor::Tensor<1> {
+    use burn::tensor::DType;
+
     /// Bits of a bf16 behind its leading one.
     const FRACTION: f64 = 7.0;
-    let noise = random.float() / f64::from(1 << 16) - 0.5;
     let exponent = (x.clone().abs().log() / std::f64::consts::LN_2).floor() - FRACTION;
     let unit = (exponent * std::f64::consts::LN_2).exp();
-    (x + noise * unit).cast(burn::tensor::DType::BF16)
+    let near = x.clone().cast(DType::BF16).cast(DType::F32);
+    let apart = x.clone() - near.clone();
+    // The loops move away from zero by so many of 65536 draws; here the move is seen from the nearest. Halves keep ties apart.
+    let draw = (random.float() + 0.5) / f64::from(1 << 16);
+    let nearest_is_larger = near.clone().abs().greater(x.abs());
+    let draw = (draw.clone().neg() + 1.0).mask_where(nearest_is_larger, draw);
+    let moves = draw.lower(apart.clone().abs() / unit.clone());
+    let beyond = near.clone() + apart.sign() * unit;
+    near.mask_where(moves, beyond).cast(DType::BF16)
 }
 
 #[cfg(test)]
@@ -60,7 +69,7 @@ mod tests {
             prop_assert_eq!(rounded(down.to_f32(), random), down);
         }
 
-        /// Over many draws the mean is the number, on both ways.
+        /// Over many draws the mean is the number.
         #[test]
         fn the_mean_of_many_roundings_is_the_number(number in 0.01_f32..100.0, seed: u64) {
             const DRAWS: usize = 4096;
@@ -68,13 +77,25 @@ mod tests {
             let unit = f64::from(number).log2().floor().exp2() / 128.0;
             // The mean of so many draws of at most one unit: five deviations.
             let most = 5.0 * unit / 2.0 / (DRAWS as f64).sqrt();
-            let mean = |sum: f64| sum / DRAWS as f64 - f64::from(number);
-            let loops: f64 = (0..DRAWS as u32).map(|at| f64::from(rounded(number, key.bits(at)).to_f32())).sum();
-            prop_assert!(mean(loops).abs() < most, "{}", mean(loops));
-            let x = Tensor::<1>::from_data(TensorData::new(vec![number; DRAWS], [DRAWS]), &Device::flex());
-            let drawn = rounded_in_tensor_operations(x, key.bits_of(0..DRAWS, &Device::flex()));
-            let sum: f64 = drawn.into_data().iter::<f32>().map(f64::from).sum();
-            prop_assert!(mean(sum).abs() < most, "{}", mean(sum));
+            let drawn = (0..DRAWS as u32).map(|at| f64::from(rounded(number, key.bits(at)).to_f32()));
+            let mean = drawn.sum::<f64>() / DRAWS as f64 - f64::from(number);
+            prop_assert!(mean.abs() < most, "{}", mean);
+        }
+
+        /// Whatever the numbers, and beside powers of two, where neighbours below are nearer than those above.
+        #[test]
+        fn tensor_operations_round_as_loops_do(numbers in prop::collection::vec(-100_f32..100.0, 64), power in -8_i32..8, seed: u64) {
+            let (key, device) = (Key::new(seed, 0, "x"), Device::flex());
+            let edge = (f64::from(power).exp2() as f32).to_bits();
+            let beside = (0..32).flat_map(|at| [edge - 997 * at, edge + 997 * at]).map(f32::from_bits);
+            let numbers: Vec<f32> = numbers.into_iter().chain(beside).chain([0.0]).collect();
+            let count = numbers.len();
+            let x = Tensor::<1>::from_data(TensorData::new(numbers.clone(), [count]), &device);
+            let drawn = rounded_in_tensor_operations(x, key.bits_of(0..count, &device));
+            let drawn: Vec<f32> = drawn.into_data().iter::<f32>().collect();
+            for (at, (number, drawn)) in numbers.into_iter().zip(drawn).enumerate() {
+                prop_assert_eq!(rounded(number, key.bits(at as u32)).to_f32(), drawn, "{}", number);
+            }
         }
     }
 }

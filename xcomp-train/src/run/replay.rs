@@ -117,6 +117,7 @@ fn step_again(
         let done = backward(plan, &state.model, batch);
         meter.loss(source, done.loss, done.weight);
         sums.add(plan, done.grads);
+        sums.close();
     }
     let sum = sums.finish().divide(meter.open_weight().max(1) as f64);
     let (grads, norm) = clip_grad_norm(sum, plan.recipe.optimizer.max_grad_norm);
