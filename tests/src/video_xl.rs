@@ -102,7 +102,8 @@ pub fn assert_video_xl_gradients(case: &Case, got: &BTreeMap<String, HostTensor>
     let ratios = case.json.pointer("/expect/ratios").and_then(Value::as_array);
     let visual_is_text =
         ratios.is_some_and(|all| !all.is_empty() && all.iter().all(|ratio| *ratio == json!(0)));
-    let learns = case.has("visual") && !visual_is_text;
+    // Behind a tower visual tokens are no leaf.
+    let learns = case.name.starts_with("v_vst") && case.has("visual") && !visual_is_text;
     assert_eq!(case.has("grad.visual"), learns, "case {}: a gradient of visual tokens", case.name);
     for (name, want) in case.under("grad.") {
         // The reference gives zeros to what no loss looks at.

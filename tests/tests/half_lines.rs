@@ -186,7 +186,8 @@ fn tensorboard_has_one_point_a_step_after_resumes() {
     let one_each = |when: &str| {
         let points = points(&task.path("run"));
         assert!(points.len() > 10 && points.contains_key("train/loss"), "{when}: {points:?}");
-        for (tag, steps) in points {
+        // The words that a run is found again by are no curve.
+        for (tag, steps) in points.into_iter().filter(|(tag, _)| tag != "run") {
             assert_eq!(steps, [1, 2, 3, 4, 5, 6], "{when}: {tag}");
         }
     };
