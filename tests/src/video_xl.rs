@@ -191,7 +191,7 @@ pub fn windows_config(config: &str) -> Value {
     config
 }
 
-/// [`Task::folders`] for such a model.
+/// [`crate::Task::folders`] for such a model.
 ///
 /// # Panics
 /// If the disk refuses.

@@ -3,7 +3,7 @@
 //! Trainings and videos are crossed: each training answers about each video. Trainings are nested: several seeds start from one base.
 //! The outermost draws that there are several of, bases or else seeds, make one part of the uncertainty, the videos the other
 //! ([`half_width`]). Seeds within bases need no part of their own: means of bases differ by their seeds as well.
-//! Both parts hold the chance of single answers. [`TAKEN_OFF`] of it is taken off one of them, or it would count twice.
+//! Both parts hold the chance of single answers. Half of it is taken off one of them, or it would count twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 

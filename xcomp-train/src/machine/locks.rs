@@ -116,14 +116,14 @@ mod tests {
     #[test]
     fn a_mount_says_whether_other_machines_are_asked() {
         let mounts = "/dev/sda / ext4 rw 0 0\nhost:/a /home nfs4 rw,local_lock=none 0 0\n\
-                      host:/b /home/my\\040runs nfs rw,nolock,vers=3 0 0\nfs /work lustre rw,localflock 0 0\n";
+                      host:/b /home/my\\040runs nfs rw,nolock,vers=3 0 0\nfs /scratch lustre rw,localflock 0 0\n";
         let check = |path: &str, option: Option<&str>| {
             assert_eq!(local_option(mounts, Path::new(path)).as_deref(), option, "{path}");
         };
         check("/tmp", None);
         check("/home/x", None);
         check("/home/my runs/a", Some("nolock"));
-        check("/work/runs", Some("localflock"));
-        check("/workshop", None);
+        check("/scratch/runs", Some("localflock"));
+        check("/scratchpad", None);
     }
 }
