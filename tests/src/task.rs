@@ -107,6 +107,19 @@ impl Task {
             .expect("a tokenizer");
     }
 
+    /// Loss and gradient norm of every step that a run in the folder has told.
+    ///
+    /// # Panics
+    /// If its records cannot be read.
+    pub fn losses(&self, run: &str) -> Vec<[f64; 2]> {
+        let lines = fs::read_to_string(self.path(run).join("metrics.jsonl")).expect("records");
+        let record = |line: &str| {
+            let record: Value = serde_json::from_str(line).expect("a record");
+            ["loss", "grad_norm"].map(|key| record[key].as_f64().expect("a number"))
+        };
+        lines.lines().map(record).collect()
+    }
+
     /// A path inside the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)

@@ -45,12 +45,7 @@ fn train(task: &Task, out: &str, more: &[&str]) -> Vec<[f64; 2]> {
         ["train", "recipe.toml", "--out", out].into_iter().chain(set).collect();
     let ended = task.run(&arguments);
     assert_eq!(ended.code, 0, "{ended:?}");
-    let lines = fs::read_to_string(task.path(out).join("metrics.jsonl")).unwrap();
-    let record = |line: &str| {
-        let record: Value = serde_json::from_str(line).unwrap();
-        ["loss", "grad_norm"].map(|key| record[key].as_f64().unwrap())
-    };
-    lines.lines().map(record).collect()
+    task.losses(out)
 }
 
 /// With a tower that moves: the class tokens come from a pass of their own, or from the one that learns.

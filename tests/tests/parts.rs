@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use xcomp_data::features::Key;
@@ -116,10 +116,8 @@ fn tables(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 
 /// Waits until something is so while a process works; the process must not end before.
 fn until(process: &mut Child, holds: impl Fn() -> bool) {
-    let begun = Instant::now();
     while !holds() {
         assert!(process.try_wait().unwrap().is_none(), "it ended before it could be killed");
-        assert!(begun.elapsed() < Duration::from_mins(2), "nothing happens");
         std::thread::sleep(Duration::from_millis(2));
     }
 }

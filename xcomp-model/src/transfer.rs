@@ -143,3 +143,34 @@ pub fn indices(rows: &[usize], device: &Device) -> Tensor<1, Int> {
         upload(TensorData::new(rows, [count]), device)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As [`kept`] does it: asked for, and made where it is not there.
+    fn ask(tables: &mut Tables, name: &'static str, bytes: usize) -> bool {
+        let (key, device) = ((name, vec![]), Device::flex());
+        let found = tables.find::<&str>(&key, &device);
+        assert!(found.is_none_or(|table| table == name));
+        if found.is_none() {
+            let asked = tables.clock;
+            tables.keep(key, Kept { device, table: Box::new(name), bytes, asked });
+        }
+        found.is_some()
+    }
+
+    #[test]
+    fn the_table_that_was_asked_for_longest_ago_makes_room() {
+        let (mut tables, third) = (Tables::default(), KEPT_BYTES / 3);
+        assert!(["a", "b", "c"].iter().all(|name| !ask(&mut tables, name, third)));
+        assert!(ask(&mut tables, "a", third));
+        assert!(!ask(&mut tables, "d", third), "b makes room for it");
+        assert!(["a", "c", "d"].iter().all(|name| ask(&mut tables, name, third)));
+        assert_eq!(tables.bytes, 3 * third);
+        assert!(!ask(&mut tables, "b", third));
+        // What is larger than all room is kept alone.
+        assert!(!ask(&mut tables, "large", 2 * KEPT_BYTES) && ask(&mut tables, "large", 0));
+        assert_eq!((tables.by_key.len(), tables.bytes), (1, 2 * KEPT_BYTES));
+    }
+}
