@@ -363,14 +363,14 @@ fn a_rank_that_hangs_ends_the_job() {
     let task = Task::folders();
     let run = task.path("hangs");
     let mut command = command(&task, &run, 2, &["train.max_steps=1000000"]);
-    command.args(["--patience", "3s"]);
+    command.args(["--patience", "10s"]); // a busy machine is no hung rank
     let mut job = Job::of(&task, &run, command);
     job.until_step(2);
     job.signal("-STOP", 1);
     let said = job.said.clone();
     assert_eq!(job.end().code(), Some(6));
     let said = std::fs::read_to_string(said).unwrap();
-    assert!(said.contains("rank 0 has waited 3s for the other ranks"), "{said}");
+    assert!(said.contains("rank 0 has waited 10s for the other ranks"), "{said}");
 }
 
 /// Ranks are killed at moments that wander through steps and saves; the same command always goes on, and ends with the same bits.

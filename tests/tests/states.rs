@@ -105,7 +105,7 @@ fn moments_round_no_weight_of_the_first_step() {
     }
 }
 
-/// Gradients of layers that run again are given away layer by layer: no bit of a sum changes by it.
+/// Gradients of layers that run again are given away layer by layer: none is lost or added twice, so the run is that which keeps all.
 #[test]
 fn gradients_that_are_given_away_early_add_up_to_the_same() {
     let task = Task::folders();
