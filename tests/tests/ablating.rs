@@ -143,6 +143,50 @@ fn arms_that_train_alike_share_a_training_and_untuned_arms_are_the_base() {
     assert_eq!(rows[1]["missing"], json!([]));
 }
 
+/// Three bases; an arm with three seeds has one training from each, as an arm with one seed has.
+#[test]
+fn every_arm_is_trained_from_every_base_and_paired_within_it() {
+    let run = task();
+    let head = HEAD
+        .replace("seeds = [1, 2]", "seeds = [1, 2, 3]\nbase_seeds = [42, 7, 8]\npair_seeds = true");
+    let arms = "reference = \"untuned\"\n[[arm]]\nname = \"untuned\"\nseeds = [1]\ntrain.max_steps = 1\n\
+                optimizer.learning_rate = 0.0\n[[arm]]\nname = \"tuned\"\n";
+    run.write("sweep.toml", &[&head, arms].concat());
+    let (code, plan, stderr) = ablate(&run, &["--dry-run"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(plan.contains("9 trainings with 9 examinations, 0 trainings are finished"), "{plan}");
+
+    for part in ["0/2", "1/2"] {
+        let (code, _, stderr) = ablate(&run, &["--part", part, "--jobs", "2"]);
+        assert_eq!(code, 0, "{stderr}");
+    }
+    let before = written(&run.path("sweep/runs"));
+    let (code, text, stderr) = ablate(&run, &[]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("9 trainings are finished"), "{stderr}");
+    assert_eq!(before, written(&run.path("sweep/runs")), "nothing is done twice");
+    assert!(text.contains("## The 3 bases, before any arm"), "{text}");
+    assert!(text.contains("| 3 from 3 bases |"), "{text}");
+    let table: Value =
+        serde_json::from_slice(&fs::read(run.path("sweep/table.json")).unwrap()).unwrap();
+    let seeds: Vec<&Value> =
+        table["base"]["losses"].as_array().unwrap().iter().map(|base| &base["seed"]).collect();
+    assert_eq!(seeds, [42, 7, 8]);
+    let rows = table["tables"][0]["rows"].as_array().unwrap();
+    let all = table["base"]["tasks"][1]["estimate"]["mean"].clone();
+    assert_eq!(rows[0]["accuracy"]["mean"], all, "nothing was tuned");
+    for estimate in [&rows[0]["accuracy"], &rows[1]["accuracy"], &rows[1]["difference"]] {
+        assert_eq!((&estimate["seeds"], &estimate["bases"]), (&json!(3), &json!(3)));
+        assert!(estimate["base_deviation"].is_f64() && estimate["seed_deviation"].is_null());
+    }
+
+    // The base as its recipe says has seed 42: a sweep without the key finds what is done from it.
+    run.write("sweep.toml", &[HEAD, arms].concat());
+    let (code, plan, stderr) = ablate(&run, &["--dry-run", "--seeds", "1"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(plan.contains("3 trainings with 3 examinations, 3 trainings are finished"), "{plan}");
+}
+
 #[test]
 fn a_killed_sweep_loses_at_most_the_last_interval_of_the_run_at_work() {
     let run = task();

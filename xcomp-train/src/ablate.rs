@@ -19,6 +19,7 @@ pub mod runs;
 pub mod sweep;
 pub mod text;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -26,7 +27,7 @@ use serde::Serialize;
 use xcomp_data::Share;
 use xcomp_data::lock::LockedFile;
 
-use base::{Base, BaseReport};
+use base::{BaseReport, Bases};
 use estimate::Estimate;
 use execute::{Worked, Workers, work};
 use material::Material;
@@ -41,7 +42,7 @@ use crate::machine::files::{write_atomically, write_json};
 use crate::run::folder::{RunDir, turn};
 use crate::show::progress::say;
 
-/// What the process that prepares a sweep, its world and its base, has locked.
+/// What the process that prepares a sweep, its world and its bases, has locked.
 const PREPARING: &str = ".preparing";
 
 /// Where a sweep is worked at, how, and which share of its trainings.
@@ -92,13 +93,12 @@ fn preparing(work: Work) -> Result<LockedFile, Error> {
 }
 
 fn estimated(sweep: &Sweep, work: Work) -> Result<Estimate, Error> {
-    let mut material = Material::prepare(sweep, work.out)?;
-    let base = Base::of(sweep, &material, work.out)?;
-    if let Some(base) = base.as_ref().filter(|base| execute::is_finished(base.training())) {
-        material.checkpoint = Some(base.checkpoint());
-    }
-    let runs = Runs::of(sweep, &material, work.out)?;
-    Estimate::of(base.as_ref().map(Base::training), runs.of_share(work.share), work.workers.jobs)
+    let material = Material::prepare(sweep, work.out)?;
+    let bases = Bases::of(sweep, &material, work.out)?;
+    let made = bases.as_ref().map(Bases::made).unwrap_or_default();
+    let runs = Runs::of(sweep, &material, &made, work.out)?;
+    let first = bases.as_ref().map(Bases::trainings).unwrap_or_default();
+    Estimate::of(first, runs.of_share(work.share), work.workers.jobs)
 }
 
 /// Does what is not done of a sweep and writes its report into its folder, which it has alone.
@@ -139,7 +139,7 @@ pub fn ablate_part(
     Ok(PartReport { part: share.to_string(), trainings: own.len() })
 }
 
-/// The world and the base of a sweep, made by one process while others wait for it, and what is to do on top.
+/// The world and the bases of a sweep, made by one process while others wait for them, and what is to do on top.
 fn prepared(
     sweep: &Sweep,
     folder: &RunDir,
@@ -148,14 +148,12 @@ fn prepared(
     let _turn = preparing(work)?;
     write_atomically(&folder.file("sweep.toml"), sweep.text.as_bytes())?;
     say(estimated(sweep, work)?.to_string().trim_end());
-    let mut material = Material::prepare(sweep, work.out)?;
-    let mut known = None;
-    if let Some(base) = Base::of(sweep, &material, work.out)? {
-        let report = base.make(work.workers)?.ok_or_else(|| stopped(work, 0, 0))?;
-        known = Some(report);
-        material.checkpoint = Some(base.checkpoint());
-    }
-    Ok((known, Runs::of(sweep, &material, work.out)?))
+    let material = Material::prepare(sweep, work.out)?;
+    let Some(bases) = Bases::of(sweep, &material, work.out)? else {
+        return Ok((None, Runs::of(sweep, &material, &BTreeMap::new(), work.out)?));
+    };
+    let known = bases.make(work.workers)?.ok_or_else(|| stopped(work, 0, 0))?;
+    Ok((Some(known), Runs::of(sweep, &material, &bases.made(), work.out)?))
 }
 
 /// Whether all that was to be done is done.

@@ -1,12 +1,12 @@
-//! The base of a sweep: trained once, before any arm, and shown to be above guessing before anything is compared on top of it.
+//! The bases of a sweep: trained before any arm, one for each seed, and shown to be above guessing before anything is compared on top of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::blind::blind_accuracy;
-use super::execute::{Workers, ask, export_step, work};
+use super::execute::{Workers, ask, export_step, is_finished, work};
 use super::material::Material;
 use super::outcome::seed_scores;
 use super::process::Ended;
@@ -28,10 +28,19 @@ pub struct BaseReport {
     pub recipe: PathBuf,
     /// Every task, and all together.
     pub tasks: Vec<BaseTask>,
-    /// Step and share of right answers on the validation questions.
+    /// Step and share of right answers of the first base on the validation questions.
     pub curve: Vec<(f64, f64)>,
+    /// Step and loss of each base.
+    pub losses: Vec<Losses>,
+}
+
+/// The losses of one base.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Losses {
+    /// Its seed; 0 for a base as its recipe says.
+    pub seed: u64,
     /// Step and loss.
-    pub losses: Vec<(f64, f64)>,
+    pub curve: Vec<(f64, f64)>,
 }
 
 /// How well the base does one task.
@@ -47,78 +56,91 @@ pub struct BaseTask {
     pub clear: bool,
 }
 
-/// The base of a sweep as a run.
+/// The bases of a sweep as runs.
 #[derive(Debug, Clone)]
-pub struct Base {
-    training: Training,
+pub struct Bases {
+    trainings: Vec<Training>,
     recipe: PathBuf,
     steps: Option<(PathBuf, PathBuf)>,
     ask: Vec<String>,
 }
 
-impl Base {
-    /// Resolves the base of a sweep, if it has one.
+impl Bases {
+    /// Resolves the bases of a sweep, if it has any.
     ///
     /// # Errors
-    /// If its recipe does not fit, or the questions cannot be read.
+    /// If their recipe does not fit, or the questions cannot be read.
     pub fn of(sweep: &Sweep, material: &Material, out: &Path) -> Result<Option<Self>, Error> {
         let Some(recipe) = &sweep.head.base else { return Ok(None) };
-        let set = [sweep.head.base_set.clone(), material.settings()].concat();
-        let mut training = training(recipe, set, out)?;
         let mut ask = sweep.head.ask.clone();
         let frames = sweep.head.frames.first().copied();
         ask.extend(frames.into_iter().flat_map(|n| ["--frames".into(), n.to_string()]));
-        let exam = exam(material.examination(), ask.clone(), &training.folder)?;
-        training.add(exam, frames);
+        let seeds =
+            sweep.head.base_seeds.iter().map(|seed| (*seed, Some(format!("train.seed={seed}"))));
+        let seeds =
+            if sweep.head.base_seeds.is_empty() { vec![(0, None)] } else { seeds.collect() };
+        let of = |(base, seed): (u64, Option<String>)| -> Result<Training, Error> {
+            let own = [&sweep.head.base_set[..], &Vec::from_iter(seed)].concat();
+            let mut training = training(recipe, [own, material.settings()].concat(), out)?;
+            let exam = exam(material.examination(), ask.clone(), &training.folder)?;
+            training.base = base;
+            training.add(exam, frames);
+            Ok(training)
+        };
+        let trainings = seeds.into_iter().map(of).collect::<Result<_, _>>()?;
         let videos = material.examination().1.to_owned();
         let steps = material.validation.clone().map(|questions| (questions, videos));
-        Ok(Some(Self { training, recipe: recipe.clone(), steps, ask }))
+        Ok(Some(Self { trainings, recipe: recipe.clone(), steps, ask }))
     }
 
-    /// The run.
-    pub fn training(&self) -> &Training {
-        &self.training
+    /// The runs.
+    pub fn trainings(&self) -> Vec<&Training> {
+        self.trainings.iter().collect()
     }
 
-    /// The checkpoint that arms start from.
-    pub fn checkpoint(&self) -> PathBuf {
-        self.training.folder.join(EXPORT)
+    /// By seed the checkpoints that arms start from, of those bases that are made.
+    pub fn made(&self) -> BTreeMap<u64, PathBuf> {
+        let made = self.trainings.iter().filter(|training| is_finished(training));
+        made.map(|training| (training.base, training.folder.join(EXPORT))).collect()
     }
 
-    /// Trains and examines the base; `None` if it was stopped.
+    /// Trains and examines the bases; `None` if it was stopped.
     ///
     /// # Errors
-    /// If it fails.
+    /// If one fails.
     pub fn make(&self, workers: Workers) -> Result<Option<BaseReport>, Error> {
-        let alone = Workers { jobs: 1, ..workers };
-        let worked = work(&[&self.training], alone)?;
+        let jobs = workers.jobs.min(self.trainings.len());
+        let worked = work(&self.trainings(), Workers { jobs, ..workers })?;
         if let Some(log) = worked.failed.first() {
             return Err(failed(log));
         }
-        if worked.done == 0 {
+        if worked.done < self.trainings.len() {
             return Ok(None);
         }
-        let Some(curve) = self.curve(alone)? else { return Ok(None) };
-        let losses = metrics::read(&self.training.folder.join(METRICS))?.told().into_values();
-        Ok(Some(BaseReport {
-            recipe: self.recipe.clone(),
-            tasks: tasks(&read_results(&self.training.exams[0].folder)?),
-            curve,
-            losses: losses.map(|record| (record.step as f64, record.loss)).collect(),
-        }))
+        let Some(curve) = self.curve(Workers { jobs: 1, ..workers })? else { return Ok(None) };
+        let mut records = BTreeMap::new();
+        let mut losses = vec![];
+        for Training { base, folder, exams, .. } in &self.trainings {
+            records.insert(*base, read_results(&exams[0].folder)?);
+            let told = metrics::read(&folder.join(METRICS))?.told().into_values();
+            let curve = told.map(|record| (record.step as f64, record.loss)).collect();
+            losses.push(Losses { seed: *base, curve });
+        }
+        Ok(Some(BaseReport { recipe: self.recipe.clone(), tasks: tasks(&records), curve, losses }))
     }
 
-    /// Right answers at every kept checkpoint; `None` if it was stopped.
+    /// Right answers of the first base at every kept checkpoint; `None` if it was stopped.
     fn curve(&self, workers: Workers) -> Result<Option<Vec<(f64, f64)>>, Error> {
         let Some((questions, videos)) = &self.steps else { return Ok(Some(vec![])) };
         let mut curve = vec![];
-        let kept = Checkpoints::open(&self.training.folder).folders()?;
+        let run = &self.trainings[0].folder;
+        let kept = Checkpoints::open(run).folders()?;
         let progress = Progress::new("checkpoints examined", kept.len());
         for step in kept.into_iter().map(|saved| saved.step) {
-            let folder = self.training.folder.join(format!("step-{step}"));
+            let folder = run.join(format!("step-{step}"));
             let exam = exam((questions, videos), self.ask.clone(), &folder)?;
             if !exam.folder.join(RESULTS).is_file() {
-                match self.examine(step, &folder, &exam, workers)? {
+                match examine((run, step), &folder, &exam, workers)? {
                     (Ended::Done, _) => {}
                     (Ended::Stopped, _) => return Ok(None),
                     (Ended::Failed, log) => return Err(failed(&log)),
@@ -131,47 +153,45 @@ impl Base {
         }
         Ok(Some(curve))
     }
+}
 
-    fn examine(
-        &self,
-        step: usize,
-        folder: &Path,
-        exam: &Exam,
-        workers: Workers,
-    ) -> Result<(Ended, PathBuf), Error> {
-        let (checkpoint, log) = (folder.join(EXPORT), folder.join("export.log"));
-        let ended = export_step(&self.training.folder, step, &checkpoint, &log, workers)?;
-        if ended != Ended::Done {
-            return Ok((ended, log));
-        }
-        let log = exam.folder.join("eval.log");
-        Ok((ask(&checkpoint, exam, &log, workers)?, log))
+/// Examines a checkpoint of a run, which is written into `folder` before.
+fn examine(
+    (run, step): (&Path, usize),
+    folder: &Path,
+    exam: &Exam,
+    workers: Workers,
+) -> Result<(Ended, PathBuf), Error> {
+    let (checkpoint, log) = (folder.join(EXPORT), folder.join("export.log"));
+    let ended = export_step(run, step, &checkpoint, &log, workers)?;
+    if ended != Ended::Done {
+        return Ok((ended, log));
     }
+    let log = exam.folder.join("eval.log");
+    Ok((ask(&checkpoint, exam, &log, workers)?, log))
 }
 
 fn failed(log: &Path) -> Error {
     Error::Argument(format!("the base cannot be made; {} says why", log.display()))
 }
 
-/// Every task, and `all`, beside guessing.
-fn tasks(records: &[Record]) -> Vec<BaseTask> {
-    let mut by_task: BTreeMap<String, Vec<&Record>> = BTreeMap::new();
-    for record in records {
-        for task in &record.tasks {
-            by_task.entry(task.clone()).or_default().push(record);
-        }
-    }
-    let all = ("all".to_owned(), records.iter().collect());
-    by_task
-        .into_iter()
-        .chain([all])
-        .filter_map(|(task, records)| base_task(task, &records))
-        .collect()
+/// Every task, and `all`, beside guessing; answers come base by base.
+fn tasks(records: &BTreeMap<u64, Vec<Record>>) -> Vec<BaseTask> {
+    let named = records.values().flatten().flat_map(|record| &record.tasks);
+    let names: BTreeSet<&String> = named.collect();
+    let of = |task: Option<&String>| {
+        let asked = |record: &&Record| task.is_none_or(|task| record.tasks.contains(task));
+        let own = |of: &'_ [Record]| -> Vec<Record> { of.iter().filter(asked).cloned().collect() };
+        let records = records.iter().map(|(base, of)| (*base, own(of))).collect();
+        base_task(task.map_or("all", String::as_str), &records)
+    };
+    names.into_iter().map(Some).chain([None]).filter_map(of).collect()
 }
 
-fn base_task(task: String, records: &[&Record]) -> Option<BaseTask> {
-    let scores = [(Draw::default(), seed_scores(records.iter().copied()))].into();
-    let estimate = estimate_seeds(&scores)?.as_share();
-    let guess = blind_accuracy(records.iter().copied());
-    Some(BaseTask { task, guess, clear: estimate.low > guess, estimate })
+fn base_task(task: &str, records: &BTreeMap<u64, Vec<Record>>) -> Option<BaseTask> {
+    let scores =
+        |(base, of): (&u64, &Vec<Record>)| (Draw { base: *base, seed: 0 }, seed_scores(of.iter()));
+    let estimate = estimate_seeds(&records.iter().map(scores).collect())?.as_share();
+    let guess = blind_accuracy(records.values().next()?);
+    Some(BaseTask { task: task.into(), guess, clear: estimate.low > guess, estimate })
 }

@@ -26,12 +26,12 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Estimates what is left of a sweep; `base` is trained first, alone.
+    /// Estimates what is left of a sweep; `bases` are trained first.
     ///
     /// # Errors
     /// If a finished training cannot be read.
-    pub fn of(base: Option<&Training>, own: Vec<&Training>, jobs: usize) -> Result<Self, Error> {
-        let all: Vec<&Training> = base.into_iter().chain(own).collect();
+    pub fn of(bases: Vec<&Training>, own: Vec<&Training>, jobs: usize) -> Result<Self, Error> {
+        let all: Vec<&Training> = bases.into_iter().chain(own).collect();
         let done: Vec<&&Training> = all.iter().filter(|training| is_finished(training)).collect();
         let open = all.iter().filter(|training| !is_finished(training));
         let folders: Vec<&Path> = all.iter().map(|training| training.folder.as_path()).collect();

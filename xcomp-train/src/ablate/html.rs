@@ -2,7 +2,9 @@
 
 use super::plots::Plot;
 use super::report::SweepReport;
-use super::text::{arms, base_tasks, claim_lines, tokens_line};
+use super::text::{
+    VARIANCES, VARIANCES_TITLE, arms, base_tasks, base_title, claim_lines, tokens_line, variances,
+};
 use crate::show::page::Page;
 
 /// The page.
@@ -11,7 +13,7 @@ pub fn page(report: &SweepReport, plots: &[Plot], recipe: &str) -> String {
     page.list(report.facts.iter().map(|(name, value)| format!("{name}: {value}")));
     page.paragraph("Every interval holds the mean of other draws of bases, or from one base of other seeds, and of other videos in 95 of 100 cases; of many comparisons some differ by chance. Guessing takes the most frequent answer to the same words.");
     if let Some(base) = &report.base {
-        page.heading("The base, before any arm");
+        page.heading(&base_title(base));
         page.table(&base_tasks(base));
     }
     for table in &report.tables {
@@ -20,6 +22,9 @@ pub fn page(report: &SweepReport, plots: &[Plot], recipe: &str) -> String {
         let tokens = table.same_tokens.map(|same| tokens_line(same).to_owned());
         page.list(tokens.into_iter().chain(claim_lines(table)));
     }
+    page.heading(VARIANCES_TITLE);
+    page.paragraph(VARIANCES);
+    page.table(&variances(report));
     page.heading("Pictures");
     page.pictures(plots.iter().map(|(_, svg)| svg));
     page.heading("The sweep");

@@ -17,7 +17,7 @@ pub struct Material {
     pub mixture: Option<PathBuf>,
     /// Where its clips are kept as the frozen tower sees them, for all trainings.
     pub features: Option<PathBuf>,
-    /// Checkpoint that every arm starts from, where it is not the recipe's own.
+    /// Checkpoint that a training starts from, where it is not the recipe's own.
     pub checkpoint: Option<PathBuf>,
     /// Questions between trainings of the base.
     pub validation: Option<PathBuf>,
@@ -58,6 +58,13 @@ impl Material {
     /// Questions and the folder of their videos.
     pub fn examination(&self) -> (&Path, &Path) {
         (&self.questions, &self.videos)
+    }
+
+    /// The same with a base as the checkpoint that arms start from, once it is made.
+    #[must_use]
+    pub fn from(&self, base: Option<&Path>) -> Self {
+        let checkpoint = base.map(Path::to_owned).or_else(|| self.checkpoint.clone());
+        Self { checkpoint, ..self.clone() }
     }
 
     /// `--set` arguments that put the material into a recipe.

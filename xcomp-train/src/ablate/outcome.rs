@@ -27,8 +27,8 @@ pub struct Outcome {
     pub tokens_per_layer: Vec<f64>,
     /// Step and loss of the first seed's training.
     pub losses: Vec<(f64, f64)>,
-    /// Seeds whose runs are not finished.
-    pub missing: Vec<u64>,
+    /// Bases and seeds whose runs are not finished.
+    pub missing: Vec<Draw>,
 }
 
 /// Outcomes in the order of the arms.
@@ -42,11 +42,11 @@ pub fn outcomes(sweep: &Sweep, runs: &Runs) -> Result<Vec<Outcome>, Error> {
 fn outcome(arm: &str, runs: &Runs) -> Result<Outcome, Error> {
     let mut outcome = Outcome { arm: arm.to_owned(), ..Outcome::default() };
     for cell in runs.cells.iter().filter(|cell| cell.arm == arm) {
-        let (training, draw) = (&runs.trainings[cell.training], Draw { base: 0, seed: cell.seed });
+        let (training, draw) = (&runs.trainings[cell.training], cell.draw);
         outcome.mean_tokens = cell.compression.mean_tokens();
         outcome.tokens_per_layer = cell.compression.tokens_per_layer().to_vec();
         if !cell.exams.iter().all(|(_, folder)| folder.join(RESULTS).is_file()) {
-            outcome.missing.push(cell.seed);
+            outcome.missing.push(draw);
             continue;
         }
         for (at, (frames, folder)) in cell.exams.iter().enumerate() {

@@ -32,7 +32,8 @@ pub fn plots(base: Option<&BaseReport>, outcomes: &[Outcome]) -> Vec<Plot> {
     ];
     if let Some(base) = base {
         let learnt = vec![curve("validation questions", &base.curve)];
-        let losses = vec![curve("loss", &base.losses)];
+        let losses =
+            base.losses.iter().map(|base| curve(&base_name(base.seed), &base.curve)).collect();
         let title = "The base while it is trained";
         charts.push(("base.svg", chart([title, "step", right], learnt, guess)));
         charts.push(("base-loss.svg", chart(["Loss of the base", "step", "loss"], losses, None)));
@@ -57,6 +58,11 @@ fn series<'a>(name: &str, places: impl IntoIterator<Item = (f64, &'a Scores)>) -
         Some(Point { x, y: estimate.mean, interval: Some((estimate.low, estimate.high)) })
     };
     Series { name: name.into(), points: places.into_iter().filter_map(point).collect() }
+}
+
+/// How a base is called.
+pub fn base_name(seed: u64) -> String {
+    if seed == 0 { "base".into() } else { format!("base {seed}") }
 }
 
 fn curve(name: &str, points: &[(f64, f64)]) -> Series {

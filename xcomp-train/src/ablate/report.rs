@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::base::BaseReport;
 use super::outcome::Outcome;
 use super::sweep::{Claim, Sweep, TableSpec};
-use crate::eval::crossed::{SeedEstimate, estimate_difference, estimate_seeds};
+use crate::eval::crossed::{Draw, SeedEstimate, estimate_difference, estimate_seeds};
 use crate::eval::interval::{LEVEL, holm};
 use crate::eval::statistics::Verdict;
 
@@ -57,8 +57,8 @@ pub struct Row {
     pub difference: Option<SeedEstimate>,
     /// What the difference says.
     pub verdict: Option<Verdict>,
-    /// Seeds whose runs are not finished.
-    pub missing: Vec<u64>,
+    /// Bases and seeds whose runs are not finished.
+    pub missing: Vec<Draw>,
 }
 
 /// A claim and what became of it.
@@ -187,7 +187,7 @@ fn judged(mut claims: Vec<Claimed>) -> Vec<Claimed> {
 mod tests {
     use super::ClaimOutcome::{Contradicted, Holds, NotShown, Open};
     use super::*;
-    use crate::eval::crossed::{Draw, DrawScores, Scores};
+    use crate::eval::crossed::{DrawScores, Scores};
 
     /// An arm whose seeds answer the same four questions, each about a video of its own.
     fn arm(name: &str, mean_tokens: f64, right: &[[u8; 4]]) -> Outcome {

@@ -1,5 +1,6 @@
 //! What a sweep has to do, as data: trainings, the examinations that rest on them, and which of them belong to which arm.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use xcomp_data::Share;
@@ -10,6 +11,7 @@ use super::material::Material;
 use super::sweep::{Arm, Sweep};
 use crate::data::Data;
 use crate::error::Error;
+use crate::eval::crossed::Draw;
 use crate::machine::files::{at, read_text, sha256};
 use crate::plan::survey::count;
 use crate::plan::{Plan, compression_plan};
@@ -24,6 +26,8 @@ const NAME: usize = 12;
 /// One `xcomp train`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Training {
+    /// Seed of the base that it starts from.
+    pub base: u64,
     /// Its folder, named by what decides its numbers: arms that train alike share it.
     pub folder: PathBuf,
     /// Arguments of `xcomp train`.
@@ -58,8 +62,8 @@ pub struct Exam {
 pub struct Cell {
     /// Name of the arm.
     pub arm: String,
-    /// Seed.
-    pub seed: u64,
+    /// Base and seed.
+    pub draw: Draw,
     /// Place of the training.
     pub training: usize,
     /// How it compresses when it is examined.
@@ -78,46 +82,68 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// Resolves every arm with every seed, seed by seed, so that a sweep that is cut short has whole rounds.
+    /// Resolves every arm with every draw of it; `bases` are those that are made, by seed.
     ///
     /// # Errors
     /// If a recipe does not fit the model, or a file that decides numbers cannot be read.
-    pub fn of(sweep: &Sweep, material: &Material, out: &Path) -> Result<Self, Error> {
+    pub fn of(
+        sweep: &Sweep,
+        material: &Material,
+        bases: &BTreeMap<u64, PathBuf>,
+        out: &Path,
+    ) -> Result<Self, Error> {
         let mut runs = Self::default();
-        for seed in super::sweep::seeds(&sweep.arms) {
-            for arm in sweep.arms.iter().filter(|arm| arm.seeds.contains(&seed)) {
-                let own = [&sweep.head.set[..], &arm.train, &[format!("train.seed={seed}")]];
-                let set = [own.concat(), material.settings()].concat();
-                let training = training(&sweep.head.recipe, set, out)?;
-                let same = |known: &Training| known.folder == training.folder;
-                let at = runs.trainings.iter().position(same).unwrap_or_else(|| {
-                    runs.trainings.push(training);
-                    runs.trainings.len() - 1
-                });
-                let known = &mut runs.trainings[at];
-                let mut exams = vec![];
-                for (frames, exam) in exams_of(material, arm, &known.folder)? {
-                    exams.push((frames, exam.folder.clone()));
-                    known.add(exam, frames);
-                }
-                let compression = known.compression_of(arm, &sweep.path)?;
-                let arm = arm.name.clone();
-                runs.cells.push(Cell { arm, seed, training: at, compression, exams });
+        for draw in sweep.rounds() {
+            let material = material.from(bases.get(&draw.base).map(PathBuf::as_path));
+            for arm in sweep.arms.iter().filter(|arm| sweep.draws(arm).contains(&draw)) {
+                runs.add(sweep, &material, (arm, draw), out)?;
             }
         }
         Ok(runs)
     }
 
+    /// Adds an arm with a draw: a training, unless another arm trains alike from the same base, and its examinations.
+    fn add(
+        &mut self,
+        sweep: &Sweep,
+        material: &Material,
+        (arm, draw): (&Arm, Draw),
+        out: &Path,
+    ) -> Result<(), Error> {
+        let own = [&sweep.head.set[..], &arm.train, &[format!("train.seed={}", draw.seed)]];
+        let set = [own.concat(), material.settings()].concat();
+        let training = Training { base: draw.base, ..training(&sweep.head.recipe, set, out)? };
+        let at = self.trainings.iter().position(|known| known.place() == training.place());
+        let at = at.unwrap_or_else(|| {
+            self.trainings.push(training);
+            self.trainings.len() - 1
+        });
+        let known = &mut self.trainings[at];
+        let mut exams = vec![];
+        for (frames, exam) in exams_of(material, arm, &known.folder)? {
+            exams.push((frames, exam.folder.clone()));
+            known.add(exam, frames);
+        }
+        let compression = known.compression_of(arm, &sweep.path)?;
+        self.cells.push(Cell { arm: arm.name.clone(), draw, training: at, compression, exams });
+        Ok(())
+    }
+
     /// The trainings of a share of them.
     pub fn of_share(&self, share: Option<Share>) -> Vec<&Training> {
         let Some(share) = share else { return self.trainings.iter().collect() };
-        let taken = share.takes(self.trainings.iter().map(|training| &training.folder));
+        let taken = share.takes(self.trainings.iter().map(Training::place));
         let own = self.trainings.iter().zip(taken).filter(|(_, taken)| *taken);
         own.map(|(training, _)| training).collect()
     }
 }
 
 impl Training {
+    /// What tells it from others; folders of bases that are not made yet cannot be told apart.
+    fn place(&self) -> (u64, &Path) {
+        (self.base, &self.folder)
+    }
+
     /// How an arm on this training compresses when it is examined.
     fn compression_of(&self, arm: &Arm, sweep: &Path) -> Result<CompressionPlan, Error> {
         if arm.answers.is_empty() {
@@ -159,6 +185,7 @@ pub fn training(path: &Path, set: Vec<String>, out: &Path) -> Result<Training, E
     let recipe = path.to_string_lossy().into_owned();
     let set = set.into_iter().flat_map(|setting| ["--set".to_owned(), setting]);
     Ok(Training {
+        base: 0,
         arguments: [recipe].into_iter().chain(set).collect(),
         exams: vec![],
         flops: plan.report().run_hardware_flops,

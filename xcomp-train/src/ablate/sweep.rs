@@ -1,6 +1,6 @@
 //! A sweep as a file: which recipes are compared, with which seeds, and what is claimed of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -9,6 +9,7 @@ use toml::Value;
 
 use super::overrides::{Override, grid, of_answers_alone, overrides};
 use crate::error::Error;
+use crate::eval::crossed::Draw;
 use crate::machine::files::read_text;
 
 /// The table of a recipe whose keys change the examination alone, not the training.
@@ -47,6 +48,12 @@ pub struct Head {
     pub base_set: Vec<String>,
     /// Seeds of an arm.
     pub seeds: Vec<u64>,
+    /// Training seeds of the base: it is trained with each of them, and every arm from each of these bases; one base as its recipe says if empty.
+    #[serde(default)]
+    pub base_seeds: Vec<u64>,
+    /// Whether an arm is trained from the n-th base with its n-th seed alone, or with its only one, instead of with every seed.
+    #[serde(default)]
+    pub pair_seeds: bool,
     /// The arm that the others are compared with.
     pub reference: String,
     /// The questions; those of the world if absent.
@@ -152,11 +159,45 @@ impl Sweep {
         if problems.is_empty() { Ok(sweep) } else { Err(wrong(problems.join("\n  "))) }
     }
 
-    /// The sweep with the first seeds of every arm only, `count` of them.
+    /// The sweep with the first seeds of every arm only, `count` of them; where seeds go with bases, with so many bases.
     #[must_use]
     pub fn with_first_seeds(mut self, count: usize) -> Self {
         self.arms.iter_mut().for_each(|arm| arm.seeds.truncate(count));
+        if self.head.pair_seeds {
+            self.head.base_seeds.truncate(count);
+        }
         self
+    }
+
+    /// Seeds of the bases in draws; 0 stands for a base as its recipe says.
+    pub fn bases(&self) -> Vec<u64> {
+        if self.head.base_seeds.is_empty() { vec![0] } else { self.head.base_seeds.clone() }
+    }
+
+    /// Every draw of an arm.
+    pub fn draws(&self, arm: &Arm) -> Vec<Draw> {
+        let of = |(at, base): (usize, u64)| {
+            let own = if self.head.pair_seeds {
+                &arm.seeds[at % arm.seeds.len()..][..1]
+            } else {
+                &arm.seeds
+            };
+            own.iter().map(move |seed| Draw { base, seed: *seed }).collect::<Vec<_>>()
+        };
+        self.bases().into_iter().enumerate().flat_map(of).collect()
+    }
+
+    /// Every draw of any arm once, round by round: a sweep that is cut short has whole rounds.
+    pub fn rounds(&self) -> Vec<Draw> {
+        let bases = self.bases();
+        let place = |draw: &Draw| bases.iter().position(|base| *base == draw.base);
+        let round = |draw: Draw| {
+            let base = place(&draw).unwrap_or(0) as u64;
+            if self.head.pair_seeds { (base, draw.seed) } else { (draw.seed, base) }
+        };
+        let all = self.arms.iter().flat_map(|arm| self.draws(arm));
+        let rounds: BTreeMap<_, Draw> = all.map(|draw| (round(draw), draw)).collect();
+        rounds.into_values().collect()
     }
 
     /// The arm of this name.
@@ -191,10 +232,40 @@ impl Sweep {
         if self.head.seeds.is_empty() || self.arms.iter().any(|arm| arm.seeds.is_empty()) {
             problems.push("every arm needs a seed; give [sweep] seeds = [1, 2, 3]".into());
         }
+        self.check_bases(problems);
         let asked = self.head.questions.is_some() && self.head.videos.is_some();
         if !asked && self.world.is_none() {
             problems
                 .push("nothing is asked; give [sweep] questions and videos, or a [world]".into());
+        }
+    }
+}
+
+impl Sweep {
+    fn check_bases(&self, problems: &mut Vec<String>) {
+        let Head { base, base_seeds, pair_seeds, .. } = &self.head;
+        if base_seeds.is_empty() {
+            if *pair_seeds {
+                problems.push(
+                    "pair_seeds: there are no bases to pair seeds with; give [sweep] base_seeds"
+                        .into(),
+                );
+            }
+            return;
+        }
+        if base.is_none() {
+            problems.push("base_seeds: no base is trained; give [sweep] base".into());
+        }
+        if base_seeds.iter().collect::<BTreeSet<_>>().len() < base_seeds.len() {
+            problems.push(format!("base_seeds = {base_seeds:?}: give each seed once"));
+        }
+        let bases = base_seeds.len();
+        let unpaired = |arm: &&Arm| *pair_seeds && ![1, bases].contains(&arm.seeds.len());
+        for arm in self.arms.iter().filter(unpaired) {
+            let Arm { name, seeds, .. } = arm;
+            problems.push(format!(
+                "arm `{name}`: pair_seeds wants one seed or {bases}, as many as base_seeds; there are {}", seeds.len()
+            ));
         }
     }
 }
@@ -259,101 +330,5 @@ fn list<T: DeserializeOwned>(
     }
 }
 
-/// Seeds of all arms, without repetition.
-pub fn seeds(arms: &[Arm]) -> BTreeSet<u64> {
-    arms.iter().flat_map(|arm| arm.seeds.iter().copied()).collect()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(text: &str) -> Result<Sweep, String> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("sweep.toml");
-        std::fs::write(&path, text).unwrap();
-        Sweep::load(&path).map_err(|error| error.to_string())
-    }
-
-    const HEAD: &str =
-        "[sweep]\nrecipe = \"r.toml\"\nseeds = [1, 2]\nquestions = \"q.json\"\nvideos = \".\"\n";
-
-    #[test]
-    fn a_grid_is_every_combination_and_names_itself() {
-        let sweep = load(&format!(
-            "{HEAD}reference = \"schedule=none, learning_rate=0.001\"\n[grid]\n\
-             compression.schedule = [\"none\", \"cosine\"]\noptimizer.learning_rate = [1e-3, 1e-4]\n"
-        ))
-        .unwrap();
-        let names: Vec<&str> = sweep.arms.iter().map(|arm| arm.name.as_str()).collect();
-        assert_eq!(
-            names,
-            [
-                "schedule=none, learning_rate=0.001",
-                "schedule=none, learning_rate=0.0001",
-                "schedule=cosine, learning_rate=0.001",
-                "schedule=cosine, learning_rate=0.0001",
-            ]
-        );
-        assert_eq!(
-            sweep.arms[3].train,
-            ["compression.schedule=\"cosine\"", "optimizer.learning_rate=0.0001",]
-        );
-        assert!(sweep.arms.iter().all(|arm| arm.seeds == [1, 2] && arm.eval.is_empty()));
-    }
-
-    #[test]
-    fn arms_have_names_seeds_and_questions_of_their_own() {
-        let sweep = load(&format!(
-            "{HEAD}reference = \"a\"\nask = [\"--by\", \"likelihood\"]\n[[arm]]\nname = \"a\"\n\
-             [[arm]]\nname = \"b\"\nseeds = [7]\nask = [\"--global\"]\ncompression.step_layers = [3, 6]\n"
-        ))
-        .unwrap();
-        let want = Arm {
-            name: "b".into(),
-            seeds: vec![7],
-            train: vec!["compression.step_layers=[3, 6]".into()],
-            eval: vec![],
-            answers: vec![],
-            frames: vec![],
-            ask: ["--by", "likelihood", "--global"].map(str::to_owned).to_vec(),
-        };
-        assert_eq!(sweep.arms[1], want);
-        assert_eq!(seeds(&sweep.arms), [1, 2, 7].into());
-        assert_eq!(seeds(&sweep.with_first_seeds(1).arms), [1, 7].into());
-    }
-
-    #[test]
-    fn a_compression_of_answers_alone_is_no_matter_of_the_training() {
-        let sweep = load(&format!(
-            "{HEAD}reference = \"a\"\n[[arm]]\nname = \"a\"\ntrain.max_steps = 1\ncompression.schedule = \"fastv\"\n\
-             compression.step_layers = [2]\ncompression.step_shares = [0.5]\n"
-        ))
-        .unwrap();
-        assert_eq!(sweep.arms[0].train, ["train.max_steps=1"]);
-        let want = ["schedule=\"fastv\"", "step_layers=[2]", "step_shares=[0.5]"];
-        assert_eq!(sweep.arms[0].answers, want);
-    }
-
-    #[test]
-    fn everything_that_is_wrong_is_said_at_once() {
-        let error = load(
-            "[sweep]\nrecipe = \"r.toml\"\nseeds = []\nreference = \"x\"\n[grid]\n\
-             optimizer.learning_rate = 3\n[[arm]]\nname = \"a\"\ncompression.schdule = \"none\"\n\
-             [[arm]]\nname = \"a\"\n[[table]]\ntitle = \"T\"\narms = [\"a\", \"c\"]\n",
-        )
-        .unwrap_err();
-        for says in [
-            "no arm is named `x`",
-            "no arm is named `c`",
-            "two arms are named `a`",
-            "no key compression.schdule",
-            "give a list of values",
-            "needs a seed",
-            "nothing is asked",
-        ] {
-            assert!(error.contains(says), "{says}: {error}");
-        }
-        assert!(load("[sweep]\nrecipes = 1\n").unwrap_err().contains("recipes"));
-    }
-}
+mod tests;

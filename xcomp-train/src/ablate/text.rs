@@ -1,10 +1,11 @@
 //! The tables of a sweep in Markdown and CSV.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::base::BaseReport;
 use super::report::{Claimed, Row, SweepReport, Table};
-use crate::eval::crossed::SeedEstimate;
+use crate::eval::crossed::{SeedEstimate, Spread};
 use crate::eval::statistics::Verdict;
 use crate::show::table::Table as Cells;
 
@@ -20,6 +21,8 @@ pub fn markdown(report: &SweepReport) -> String {
     for table in &report.tables {
         text += &table_markdown(table);
     }
+    line(&mut text, &format!("\n## {VARIANCES_TITLE}\n\n{VARIANCES}\n"));
+    text += &variances(report).markdown();
     text
 }
 
@@ -65,18 +68,52 @@ pub fn arms(table: &Table) -> Cells {
 fn row_cells(row: &Row) -> Vec<String> {
     let percent = |share: &Option<f64>| share.map_or("-".into(), |s| format!("{:.0}", 100.0 * s));
     let mut cells = vec![row.arm.clone(), format!("{:.2}", row.mean_tokens)];
-    cells.push(match (&row.accuracy, row.missing.len()) {
-        (Some(accuracy), 0) => accuracy.seeds.to_string(),
-        (accuracy, missing) => {
-            format!("{} ({missing} missing)", accuracy.map_or(0, |accuracy| accuracy.seeds))
-        }
-    });
+    cells.push(trainings(row));
     cells.push(row.accuracy.as_ref().map_or("-".into(), interval));
     cells.extend(row.tasks.iter().map(percent));
     cells.push(row.difference.as_ref().map_or(String::new(), signed_interval));
     cells.push(row.verdict.map_or(String::new(), |verdict| verdict_words(verdict).into()));
     cells
 }
+
+/// How many trainings a row rests on: `3`, `3 from 3 bases`, `2 (1 missing)`.
+fn trainings(row: &Row) -> String {
+    let (seeds, bases) = row.accuracy.map_or((0, 0), |accuracy| (accuracy.seeds, accuracy.bases));
+    let from = if bases > 1 { format!(" from {bases} bases") } else { String::new() };
+    match row.missing.len() {
+        0 => format!("{seeds}{from}"),
+        missing => format!("{seeds}{from} ({missing} missing)"),
+    }
+}
+
+/// What makes the means of a report uncertain, in points: every arm once, then every claim's difference.
+pub fn variances(report: &SweepReport) -> Cells {
+    let mut known = BTreeSet::new();
+    let rows = report.tables.iter().flat_map(|table| &table.rows);
+    let arms = rows.filter(|row| known.insert(&row.arm));
+    let arms = arms.filter_map(|row| Some(variance_cells(row.arm.clone(), row.accuracy.as_ref()?)));
+    let mut known = BTreeSet::new();
+    let claims = report.tables.iter().flat_map(|table| &table.claims);
+    let claims = claims.filter(|claim| known.insert((&claim.better, &claim.than)));
+    let claims = claims.filter_map(|claim| {
+        let Claimed { better, than, .. } = claim;
+        Some(variance_cells(format!("`{better}` less `{than}`"), claim.difference.as_ref()?))
+    });
+    let head = ["right %", "deviation of bases", "deviation of seeds of a base", "error by videos"];
+    Cells::new(head, arms.chain(claims))
+}
+
+fn variance_cells(name: String, estimate: &SeedEstimate) -> [String; 4] {
+    let points = |share: f64| format!("{:.1}", 100.0 * share);
+    let Spread { base_deviation, seed_deviation, video_error } = estimate.spread;
+    let known = |deviation: Option<f64>| deviation.map_or("-".into(), points);
+    [name, known(base_deviation), known(seed_deviation), points(video_error)]
+}
+
+/// The title of the table of variances.
+pub const VARIANCES_TITLE: &str = "What makes the means uncertain";
+/// What is said of it.
+pub const VARIANCES: &str = "In points. A deviation is that of one base, or of one training from a base, from another; the error is that of the mean over all trainings by the choice of the videos. Where every base has one training, the deviation of bases holds that of seeds.";
 
 /// What became of the claims, and how several were judged together.
 pub fn claim_lines(table: &Table) -> impl Iterator<Item = String> {
@@ -121,7 +158,15 @@ fn table_markdown(table: &Table) -> String {
     text
 }
 
-/// What the base knows.
+/// The title above the table of the bases.
+pub fn base_title(base: &BaseReport) -> String {
+    match base.losses.len() {
+        1 => "The base, before any arm".into(),
+        bases => format!("The {bases} bases, before any arm"),
+    }
+}
+
+/// What the bases know.
 pub fn base_tasks(base: &BaseReport) -> Cells {
     let head = ["task", "guessing %", "base right %, 95 % interval", "clear of guessing"];
     let row = |task: &super::base::BaseTask| {
@@ -133,7 +178,7 @@ pub fn base_tasks(base: &BaseReport) -> Cells {
 }
 
 fn base_markdown(base: &BaseReport) -> String {
-    format!("\n## The base, before any arm\n\n{}", base_tasks(base).markdown())
+    format!("\n## {}\n\n{}", base_title(base), base_tasks(base).markdown())
 }
 
 /// One line for each arm of each table, numbers as shares.
