@@ -317,6 +317,8 @@ fn the_sweeps_of_the_repository_fit_together() {
     for name in [
         "paper.toml",
         "paper-quick.toml",
+        "budget.toml",
+        "budget-quick.toml",
         "llava-quick.toml",
         "learning-rate.toml",
         "group-order.toml",

@@ -6,6 +6,8 @@
 
 pub mod base;
 pub mod blind;
+pub mod ceiling;
+pub mod cost;
 pub mod estimate;
 pub mod execute;
 pub mod html;
@@ -13,6 +15,7 @@ pub mod material;
 pub mod outcome;
 mod overrides;
 pub mod plots;
+pub mod power;
 pub mod process;
 pub mod report;
 pub mod runs;
@@ -33,6 +36,7 @@ use execute::{Worked, Workers, work};
 use material::Material;
 use outcome::{Outcome, outcomes};
 use plots::plots;
+use power::power;
 use report::{SweepReport, tables};
 use runs::Runs;
 use sweep::Sweep;
@@ -75,7 +79,7 @@ impl fmt::Display for PartReport {
     }
 }
 
-/// Prepares a sweep and says what is to do: makes its world, trains nothing.
+/// Prepares a sweep and says what is to do, and what it can tell apart: makes its world, trains nothing.
 ///
 /// # Errors
 /// If a recipe does not fit, or the material cannot be made.
@@ -83,7 +87,10 @@ pub fn estimate(sweep: &Sweep, work: Work) -> Result<Estimate, Error> {
     // Who makes the base has its turn for long; only the world is waited for.
     let absent = !Material::is_made(sweep, work.out);
     let _turn = absent.then(|| preparing(work)).transpose()?;
-    estimated(sweep, work)
+    let (estimate, bases, runs) = estimated(sweep, work)?;
+    let base = bases.as_ref().map(Bases::outcome).transpose()?.flatten();
+    let power = power(sweep, &outcomes(sweep, &runs)?, base.as_ref());
+    Ok(Estimate { power, ..estimate })
 }
 
 /// Waits until no other process prepares this sweep.
@@ -92,13 +99,15 @@ fn preparing(work: Work) -> Result<LockedFile, Error> {
     turn.ok_or_else(|| stopped(work, 0, 0))
 }
 
-fn estimated(sweep: &Sweep, work: Work) -> Result<Estimate, Error> {
+/// What is left, the bases, and all that rests on them.
+fn estimated(sweep: &Sweep, work: Work) -> Result<(Estimate, Option<Bases>, Runs), Error> {
     let material = Material::prepare(sweep, work.out)?;
     let bases = Bases::of(sweep, &material, work.out)?;
     let made = bases.as_ref().map(Bases::made).unwrap_or_default();
     let runs = Runs::of(sweep, &material, &made, work.out)?;
     let first = bases.as_ref().map(Bases::trainings).unwrap_or_default();
-    Estimate::of(first, runs.of_share(work.share), work.workers.jobs)
+    let estimate = Estimate::of(first, runs.of_share(work.share), work.workers.jobs)?;
+    Ok((estimate, bases, runs))
 }
 
 /// Does what is not done of a sweep and writes its report into its folder, which it has alone.
@@ -147,7 +156,7 @@ fn prepared(
 ) -> Result<(Option<BaseReport>, Runs), Error> {
     let _turn = preparing(work)?;
     write_atomically(&folder.file("sweep.toml"), sweep.text.as_bytes())?;
-    say(estimated(sweep, work)?.to_string().trim_end());
+    say(estimated(sweep, work)?.0.to_string().trim_end());
     let material = Material::prepare(sweep, work.out)?;
     let Some(bases) = Bases::of(sweep, &material, work.out)? else {
         return Ok((None, Runs::of(sweep, &material, &BTreeMap::new(), work.out)?));
@@ -182,7 +191,7 @@ fn write(
 ) -> Result<SweepReport, Error> {
     let tables = tables(sweep, outcomes);
     let report = SweepReport { sweep: sweep.path.display().to_string(), facts, base, tables };
-    let plots = plots(report.base.as_ref(), outcomes);
+    let plots = plots(report.base.as_ref(), &report.tables, outcomes);
     write_json(&folder.file("table.json"), &report)?;
     let page = html::page(&report, &plots, &sweep.text);
     let texts = [

@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use burn::tensor::{Device, Tensor};
 use xcomp_data::{
-    Choice, FeatureCache, Features, FrameOptions, FrameRule, Frames, Limits, Media, Template,
-    TimeMessage, Tokenizer,
+    Choice, FeatureCache, Features, FrameOptions, Frames, Limits, Media, Template, TimeMessage,
+    Tokenizer,
 };
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::compress::schedule::CompressionPlan;
@@ -36,7 +36,7 @@ use crate::data::features::{Stored, Tower, encoded};
 use crate::error::Error;
 use crate::machine::random::Random;
 use crate::plan::cut::Stated;
-use crate::plan::survey::{frame_style, styled};
+use crate::plan::survey::{asked_frames, frame_style};
 use crate::plan::{compression_plan, model_config};
 use crate::recipe::tables::DataTable;
 use crate::show::progress::during;
@@ -179,14 +179,7 @@ impl Answerer {
 
     /// The frame choice of the reference's evaluation: repeats frames of short videos up to `min_frames`.
     pub fn frame_options(&self, frames: std::ops::RangeInclusive<usize>) -> FrameOptions {
-        FrameOptions {
-            min_frames: *frames.start(),
-            max_frames: *frames.end(),
-            clip_frames: self.config.vision.clip_frames,
-            image_size: self.config.vision.image_size,
-            rule: FrameRule::Inference,
-            ..styled(&self.config)
-        }
+        asked_frames(&self.config, frames)
     }
 
     /// What its prompts say of a video.

@@ -5,6 +5,7 @@ pub mod base;
 pub mod bpe;
 pub mod clip;
 pub mod error;
+pub mod ideal;
 pub mod mini;
 pub mod question;
 pub mod quiz;

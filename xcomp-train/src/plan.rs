@@ -32,8 +32,8 @@ use xcomp_model::ops::on_cpu;
 use xcomp_model::vision::frames::Encoding;
 
 use crate::error::Error;
-pub use crate::plan::compression::compression_plan;
 use crate::plan::compression::elastic;
+pub use crate::plan::compression::{at_tokens, compression_plan};
 use crate::plan::cost::SampleSize;
 use crate::plan::cost::flops::{Flops, Work, of_sample};
 use crate::plan::cost::layers::{LayerCost, of_layers};

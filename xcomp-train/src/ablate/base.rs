@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::blind::blind_accuracy;
 use super::execute::{Workers, ask, export_step, is_finished, work};
 use super::material::Material;
-use super::outcome::seed_scores;
+use super::outcome::{Outcome, seed_scores};
 use super::process::Ended;
 use super::runs::{Exam, Training, exam, training};
 use super::sweep::Sweep;
@@ -102,6 +102,22 @@ impl Bases {
     pub fn made(&self) -> BTreeMap<u64, PathBuf> {
         let made = self.trainings.iter().filter(|training| is_finished(training));
         made.map(|training| (training.base, training.folder.join(EXPORT))).collect()
+    }
+
+    /// What the bases answered, as an arm; `None` until all are made.
+    ///
+    /// # Errors
+    /// If results cannot be read.
+    pub fn outcome(&self) -> Result<Option<Outcome>, Error> {
+        if !self.trainings.iter().all(is_finished) {
+            return Ok(None);
+        }
+        let mut outcome = Outcome::default();
+        for Training { base, exams, .. } in &self.trainings {
+            let draw = Draw { base: *base, seed: 0 };
+            outcome.add(draw, &read_results(&exams[0].folder)?);
+        }
+        Ok(Some(outcome))
     }
 
     /// Trains and examines the bases; `None` if it was stopped.

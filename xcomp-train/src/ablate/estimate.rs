@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::execute::{finished, is_finished};
+use super::power::Power;
 use super::runs::Training;
 use crate::error::Error;
 use crate::show::numbers::duration;
@@ -23,6 +24,9 @@ pub struct Estimate {
     pub speed: (f64, bool),
     /// Processes at a time.
     pub jobs: usize,
+    /// Which differences the sweep can tell apart, where finished runs say how much answers vary.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub power: Vec<Power>,
 }
 
 impl Estimate {
@@ -41,6 +45,7 @@ impl Estimate {
             flops: open.map(|training| training.flops + training.exam_flops).sum(),
             speed: speed(&folders)?,
             jobs,
+            power: vec![],
         })
     }
 
@@ -64,18 +69,26 @@ fn speed(folders: &[&Path]) -> Result<(f64, bool), Error> {
 
 impl std::fmt::Display for Estimate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { trainings: (all, done), exams, flops, speed: (speed, measured), jobs } = self;
+        let Self { trainings: (all, done), exams, .. } = self;
         write!(f, "{all} trainings with {exams} examinations, {done} trainings are finished")?;
-        if all == done {
-            return Ok(());
+        if all > done {
+            let (speed, measured) = self.speed;
+            write!(
+                f,
+                "\n{:.1} TFLOPs are left: about {} with {} at a time, {} {:.1} GFLOP/s each",
+                self.flops / 1e12,
+                duration(self.seconds()),
+                self.jobs,
+                if measured { "measured" } else { "assumed" },
+                speed / 1e9
+            )?;
         }
-        write!(
-            f,
-            "\n{:.1} TFLOPs are left: about {} with {jobs} at a time, {} {:.1} GFLOP/s each",
-            flops / 1e12,
-            duration(self.seconds()),
-            if *measured { "measured" } else { "assumed" },
-            speed / 1e9
-        )
+        if !self.power.is_empty() {
+            write!(f, "\n\n{POWER}")?;
+        }
+        self.power.iter().try_for_each(|power| write!(f, "\n- {power}"))
     }
 }
+
+/// What is said above the differences that can be told apart.
+const POWER: &str = "Differences that the sweep tells from nothing with a chance of 80 %, each at the level that its table's claims leave it:";

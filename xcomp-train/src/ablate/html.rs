@@ -3,7 +3,8 @@
 use super::plots::Plot;
 use super::report::SweepReport;
 use super::text::{
-    VARIANCES, VARIANCES_TITLE, arms, base_tasks, base_title, claim_lines, tokens_line, variances,
+    VARIANCES, VARIANCES_TITLE, arms, base_tasks, base_title, claim_lines, notes, tokens_line,
+    variances,
 };
 use crate::show::page::Page;
 
@@ -20,7 +21,7 @@ pub fn page(report: &SweepReport, plots: &[Plot], recipe: &str) -> String {
         page.heading(&table.title);
         page.table(&arms(table));
         let tokens = table.same_tokens.map(|same| tokens_line(same).to_owned());
-        page.list(tokens.into_iter().chain(claim_lines(table)));
+        page.list(notes(table).chain(tokens).chain(claim_lines(table)));
     }
     page.heading(VARIANCES_TITLE);
     page.paragraph(VARIANCES);

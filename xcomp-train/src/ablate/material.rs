@@ -105,12 +105,19 @@ fn text(table: &toml::Table, folder: &Path) -> Result<String, Error> {
     Ok(format!("{table}# {}\n", config.trim_end().replace('\n', "\n# ")))
 }
 
+/// The table of a world.
+///
+/// # Errors
+/// If it has keys or values that no world has.
+#[cfg(feature = "video")]
+pub fn mini(table: &toml::Table) -> Result<crate::demo::mini::Mini, Error> {
+    let read = table.clone().try_into();
+    read.map_err(|error: toml::de::Error| Error::Argument(format!("[world]: {error}")))
+}
+
 #[cfg(feature = "video")]
 fn make(table: &toml::Table, folder: &Path, out: &Path) -> Result<(), Error> {
-    let mut mini: crate::demo::mini::Mini = table
-        .clone()
-        .try_into()
-        .map_err(|error: toml::de::Error| Error::Argument(format!("[world]: {error}")))?;
+    let mut mini = mini(table)?;
     mini.config = mini.config.map(|config| folder.join(config));
     mini.write(out)?;
     Ok(())

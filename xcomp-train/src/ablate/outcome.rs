@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::runs::Runs;
-use super::sweep::Sweep;
+use super::ceiling::{by_task, of_records};
+use super::cost::QuestionCost;
+use super::runs::{Asked, Runs};
+use super::sweep::{Arm, Sweep};
 use crate::error::Error;
 use crate::eval::crossed::{Draw, DrawScores, Scores};
 use crate::eval::responses::Record;
@@ -25,6 +27,16 @@ pub struct Outcome {
     pub mean_tokens: f64,
     /// Tokens of a frame in each layer.
     pub tokens_per_layer: Vec<f64>,
+    /// The curve that it belongs to where accuracy is drawn over cost.
+    pub curve: Option<String>,
+    /// What a question of the table costs, where that is known.
+    pub cost: Option<QuestionCost>,
+    /// The best share of right answers behind the frames of the table, where that is known: what the ideal observer would score.
+    pub ceiling: Option<f64>,
+    /// The same by task.
+    pub task_ceilings: BTreeMap<String, f64>,
+    /// The same by number of frames.
+    pub ceilings: BTreeMap<usize, f64>,
     /// Step and loss of the first seed's training.
     pub losses: Vec<(f64, f64)>,
     /// Bases and seeds whose runs are not finished.
@@ -36,27 +48,31 @@ pub struct Outcome {
 /// # Errors
 /// If a results file cannot be read.
 pub fn outcomes(sweep: &Sweep, runs: &Runs) -> Result<Vec<Outcome>, Error> {
-    sweep.arms.iter().map(|arm| outcome(&arm.name, runs)).collect()
+    sweep.arms.iter().map(|arm| outcome(sweep, arm, runs)).collect()
 }
 
-fn outcome(arm: &str, runs: &Runs) -> Result<Outcome, Error> {
-    let mut outcome = Outcome { arm: arm.to_owned(), ..Outcome::default() };
-    for cell in runs.cells.iter().filter(|cell| cell.arm == arm) {
+fn outcome(sweep: &Sweep, arm: &Arm, runs: &Runs) -> Result<Outcome, Error> {
+    let (name, curve) = (arm.name.clone(), arm.curve.clone());
+    let mut outcome = Outcome { arm: name, curve, ..Outcome::default() };
+    for cell in runs.cells.iter().filter(|cell| cell.arm == arm.name) {
         let (training, draw) = (&runs.trainings[cell.training], cell.draw);
         outcome.mean_tokens = cell.compression.mean_tokens();
         outcome.tokens_per_layer = cell.compression.tokens_per_layer().to_vec();
-        if !cell.exams.iter().all(|(_, folder)| folder.join(RESULTS).is_file()) {
+        outcome.cost = cell.exams[0].cost;
+        if !cell.exams.iter().all(|exam| exam.folder.join(RESULTS).is_file()) {
             outcome.missing.push(draw);
             continue;
         }
-        for (at, (frames, folder)) in cell.exams.iter().enumerate() {
+        for (at, Asked { frames, folder, .. }) in cell.exams.iter().enumerate() {
             let records = read_results(folder)?;
             if at == 0 {
                 outcome.add(draw, &records);
             }
-            if let Some(frames) = frames {
-                let of_frames = outcome.by_frames.entry(*frames).or_default();
-                of_frames.insert(draw, seed_scores(records.iter()));
+            let Some(frames) = *frames else { continue };
+            let of_frames = outcome.by_frames.entry(frames).or_default();
+            of_frames.insert(draw, seed_scores(records.iter()));
+            if let Some(best) = by_task(sweep, training.config(), frames)? {
+                outcome.limit((at == 0, frames), &records, best);
             }
         }
         let metrics = training.folder.join(METRICS);
@@ -69,7 +85,36 @@ fn outcome(arm: &str, runs: &Runs) -> Result<Outcome, Error> {
 }
 
 impl Outcome {
-    fn add(&mut self, draw: Draw, records: &[Record]) {
+    /// Scores of these tasks alone; of all if none is named, and none if one has not been asked.
+    pub fn of_tasks(&self, tasks: &[String]) -> Option<Scores> {
+        if tasks.is_empty() {
+            return Some(self.scores.clone());
+        }
+        let mut scores = Scores::new();
+        for task in tasks {
+            for (draw, of) in self.tasks.get(task)? {
+                scores.entry(*draw).or_default().extend(of.clone());
+            }
+        }
+        Some(scores)
+    }
+
+    /// Notes what the ideal observer would score by task.
+    fn limit(
+        &mut self,
+        (of_table, frames): (bool, usize),
+        records: &[Record],
+        by_task: BTreeMap<String, f64>,
+    ) {
+        let Some(all) = of_records(records, &by_task) else { return };
+        self.ceilings.insert(frames, all);
+        if of_table {
+            (self.ceiling, self.task_ceilings) = (Some(all), by_task);
+        }
+    }
+
+    /// Adds the answers of a training to the examination of the table.
+    pub fn add(&mut self, draw: Draw, records: &[Record]) {
         self.scores.insert(draw, seed_scores(records.iter()));
         let mut tasks: Vec<&String> = records.iter().flat_map(|record| &record.tasks).collect();
         tasks.sort();

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::base::BaseReport;
+use super::cost::QuestionCost;
 use super::outcome::Outcome;
 use super::sweep::{Claim, Sweep, TableSpec};
 use crate::eval::crossed::{Draw, SeedEstimate, estimate_difference, estimate_seeds};
@@ -49,6 +50,12 @@ pub struct Row {
     pub arm: String,
     /// Tokens of a frame in the mean over the layers.
     pub mean_tokens: f64,
+    /// What a question costs, where that is known.
+    pub cost: Option<QuestionCost>,
+    /// What the ideal observer would score behind the same frames, where that is known.
+    pub ceiling: Option<f64>,
+    /// The same for each task.
+    pub task_ceilings: Vec<Option<f64>>,
     /// Share of right answers; none if no run of it is finished.
     pub accuracy: Option<SeedEstimate>,
     /// The same for each task.
@@ -70,12 +77,28 @@ pub struct Claimed {
     pub better: String,
     /// Than this one.
     pub than: String,
+    /// The tasks that it is about; all if empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<String>,
     /// The first less the second.
     pub difference: Option<SeedEstimate>,
     /// The difference's p-value, corrected for the number of claims of its table (Holm).
     pub p_value: Option<f64>,
     /// What became of it.
     pub outcome: ClaimOutcome,
+}
+
+impl Claimed {
+    /// What is compared, on which tasks.
+    pub fn pair(&self) -> String {
+        pair_words(&self.better, &self.than, &self.tasks)
+    }
+}
+
+/// What is compared, on which tasks.
+pub fn pair_words(better: &str, than: &str, tasks: &[String]) -> String {
+    let of = if tasks.is_empty() { String::new() } else { format!(" on {}", tasks.join("; ")) };
+    format!("`{better}` less `{than}`{of}")
 }
 
 /// What can become of a claim.
@@ -150,6 +173,9 @@ fn row(outcome: &Outcome, reference: Option<&Outcome>, tasks: &[String]) -> Row 
     Row {
         arm: outcome.arm.clone(),
         mean_tokens: outcome.mean_tokens,
+        cost: outcome.cost,
+        ceiling: outcome.ceiling,
+        task_ceilings: tasks.iter().map(|task| outcome.task_ceilings.get(task).copied()).collect(),
         accuracy: estimate_seeds(&outcome.scores).map(SeedEstimate::as_share),
         tasks: tasks.iter().map(of_task).collect(),
         verdict: difference.map(|difference| difference.verdict()),
@@ -159,12 +185,13 @@ fn row(outcome: &Outcome, reference: Option<&Outcome>, tasks: &[String]) -> Row 
 }
 
 fn claimed<'a>(claim: &Claim, find: &impl Fn(&str) -> Option<&'a Outcome>) -> Claimed {
-    let difference = match (find(&claim.better), find(&claim.than)) {
-        (Some(better), Some(than)) => estimate_difference(&than.scores, &better.scores),
+    let scores = |arm: &str| find(arm)?.of_tasks(&claim.tasks);
+    let difference = match (scores(&claim.better), scores(&claim.than)) {
+        (Some(better), Some(than)) => estimate_difference(&than, &better),
         _ => None,
     };
-    let Claim { text, better, than } = claim.clone();
-    Claimed { text, better, than, difference, p_value: None, outcome: ClaimOutcome::Open }
+    let Claim { text, better, than, tasks } = claim.clone();
+    Claimed { text, better, than, tasks, difference, p_value: None, outcome: ClaimOutcome::Open }
 }
 
 /// Judges the claims of a table together: the chance that any of them is wrongly held is 5 %.
@@ -211,6 +238,7 @@ mod tests {
             text: format!("{better} beats {than}"),
             better: (*better).into(),
             than: (*than).into(),
+            tasks: vec![],
         };
         TableSpec {
             title: "T".into(),

@@ -7,6 +7,7 @@ use xcomp_data::Share;
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::compress::schedule::CompressionPlan;
 
+use super::cost::{Prompts, QuestionCost, of_flag};
 use super::material::Material;
 use super::sweep::{Arm, Sweep};
 use crate::data::Data;
@@ -14,7 +15,8 @@ use crate::error::Error;
 use crate::eval::crossed::Draw;
 use crate::machine::files::{at, read_text, sha256};
 use crate::plan::survey::count;
-use crate::plan::{Plan, compression_plan};
+use crate::plan::{Plan, at_tokens, compression_plan};
+use crate::recipe::tables::CompressionTable;
 use crate::recipe::{Recipe, answer_compression};
 use crate::train::checkpoint::identity::of_run;
 
@@ -42,6 +44,8 @@ pub struct Training {
     frame_flops: f64,
     /// How it compresses, and with it its examinations unless an arm says otherwise.
     compression: CompressionPlan,
+    /// The table that says so.
+    table: CompressionTable,
     /// Sizes of its model.
     config: ModelConfig,
 }
@@ -68,8 +72,19 @@ pub struct Cell {
     pub training: usize,
     /// How it compresses when it is examined.
     pub compression: CompressionPlan,
-    /// Frames and folder of every examination, that of the table first.
-    pub exams: Vec<(Option<usize>, PathBuf)>,
+    /// Every examination, that of the table first.
+    pub exams: Vec<Asked>,
+}
+
+/// An examination of an arm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// Frames looked at; as the model's family is evaluated if absent.
+    pub frames: Option<usize>,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// What one of its questions costs, where that is known.
+    pub cost: Option<QuestionCost>,
 }
 
 /// All of it.
@@ -93,10 +108,11 @@ impl Runs {
         out: &Path,
     ) -> Result<Self, Error> {
         let mut runs = Self::default();
+        let prompts = Prompts::of(sweep, material)?;
         for draw in sweep.rounds() {
             let material = material.from(bases.get(&draw.base).map(PathBuf::as_path));
             for arm in sweep.arms.iter().filter(|arm| sweep.draws(arm).contains(&draw)) {
-                runs.add(sweep, &material, (arm, draw), out)?;
+                runs.add(sweep, (&material, &prompts), (arm, draw), out)?;
             }
         }
         Ok(runs)
@@ -106,7 +122,7 @@ impl Runs {
     fn add(
         &mut self,
         sweep: &Sweep,
-        material: &Material,
+        (material, prompts): (&Material, &Prompts),
         (arm, draw): (&Arm, Draw),
         out: &Path,
     ) -> Result<(), Error> {
@@ -119,12 +135,13 @@ impl Runs {
             self.trainings.len() - 1
         });
         let known = &mut self.trainings[at];
+        let compression = known.compression_of(arm, &sweep.path)?;
         let mut exams = vec![];
         for (frames, exam) in exams_of(material, arm, &known.folder)? {
-            exams.push((frames, exam.folder.clone()));
+            let cost = prompts.cost(arm, &compression, frames)?;
+            exams.push(Asked { frames, folder: exam.folder.clone(), cost });
             known.add(exam, frames);
         }
-        let compression = known.compression_of(arm, &sweep.path)?;
         self.cells.push(Cell { arm: arm.name.clone(), draw, training: at, compression, exams });
         Ok(())
     }
@@ -146,10 +163,18 @@ impl Training {
 
     /// How an arm on this training compresses when it is examined.
     fn compression_of(&self, arm: &Arm, sweep: &Path) -> Result<CompressionPlan, Error> {
-        if arm.answers.is_empty() {
-            return Ok(self.compression.clone());
-        }
-        compression_plan(&answer_compression(&arm.answers)?, &self.config, sweep)
+        let tokens = of_flag(&arm.ask, "--tokens").and_then(|tokens| tokens.parse().ok());
+        let table = match tokens {
+            Some(tokens) => at_tokens(&self.table, tokens),
+            None if arm.answers.is_empty() => return Ok(self.compression.clone()),
+            None => answer_compression(&arm.answers)?,
+        };
+        compression_plan(&table, &self.config, sweep)
+    }
+
+    /// Sizes of its model.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
     }
 
     /// Adds an examination, unless it is there.
@@ -192,6 +217,7 @@ pub fn training(path: &Path, set: Vec<String>, out: &Path) -> Result<Training, E
         exam_flops: 0.0,
         frame_flops: frame_flops(&plan),
         compression: plan.compression,
+        table: plan.recipe.compression,
         config: plan.config,
         folder,
     })

@@ -69,7 +69,7 @@ pub struct Head {
 }
 
 /// One way to train and to ask.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Arm {
     /// Its name.
     pub name: String,
@@ -85,6 +85,8 @@ pub struct Arm {
     pub frames: Vec<usize>,
     /// Further arguments of its evaluation.
     pub ask: Vec<String>,
+    /// Arms of one curve are joined where accuracy is drawn over cost.
+    pub curve: Option<String>,
 }
 
 /// `[[table]]`: arms that stand beside each other.
@@ -115,6 +117,9 @@ pub struct Claim {
     pub better: String,
     /// Than this one.
     pub than: String,
+    /// The tasks that it is about; all if empty.
+    #[serde(default)]
+    pub tasks: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -286,6 +291,8 @@ fn arm(
         return None;
     }
     let place = format!("arm `{name}`");
+    let curve =
+        take("curve").map(|curve| curve.as_str().map_or_else(|| curve.to_string(), str::to_owned));
     let seeds = list(seeds, &place, "seeds", problems).unwrap_or_else(|| head.seeds.clone());
     let frames = list(frames, &place, "frames", problems).unwrap_or_else(|| head.frames.clone());
     let own_words: Vec<String> = list(ask, &place, "ask", problems).unwrap_or_default();
@@ -305,6 +312,7 @@ fn arm(
         answers: answers.iter().map(|s| format!("{}={}", s.key, s.value)).collect(),
         frames,
         ask,
+        curve,
     })
 }
 

@@ -7,6 +7,7 @@ use super::base::BaseReport;
 use super::report::{Claimed, Row, SweepReport, Table};
 use crate::eval::crossed::{SeedEstimate, Spread};
 use crate::eval::statistics::Verdict;
+use crate::show::numbers::{bytes, scaled};
 use crate::show::table::Table as Cells;
 
 /// The report in Markdown: facts, base, tables, claims.
@@ -55,25 +56,48 @@ pub fn signed_interval(estimate: &SeedEstimate) -> String {
     )
 }
 
-/// The arms of a table, the same for Markdown and HTML.
+/// The arms of a table, the same for Markdown and HTML; costs and ceilings where they are known.
 pub fn arms(table: &Table) -> Cells {
-    let mut head: Vec<String> =
-        ["arm", "tokens a frame", "seeds", "right %, 95 % interval"].map(String::from).to_vec();
+    let costs = table.rows.iter().any(|row| row.cost.is_some());
+    let limits = table.rows.iter().any(|row| row.ceiling.is_some());
+    let mut head = vec!["arm", "tokens a frame"];
+    head.extend(costs.then_some(["LLM FLOPs", "KV bytes"]).into_iter().flatten());
+    head.extend(["seeds", "right %, 95 % interval"]);
+    head.extend(limits.then_some("ideal observer %"));
+    let mut head: Vec<String> = head.into_iter().map(String::from).collect();
     head.extend(table.tasks.iter().cloned());
     head.push(format!("less `{}`", table.reference));
     head.push("verdict".into());
-    Cells { head, rows: table.rows.iter().map(row_cells).collect() }
+    let rows = table.rows.iter().map(|row| row_cells(row, costs, limits)).collect();
+    Cells { head, rows }
 }
 
-fn row_cells(row: &Row) -> Vec<String> {
-    let percent = |share: &Option<f64>| share.map_or("-".into(), |s| format!("{:.0}", 100.0 * s));
+fn row_cells(row: &Row, costs: bool, limits: bool) -> Vec<String> {
     let mut cells = vec![row.arm.clone(), format!("{:.2}", row.mean_tokens)];
+    if costs {
+        cells.extend(row.cost.map_or(["-".into(), "-".into()], |cost| {
+            [scaled(cost.llm_flops), bytes(cost.kv_bytes)]
+        }));
+    }
     cells.push(trainings(row));
     cells.push(row.accuracy.as_ref().map_or("-".into(), interval));
-    cells.extend(row.tasks.iter().map(percent));
+    if limits {
+        cells.push(row.ceiling.map_or("-".into(), |best| format!("{:.1}", 100.0 * best)));
+    }
+    cells.extend(
+        row.tasks.iter().zip(&row.task_ceilings).map(|(right, best)| of_task(*right, *best)),
+    );
     cells.push(row.difference.as_ref().map_or(String::new(), signed_interval));
     cells.push(row.verdict.map_or(String::new(), |verdict| verdict_words(verdict).into()));
     cells
+}
+
+/// `54`, or `54 of 63` where the ideal observer does not score all.
+fn of_task(right: Option<f64>, best: Option<f64>) -> String {
+    let percent = |share: f64| format!("{:.0}", 100.0 * share);
+    let right = right.map_or("-".into(), percent);
+    let best = best.map(percent).filter(|best| best != "100");
+    best.map_or(right.clone(), |best| format!("{right} of {best}"))
 }
 
 /// How many trainings a row rests on: `3`, `3 from 3 bases`, `2 (1 missing)`.
@@ -94,11 +118,9 @@ pub fn variances(report: &SweepReport) -> Cells {
     let arms = arms.filter_map(|row| Some(variance_cells(row.arm.clone(), row.accuracy.as_ref()?)));
     let mut known = BTreeSet::new();
     let claims = report.tables.iter().flat_map(|table| &table.claims);
-    let claims = claims.filter(|claim| known.insert((&claim.better, &claim.than)));
-    let claims = claims.filter_map(|claim| {
-        let Claimed { better, than, .. } = claim;
-        Some(variance_cells(format!("`{better}` less `{than}`"), claim.difference.as_ref()?))
-    });
+    let claims = claims.filter(|claim| known.insert(claim.pair()));
+    let claims =
+        claims.filter_map(|claim| Some(variance_cells(claim.pair(), claim.difference.as_ref()?)));
     let head = ["right %", "deviation of bases", "deviation of seeds of a base", "error by videos"];
     Cells::new(head, arms.chain(claims))
 }
@@ -124,8 +146,7 @@ pub fn claim_lines(table: &Table) -> impl Iterator<Item = String> {
 /// What a claim says and what became of it.
 fn claim_line(claim: &Claimed) -> String {
     let difference = claim.difference.as_ref().map_or(String::new(), |difference| {
-        let Claimed { better, than, .. } = claim;
-        format!(" (`{better}` less `{than}`: {}{})", signed_interval(difference), p_words(claim))
+        format!(" ({}: {}{})", claim.pair(), signed_interval(difference), p_words(claim))
     });
     format!("{}: {}{difference}", claim.text, claim.outcome.words())
 }
@@ -136,6 +157,16 @@ fn p_words(claim: &Claimed) -> String {
         if p < 0.001 { ", p < 0.001".into() } else { format!(", p {p:.3}") }
     })
 }
+
+/// What is said of costs and ceilings, where a table has them.
+pub fn notes(table: &Table) -> impl Iterator<Item = String> {
+    let costs = table.rows.iter().any(|row| row.cost.is_some()).then_some(COSTS);
+    let limits = table.rows.iter().any(|row| row.ceiling.is_some()).then_some(LIMITS);
+    costs.into_iter().chain(limits).map(String::from)
+}
+
+const COSTS: &str = "LLM FLOPs and KV bytes (bf16) are those of one question in the plan, up to the first token of the answer; choosing frames counts.";
+const LIMITS: &str = "The ideal observer sees the same frames without fault and knows by which law the world is drawn: nothing can score more. A task has its ceiling behind `of` where that is not 100 %.";
 
 /// What is said of a table with several claims.
 const SEVERAL_CLAIMS: &str = "The p-values are corrected for the number of claims of this table (Holm), so that the chance that any of them is wrongly held is 5 %; intervals stay those of a single difference.";
@@ -153,6 +184,7 @@ fn table_markdown(table: &Table) -> String {
     let mut text = format!("\n## {}\n\n", table.title);
     text += &arms(table).markdown();
     line(&mut text, "");
+    notes(table).for_each(|note| line(&mut text, &format!("- {note}")));
     table.same_tokens.iter().for_each(|same| line(&mut text, &format!("- {}", tokens_line(*same))));
     claim_lines(table).for_each(|claim| line(&mut text, &format!("- {claim}")));
     text
@@ -183,16 +215,20 @@ fn base_markdown(base: &BaseReport) -> String {
 
 /// One line for each arm of each table, numbers as shares.
 pub fn csv(report: &SweepReport) -> String {
-    let mut text = "table,arm,tokens_per_frame,seeds,questions,right,low,high,difference,difference_low,difference_high,verdict\n".to_owned();
+    let mut text = "table,arm,tokens_per_frame,llm_flops,kv_bytes,seeds,questions,right,low,high,ideal,difference,difference_low,difference_high,verdict\n".to_owned();
     for table in &report.tables {
         for row in &table.rows {
             let mut cells =
                 vec![quoted(&table.title), quoted(&row.arm), row.mean_tokens.to_string()];
+            cells.extend(row.cost.map_or([const { String::new() }; 2], |cost| {
+                [cost.llm_flops.to_string(), cost.kv_bytes.to_string()]
+            }));
             cells.extend(match &row.accuracy {
                 Some(a) => [a.seeds as f64, a.questions as f64, a.mean, a.low, a.high]
                     .map(|number| number.to_string()),
                 None => [const { String::new() }; 5],
             });
+            cells.push(row.ceiling.map_or(String::new(), |best| best.to_string()));
             cells.extend(match &row.difference {
                 Some(d) => [d.mean, d.low, d.high].map(|number| number.to_string()),
                 None => [const { String::new() }; 3],

@@ -9,9 +9,9 @@ use xcomp_model::error::ModelError;
 
 use super::Answerer;
 use crate::error::Error;
-use crate::plan::compression_plan;
 use crate::plan::cut::Stated;
 use crate::plan::survey::template;
+use crate::plan::{at_tokens, compression_plan};
 use crate::recipe::tables::{CompressionTable, ScheduleKind};
 use crate::recipe::{COMPRESSION_BLOCK, PROMPT_BLOCK, checked_compression};
 
@@ -40,13 +40,7 @@ impl Answerer {
             )));
         }
         let stated = compression_of(&folder.join("config.json"))?;
-        let table = CompressionTable {
-            schedule: ScheduleKind::Budget,
-            keep: stated.keep,
-            budgets: vec![tokens],
-            group_order: stated.group_order,
-            ..CompressionTable::default()
-        };
+        let table = at_tokens(&stated, tokens);
         let compression = compression_plan(&table, &self.config, Path::new("--tokens"))?;
         Ok(self.with_compression(compression))
     }

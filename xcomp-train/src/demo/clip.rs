@@ -18,7 +18,7 @@ pub trait DrawnClip: Clone + Eq + Hash + Sync {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
     /// The kind of question.
-    pub kind: &'static str,
+    pub kind: String,
     /// The question in words.
     pub question: String,
     /// Possible answers.

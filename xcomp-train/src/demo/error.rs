@@ -32,6 +32,12 @@ pub enum DemoError {
         config.display()
     )]
     Sizes { config: PathBuf },
+    /// A world whose clips have no room for what happens in them.
+    #[error(
+        "[world]: no story fits into {frames} frames with a light of {lit}; give 4 frames at least, and a light of 1 to {}",
+        frames.saturating_sub(2)
+    )]
+    Frames { frames: usize, lit: usize },
     /// Training did what it should not: the loss stayed up.
     #[error(
         "the loss went from {first:.3} to {last:.3}, not to half of it; this is a fault of the program"

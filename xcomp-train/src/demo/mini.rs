@@ -1,5 +1,6 @@
 //! The mini world on disk: clips, questions and an untrained checkpoint, on which sweeps try out recipes.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -9,8 +10,10 @@ use xcomp_model::base::config::ModelConfig;
 use super::base::{BaseOptions, write_base};
 use super::clip::DrawnClip;
 use super::error::DemoError;
+use super::ideal::{of_events, of_needle};
 use super::scene::FPS;
-use super::story::{Difficulty, Event, Story};
+use super::story::{Difficulty, EVENTS, Event, Story};
+use super::story_question::{Task, needle_of};
 use super::world::{World, WorldFiles, write_json};
 
 /// How much of the mini world is made, how hard it is, and how large the untrained model: a sweep's `[world]` table.
@@ -27,6 +30,8 @@ pub struct Mini {
     pub frames: usize,
     /// Frames that the light of the `needle` questions is seen.
     pub light_frames: usize,
+    /// Several such numbers, one of which is drawn for each clip, in the place of `light_frames`; the tasks are then `needle, N frames`.
+    pub flares: Vec<usize>,
     /// Grey motes that drift about and mean nothing.
     pub motes: usize,
     /// The `config.json` of the untrained model, of any family; the demo's own, a small VideoChat-Flash, if absent.
@@ -49,6 +54,7 @@ impl Default for Mini {
             test_clips: 100,
             frames: 32,
             light_frames: 4,
+            flares: vec![],
             motes: 0,
             config: None,
             hidden_size: None,
@@ -62,12 +68,33 @@ impl Default for Mini {
 impl Mini {
     /// Draws the stories of the three splits.
     pub fn world(&self) -> World<Story> {
-        let Self { frames, light_frames, motes, .. } = *self;
-        let difficulty = Difficulty { frames, light_frames, motes };
+        let Self { frames, motes, .. } = *self;
         let asked = [("validation", self.validation_clips), ("test", self.test_clips)];
         World::draw_lots(("train", self.train_clips), &asked, self.seed, |random| {
-            Story::draw_lot(random, difficulty)
+            let tells_length = !self.flares.is_empty();
+            let light_frames =
+                if tells_length { random.pick(&self.flares) } else { self.light_frames };
+            Story::draw_lot(random, Difficulty { frames, light_frames, motes, tells_length })
         })
+    }
+
+    /// The best share of right answers to each task that is possible behind the frames `shown` of its clips.
+    pub fn ideal(&self, shown: &[usize]) -> BTreeMap<String, f64> {
+        let events =
+            of_events(self.frames, shown).map(|(task, right)| (task.kind().to_owned(), right));
+        let of = |light_frames| of_needle(self.frames, light_frames, shown);
+        let flares = self.flares.iter().map(|flare| (needle_of(*flare), of(*flare)));
+        let plain =
+            self.flares.is_empty().then(|| (Task::Needle.kind().into(), of(self.light_frames)));
+        events.chain(flares).chain(plain).collect()
+    }
+
+    /// Whether there is room for every light and every event.
+    fn check(&self) -> Result<(), DemoError> {
+        let lit = if self.flares.is_empty() { &[self.light_frames][..] } else { &self.flares };
+        let fits = |lit: &usize| *lit > 0 && lit + 1 < self.frames && *EVENTS.end() <= self.frames;
+        let wrong = lit.iter().find(|lit| !fits(lit));
+        wrong.map_or(Ok(()), |lit| Err(DemoError::Frames { frames: self.frames, lit: *lit }))
     }
 
     /// Writes the world into `folder/world` and the untrained checkpoint into `folder/untrained`.
@@ -75,6 +102,7 @@ impl Mini {
     /// # Errors
     /// If the model cannot be made, a clip cannot be encoded or a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<WorldFiles, DemoError> {
+        self.check()?;
         let config = self.model()?;
         let (world, place) = (self.world(), folder.join("world"));
         let files = world.write(&place)?;

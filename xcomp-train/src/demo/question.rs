@@ -71,7 +71,7 @@ impl DrawnClip for Scene {
     /// The bare question, answered in one word.
     fn asked(&self) -> Vec<Asked> {
         let ask = |question: Question| Asked {
-            kind: question.kind(),
+            kind: question.kind().to_owned(),
             question: question.text().to_owned(),
             candidates: question.candidates(),
             answer: question.answer(self),

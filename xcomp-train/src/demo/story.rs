@@ -3,6 +3,7 @@
 //! Shapes of different colours come one after the other; somewhere a small light flares up for a moment, and grey motes may drift about.
 
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 
 use super::attributes::{Colour, Light, Ordinal, Outline, Pattern};
 use super::scene::SIDE;
@@ -24,6 +25,8 @@ pub struct Difficulty {
     pub light_frames: usize,
     /// Grey motes that drift about and mean nothing.
     pub motes: usize,
+    /// Whether the name of the needle's task says for how many frames the light is seen.
+    pub tells_length: bool,
 }
 
 /// A shape that is seen for a while.
@@ -59,7 +62,7 @@ pub struct Picture {
     /// The colour of the light.
     pub light: Light,
     /// The frames in which it is seen.
-    pub flare: std::ops::Range<usize>,
+    pub flare: Range<usize>,
     light_place: [usize; 2],
     motes: Vec<Mote>,
     room: u8,
@@ -75,6 +78,8 @@ pub struct Story {
     pub order: Ordinal,
     /// The successor of this event is asked for.
     pub after: usize,
+    /// Whether the name of the needle's task says for how many frames the light is seen.
+    pub tells_length: bool,
 }
 
 /// Stories that show the same are the same, whatever is asked: a split must not share a clip with another.
@@ -95,9 +100,9 @@ impl Hash for Story {
 impl Story {
     /// Draws a story by lot.
     pub fn draw_lot(random: &mut Random, difficulty: Difficulty) -> Self {
-        let Difficulty { frames, light_frames, motes } = difficulty;
+        let Difficulty { frames, light_frames, motes, tells_length } = difficulty;
         let events = draw_events(random, frames);
-        let flare = random.within(1..frames - light_frames);
+        let flare = random.within(possible_flares(frames, light_frames));
         let after = random.within(0..events.len() - 1);
         let corner = [2, SIDE - LIGHT_SIDE - 2];
         let picture = Picture {
@@ -111,7 +116,7 @@ impl Story {
             room: random.within(20..61) as u8,
             frames,
         };
-        Self { picture, order: random.pick(Ordinal::ALL), after }
+        Self { picture, order: random.pick(Ordinal::ALL), after, tells_length }
     }
 }
 
@@ -122,7 +127,7 @@ fn draw_events(random: &mut Random, frames: usize) -> Vec<Event> {
     random.shuffle(&mut colours);
     let share = frames / count;
     let event = |(at, colour): (usize, Colour)| {
-        let late = random.within(0..share / 3 + 1);
+        let late = random.within(possible_delays(share));
         let start = if at == 0 { 0 } else { at * share + late };
         let size = random.within(28..41);
         let mut edge = || random.within(0..SIDE - size + 1);
@@ -131,10 +136,43 @@ fn draw_events(random: &mut Random, frames: usize) -> Vec<Event> {
     colours.into_iter().take(count).enumerate().map(event).collect()
 }
 
+/// How many frames late an event may come, all as likely; the first is never late.
+fn possible_delays(share: usize) -> Range<usize> {
+    0..share / 3 + 1
+}
+
+/// The frames in which a light may flare up, all as likely.
+pub fn possible_flares(frames: usize, light_frames: usize) -> Range<usize> {
+    1..frames - light_frames
+}
+
+/// The first frames of a story's events, as [`Story::draw_lot`] draws them, each with its chance.
+pub fn possible_starts(frames: usize) -> impl Iterator<Item = (Vec<usize>, f64)> {
+    let counts = EVENTS.end() - EVENTS.start() + 1;
+    EVENTS.flat_map(move |count| {
+        let share = frames / count;
+        let mut all = vec![vec![0]];
+        for at in 1..count {
+            let later = |starts: &Vec<usize>| {
+                let starts = starts.clone();
+                let with = move |late| [&starts[..], &[at * share + late]].concat();
+                possible_delays(share).map(with).collect::<Vec<_>>()
+            };
+            all = all.iter().flat_map(later).collect();
+        }
+        let chance = 1.0 / (counts * all.len()) as f64;
+        all.into_iter().map(move |starts| (starts, chance))
+    })
+}
+
+/// The event that is seen in a frame, of those that start so.
+pub fn event_at(starts: &[usize], frame: usize) -> usize {
+    starts.iter().rposition(|start| *start <= frame).expect("the first event starts with the clip")
+}
+
 impl Mote {
     fn draw_lot(random: &mut Random) -> Self {
-        let mut two =
-            |range: std::ops::Range<usize>| [(); 2].map(|()| random.within(range.clone()));
+        let mut two = |range: Range<usize>| [(); 2].map(|()| random.within(range.clone()));
         let (place, drift) = (two(0..SIDE), two(0..5));
         Self { place, drift, grey: random.within(90..161) as u8 }
     }
@@ -188,7 +226,8 @@ impl Picture {
 mod tests {
     use super::*;
 
-    const DIFFICULTY: Difficulty = Difficulty { frames: 16, light_frames: 2, motes: 2 };
+    const DIFFICULTY: Difficulty =
+        Difficulty { frames: 16, light_frames: 2, motes: 2, tells_length: false };
 
     fn stories(count: usize) -> impl Iterator<Item = Story> {
         let mut random = Random::new(11);

@@ -77,7 +77,10 @@ impl Task {
         let candidates = self.candidates();
         let answer = candidates[self.answer(story)];
         Asked {
-            kind: self.kind(),
+            kind: match self {
+                Self::Needle if story.tells_length => needle_of(story.picture.flare.len()),
+                _ => self.kind().to_owned(),
+            },
             question: self.text(story),
             answer,
             candidates,
@@ -85,6 +88,11 @@ impl Task {
             assistant: answer.to_owned(),
         }
     }
+}
+
+/// The name of the needle's task where it says for how many frames the light is seen.
+pub fn needle_of(light_frames: usize) -> String {
+    format!("needle, {light_frames} frames")
 }
 
 fn order_text(order: Ordinal) -> String {
@@ -98,8 +106,8 @@ fn after_text(colour: Colour) -> String {
 impl DrawnClip for Story {
     fn vocabulary() -> Vec<String> {
         let mut random = Random::new(0);
-        let story =
-            Self::draw_lot(&mut random, Difficulty { frames: 16, light_frames: 1, motes: 0 });
+        let any = Difficulty { frames: 16, light_frames: 1, motes: 0, tells_length: false };
+        let story = Self::draw_lot(&mut random, any);
         let questions = Task::ALL.map(|task| task.text(&story)).into_iter();
         let questions = questions.chain(Ordinal::ALL.iter().map(|order| order_text(*order)));
         let questions = questions.chain(Colour::ALL.iter().map(|colour| after_text(*colour)));
@@ -123,7 +131,7 @@ mod tests {
     use super::*;
 
     fn stories(count: usize) -> Vec<Story> {
-        let difficulty = Difficulty { frames: 32, light_frames: 2, motes: 1 };
+        let difficulty = Difficulty { frames: 32, light_frames: 2, motes: 1, tells_length: false };
         let mut random = Random::new(5);
         (0..count).map(|_| Story::draw_lot(&mut random, difficulty)).collect()
     }
@@ -132,8 +140,8 @@ mod tests {
     fn answers_are_what_the_frames_show() {
         for story in stories(100) {
             let events = &story.picture.events;
-            let asked: BTreeMap<&str, Asked> =
-                story.asked().into_iter().map(|asked| (asked.kind, asked)).collect();
+            let asked: BTreeMap<String, Asked> =
+                story.asked().into_iter().map(|asked| (asked.kind.clone(), asked)).collect();
             let first = story.picture.event(0).colour.word();
             let last = story.picture.event(31).colour.word();
             let want = if story.order == Ordinal::First { first } else { last };

@@ -141,7 +141,7 @@ impl<F: DrawnClip> Split<F> {
             question: asked.question,
             candidates: asked.candidates.into_iter().map(str::to_owned).collect(),
             answer: asked.answer.to_owned(),
-            question_type: asked.kind.to_owned(),
+            question_type: asked.kind,
         };
         self.named()
             .flat_map(|(name, clip)| clip.asked().into_iter().map(move |asked| ask(&name, asked)))

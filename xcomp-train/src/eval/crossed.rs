@@ -89,6 +89,16 @@ impl SeedEstimate {
         }
     }
 
+    /// What draws, then what videos add to the variance of the mean.
+    pub fn parts(&self) -> [Part; 2] {
+        self.parts
+    }
+
+    /// Videos that were asked about.
+    pub fn videos(&self) -> usize {
+        self.videos
+    }
+
     /// The smallest two-sided level at which the mean is told from zero.
     pub fn p_value(&self) -> f64 {
         p_value(self.centre, &self.parts)

@@ -57,6 +57,18 @@ pub fn compression_plan(
         .map_err(|source| Error::Schedule { path: path.into(), source })
 }
 
+/// The same table asked for so many tokens of a frame in the mean over the layers (`--tokens`).
+#[must_use]
+pub fn at_tokens(stated: &CompressionTable, tokens: f64) -> CompressionTable {
+    CompressionTable {
+        schedule: ScheduleKind::Budget,
+        keep: stated.keep,
+        budgets: vec![tokens],
+        group_order: stated.group_order,
+        ..CompressionTable::default()
+    }
+}
+
 /// The reductions of each budget of an elastic `[compression]` table; none for other schedules.
 pub(super) fn elastic(
     table: &CompressionTable,

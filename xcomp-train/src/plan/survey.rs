@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use xcomp_data::report::Histogram;
 use xcomp_data::stream::cost::predict_frames;
 use xcomp_data::{
-    DataError, Fit, FrameOptions, FrameStyle, IGNORE, IMAGE_TOKEN, LabelRule as Labels, Mixture,
-    MixtureOptions, Prompt, Sampling, SystemTurn, Template, Tokenizer, Truncated, VisualRule,
-    render_chat,
+    DataError, Fit, FrameOptions, FrameRule, FrameStyle, IGNORE, IMAGE_TOKEN, LabelRule as Labels,
+    Mixture, MixtureOptions, Prompt, Sampling, SystemTurn, Template, Tokenizer, Truncated,
+    VisualRule, render_chat,
 };
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::base::family::{Family, Visuals};
@@ -226,6 +227,18 @@ pub fn styled(config: &ModelConfig) -> FrameOptions {
     // A model that cuts no picture has the usual number: keys of kept features stay as they were.
     let most_tiles = if fit == Fit::Tiles { config.most_tiles } else { usual.most_tiles };
     FrameOptions { sampling, fps, time_message, fit, most_tiles, ..usual }
+}
+
+/// How a model looks at a video that a question is about: at so many frames, repeated where it has fewer.
+pub fn asked_frames(config: &ModelConfig, frames: RangeInclusive<usize>) -> FrameOptions {
+    FrameOptions {
+        min_frames: *frames.start(),
+        max_frames: *frames.end(),
+        clip_frames: config.vision.clip_frames,
+        image_size: config.vision.image_size,
+        rule: FrameRule::Inference,
+        ..styled(config)
+    }
 }
 
 /// Which tokens carry loss.

@@ -2,6 +2,7 @@
 
 mod axis;
 pub mod chart;
+pub mod forest;
 pub mod heat_map;
 
 use plotters::coord::Shift;

@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use super::table::{Table, escaped};
+use super::table::{Table, escaped, marked_up};
 
 /// Colours by name, light and dark; everything else takes them.
 const STYLE: &str = ":root{color-scheme:light dark;--ink:#222;--ground:#fff;--head:#f3f3f3;--line:#ccc;--better:#e2f3e2;--worse:#f8e0dd}\
 @media(prefers-color-scheme:dark){:root{--ink:#ddd;--ground:#1b1d1f;--head:#2a2d30;--line:#4a4e52;--better:#1f3d24;--worse:#4a2522}}\
 body{font:15px/1.5 sans-serif;max-width:1200px;margin:2em auto;padding:0 1em;color:var(--ink);background:var(--ground)}\
-table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid var(--line);padding:.3em .6em;text-align:left}\
+table{border-collapse:collapse;margin:1em 0;display:block;overflow-x:auto}td,th{border:1px solid var(--line);padding:.3em .6em;text-align:left}\
 th{background:var(--head)}.better{background:var(--better)}.worse{background:var(--worse)}\
 figure{display:inline-block;margin:.5em}svg{max-width:100%;height:auto;border:1px solid var(--line)}\
 pre{background:var(--head);padding:1em;overflow:auto}";
@@ -35,17 +35,17 @@ impl Page {
 
     /// Begins a section.
     pub fn heading(&mut self, words: &str) {
-        self.put(&format!("<h2>{}</h2>", escaped(words)));
+        self.put(&format!("<h2>{}</h2>", marked_up(words)));
     }
 
     /// A paragraph.
     pub fn paragraph(&mut self, words: &str) {
-        self.put(&format!("<p>{}</p>", escaped(words)));
+        self.put(&format!("<p>{}</p>", marked_up(words)));
     }
 
     /// Lines as a list.
     pub fn list(&mut self, lines: impl IntoIterator<Item = String>) {
-        let items = lines.into_iter().map(|line| format!("<li>{}</li>\n", escaped(&line)));
+        let items = lines.into_iter().map(|line| format!("<li>{}</li>\n", marked_up(&line)));
         self.put(&format!("<ul>\n{}</ul>", items.collect::<String>()));
     }
 
@@ -70,7 +70,7 @@ impl Page {
     pub fn into_html(self) -> String {
         let Self { title, head, body } = self;
         format!(
-            "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">{head}<title>{title}</title><style>{STYLE}</style></head>\n<body>\n{body}</body>\n</html>\n"
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">{head}<title>{title}</title><style>{STYLE}</style></head>\n<body>\n{body}</body>\n</html>\n"
         )
     }
 

@@ -46,7 +46,7 @@ impl Table {
     /// For a page; a row whose last word is a verdict carries it as its class.
     pub fn html(&self) -> String {
         let cells = |cells: &[String], tag: &str| {
-            let one = |cell: &String| format!("<{tag}>{}</{tag}>", escaped(cell));
+            let one = |cell: &String| format!("<{tag}>{}</{tag}>", marked_up(cell));
             cells.iter().map(one).collect::<Vec<_>>().concat()
         };
         let row = |row: &Vec<String>| {
@@ -62,6 +62,19 @@ impl Table {
 /// Words that mean themselves in HTML.
 pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// Words of a report for a page: what stands between backquotes becomes code, a backquote alone stays.
+pub fn marked_up(text: &str) -> String {
+    let text = escaped(text);
+    let parts: Vec<&str> = text.split('`').collect();
+    let pairs = (parts.len() - 1) / 2;
+    let mut whole = parts[0].to_owned();
+    for two in parts[1..][..2 * pairs].chunks(2) {
+        whole += &["<code>", two[0], "</code>", two[1]].concat();
+    }
+    let alone = parts[1..][2 * pairs..].iter().map(|rest| format!("`{rest}"));
+    whole + &alone.collect::<String>()
 }
 
 #[cfg(test)]
@@ -80,6 +93,8 @@ mod tests {
         let html = table.html();
         assert!(html.contains("<tr><th>arm</th><th>x</th></tr>"), "{html}");
         assert!(html.contains("<tr><td>a&lt;b</td><td>1.25</td></tr>"), "{html}");
+        assert_eq!(marked_up("`a<b` less `c`, `d"), "<code>a&lt;b</code> less <code>c</code>, `d");
+        assert_eq!(marked_up("plain"), "plain");
         assert!(html.contains("<tr class=\"better\"><td>c</td>"), "{html}");
     }
 }

@@ -50,6 +50,7 @@ fn arms_have_names_seeds_and_questions_of_their_own() {
         eval: vec![],
         answers: vec![],
         frames: vec![],
+        curve: None,
         ask: ["--by", "likelihood", "--global"].map(str::to_owned).to_vec(),
     };
     assert_eq!(sweep.arms[1], want);
