@@ -11,6 +11,8 @@ use super::{INK, ink, picture, width_of};
 const WIDTH: u32 = 460;
 const ROW: u32 = 30;
 const AXIS: u32 = 50;
+/// Pixels of the title and of what is left free around.
+const TITLE: u32 = 46;
 
 /// What a difference says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +67,7 @@ impl Forest<'_> {
         let ends = |row: &&Difference| [row.interval.0, row.interval.1, 0.0];
         let x = Axis::around(rows.iter().flat_map(ends));
         let height = ROW * rows.len() as u32 + AXIS;
-        picture(self.title, (names + WIDTH, height + 20), |area| {
+        picture(self.title, (names + WIDTH, height + TITLE), |area| {
             let end = rows.len() as f64;
             let mut chart = ChartBuilder::on(area)
                 .margin(10)
@@ -89,7 +91,6 @@ impl Forest<'_> {
                     10,
                 );
                 chart.draw_series([bar])?;
-                chart.draw_series([Circle::new((row.mean, y), 4, colour.filled())])?;
                 let (left, middle) = chart.backend_coord(&(x.range().start, y));
                 let (_, top) = area.get_base_pixel();
                 let right = ink().pos(Pos::new(HPos::Right, VPos::Center));
