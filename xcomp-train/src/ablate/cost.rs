@@ -1,10 +1,11 @@
 //! What answering a question costs, from `config.json`, the arm and the words of the questions alone.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use clap::ValueEnum as _;
 use serde::Serialize;
-use xcomp_data::{Choice, Template, Tokenizer, render_question};
+use xcomp_data::{Choice, Template, TimeMessage, Tokenizer, render_question};
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::compress::schedule::CompressionPlan;
 use xcomp_model::cost::matmul;
@@ -33,13 +34,12 @@ pub struct QuestionCost {
     pub kv_bytes: u64,
 }
 
-/// The questions of a sweep as prompts.
+/// How long the prompts of a sweep are, for the model of its recipe.
 #[derive(Debug)]
 pub struct Prompts {
     config: ModelConfig,
-    tokenizer: Tokenizer,
-    template: Template,
-    questions: Vec<Question>,
+    /// Text tokens of a question in the mean, by the frames that arms look at.
+    text_tokens: BTreeMap<usize, usize>,
 }
 
 impl Prompts {
@@ -50,62 +50,33 @@ impl Prompts {
     pub fn of(sweep: &Sweep, material: &Material) -> Result<Self, Error> {
         let set = [&sweep.head.set[..], &material.settings()].concat();
         let recipe = Recipe::load(&sweep.head.recipe, &set)?;
+        recipe.require("model", &["tokenizer"])?;
         let config = model_config(Path::new(&recipe.model.config), &recipe.compression)?;
         let template = recipe_template(&recipe.model, config.family);
         let tokenizer = Tokenizer::open(Path::new(&recipe.model.tokenizer), &template)?;
-        let asked = |flag| of_flag(&sweep.head.ask, flag);
-        let benchmark = asked("--benchmark").and_then(|word| Benchmark::from_str(word, true).ok());
-        let subtitles = asked("--subtitles").map(Path::new);
-        let questions = read_questions(material.examination().0, benchmark, subtitles)?.asked;
-        let prompts = Self { config, tokenizer, template, questions };
-        prompts.check_tasks(sweep)?;
-        Ok(prompts)
-    }
-
-    fn check_tasks(&self, sweep: &Sweep) -> Result<(), Error> {
-        let known = |task: &&String| self.questions.iter().any(|one| one.tasks.contains(task));
-        let claims = sweep.tables.iter().flat_map(|table| &table.claim);
-        let wrong = claims.flat_map(|claim| &claim.tasks).find(|task| !known(task));
-        wrong.map_or(Ok(()), |task| {
-            let path = sweep.path.display();
-            let message = format!(
-                "{path}: a claim is about the task `{task}`, of which there is no question"
-            );
-            Err(Error::Argument(message))
-        })
-    }
-
-    /// Text tokens of a question in the mean, as about a video of one frame a second.
-    fn text_tokens(&self, frames: usize) -> Result<usize, Error> {
-        let choice = Choice {
-            indices: (0..frames).collect(),
-            first: 0,
-            fps: 1.0,
-            duration_s: frames as f64,
-        };
-        let message = choice.message(frame_style(self.config.family).time_message);
-        let mut all = 0;
-        for question in &self.questions {
-            let ids = render_question(&self.template, &self.tokenizer, &question.prompt, &message)?;
-            all += ids.len() - 1; // the marker of the video
+        let questions = questions(sweep, material)?;
+        let kind = frame_style(config.family).time_message;
+        let mut text_tokens = BTreeMap::new();
+        for frames in sweep.arms.iter().flat_map(|arm| &arm.frames) {
+            if !text_tokens.contains_key(frames) {
+                let message = message(*frames, kind);
+                let mean = mean_tokens(&questions, &message, &template, &tokenizer)?;
+                text_tokens.insert(*frames, mean);
+            }
         }
-        Ok(all / self.questions.len().max(1))
+        Ok(Self { config, text_tokens })
     }
 
     /// What a question costs an arm that looks at so many frames; `None` where they are not known, or videos are read in windows.
-    ///
-    /// # Errors
-    /// If the tokenizer fails.
     pub fn cost(
         &self,
         arm: &Arm,
         compression: &CompressionPlan,
         frames: Option<usize>,
-    ) -> Result<Option<QuestionCost>, Error> {
-        let Some(frames) = frames.filter(|_| self.config.llm.vst.is_none()) else {
-            return Ok(None);
-        };
-        let work = Work { config: &self.config, compression, text: self.text_tokens(frames)? };
+    ) -> Option<QuestionCost> {
+        let frames = frames.filter(|_| self.config.llm.vst.is_none())?;
+        let work =
+            Work { config: &self.config, compression, text: *self.text_tokens.get(&frames)? };
         let layers = self.config.llm.num_hidden_layers;
         let choice = Chosen::of(arm, frames, layers);
         let scoring = choice.rule.map_or(0.0, |rule| {
@@ -114,11 +85,52 @@ impl Prompts {
         });
         let llm = &self.config.llm;
         let head = matmul(1, llm.hidden_size, llm.vocab_size);
-        Ok(Some(QuestionCost {
+        Some(QuestionCost {
             llm_flops: scoring + work.layers(choice.frames, layers) + head,
             kv_bytes: work.kv_bytes(choice.frames),
-        }))
+        })
     }
+}
+
+/// The questions of a sweep.
+///
+/// # Errors
+/// If they cannot be read, or a claim is about a task that no question has.
+fn questions(sweep: &Sweep, material: &Material) -> Result<Vec<Question>, Error> {
+    let asked = |flag| of_flag(&sweep.head.ask, flag);
+    let benchmark = asked("--benchmark").and_then(|word| Benchmark::from_str(word, true).ok());
+    let subtitles = asked("--subtitles").map(Path::new);
+    let questions = read_questions(material.examination().0, benchmark, subtitles)?.asked;
+    let known = |task: &&String| questions.iter().any(|one| one.tasks.contains(task));
+    let claims = sweep.tables.iter().flat_map(|table| &table.claim);
+    if let Some(task) = claims.flat_map(|claim| &claim.tasks).find(|task| !known(task)) {
+        let path = sweep.path.display();
+        return Err(Error::Argument(format!(
+            "{path}: a claim is about the task `{task}`, of which there is no question"
+        )));
+    }
+    Ok(questions)
+}
+
+/// What a prompt says of a video of so many frames, one a second.
+fn message(frames: usize, kind: TimeMessage) -> String {
+    let duration_s = frames as f64;
+    Choice { indices: (0..frames).collect(), first: 0, fps: 1.0, duration_s }.message(kind)
+}
+
+/// Text tokens of a question in the mean.
+fn mean_tokens(
+    questions: &[Question],
+    message: &str,
+    template: &Template,
+    tokenizer: &Tokenizer,
+) -> Result<usize, Error> {
+    let mut all = 0;
+    for question in questions {
+        let ids = render_question(template, tokenizer, &question.prompt, message)?;
+        all += ids.len() - 1; // the marker of the video
+    }
+    Ok(all / questions.len().max(1))
 }
 
 /// What the decoder works at.

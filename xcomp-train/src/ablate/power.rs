@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::outcome::Outcome;
-use super::report::pair_words;
+use super::report::{pair_words, specs};
 use super::sweep::{Claim, Sweep, TableSpec};
 use crate::eval::crossed::{SeedEstimate, estimate_difference, estimate_seeds};
 use crate::eval::interval::{LEVEL, Part, student};
@@ -43,7 +43,7 @@ pub struct Power {
 
 /// Of every claim, in a table without claims of every arm beside the reference; those of which nothing is known are left out.
 pub fn power(sweep: &Sweep, outcomes: &[Outcome], base: Option<&Outcome>) -> Vec<Power> {
-    sweep.tables.iter().flat_map(|table| of_table(table, sweep, outcomes, base)).collect()
+    specs(sweep).iter().flat_map(|table| of_table(table, sweep, outcomes, base)).collect()
 }
 
 fn of_table<'a>(

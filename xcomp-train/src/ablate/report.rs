@@ -127,8 +127,8 @@ impl ClaimOutcome {
     }
 }
 
-/// The tables of a sweep; one with every arm if it names none.
-pub fn tables(sweep: &Sweep, outcomes: &[Outcome]) -> Vec<Table> {
+/// The tables of a sweep as it asks for them; one with every arm if it names none.
+pub fn specs(sweep: &Sweep) -> Vec<TableSpec> {
     let every = TableSpec {
         title: "All arms".into(),
         arms: sweep.arms.iter().map(|arm| arm.name.clone()).collect(),
@@ -136,8 +136,12 @@ pub fn tables(sweep: &Sweep, outcomes: &[Outcome]) -> Vec<Table> {
         same_tokens: false,
         claim: vec![],
     };
-    let specs = if sweep.tables.is_empty() { vec![every] } else { sweep.tables.clone() };
-    specs.iter().map(|spec| table(spec, &sweep.head.reference, outcomes)).collect()
+    if sweep.tables.is_empty() { vec![every] } else { sweep.tables.clone() }
+}
+
+/// The tables of a sweep.
+pub fn tables(sweep: &Sweep, outcomes: &[Outcome]) -> Vec<Table> {
+    specs(sweep).iter().map(|spec| table(spec, &sweep.head.reference, outcomes)).collect()
 }
 
 fn table(spec: &TableSpec, usual: &str, outcomes: &[Outcome]) -> Table {

@@ -138,7 +138,7 @@ impl Runs {
         let compression = known.compression_of(arm, &sweep.path)?;
         let mut exams = vec![];
         for (frames, exam) in exams_of(material, arm, &known.folder)? {
-            let cost = prompts.cost(arm, &compression, frames)?;
+            let cost = prompts.cost(arm, &compression, frames);
             exams.push(Asked { frames, folder: exam.folder.clone(), cost });
             known.add(exam, frames);
         }
