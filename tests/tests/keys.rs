@@ -230,6 +230,7 @@ const OTHER: &[(&str, &str, Beside, Seen)] = &[
     ("train.loss_norm", "token", LONG, Numbers),
     ("train.recompute", "layer", NONE, Plan),
     ("train.memory_limit_gib", "0.001", NONE, End),
+    ("train.clips_at_once", "2", FILMS, Plan),
     ("train.dtype", "bf16", NONE, Numbers),
     ("train.weights_dtype", "bf16", NONE, Numbers),
     ("train.accumulate_dtype", "bf16", NONE, Numbers),

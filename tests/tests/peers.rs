@@ -108,6 +108,7 @@ fn one_two_and_four_ranks_end_with_the_same_bits() {
         &["train.accumulate_dtype=bf16", "train.max_steps=3"],
         &["train.recompute=layer", "train.max_steps=3"],
         &["tune.parts=[\"layers.2-4\", \"projector\"]", "train.max_steps=3"],
+        &["tune.lora_rank=2", "tune.lora_dropout=0.25", "train.max_steps=3"],
         &["data.validation_mixture=mixture.yaml", "eval.samples=7", "train.max_steps=3"],
     ] {
         same_on_all(&task, set);

@@ -93,6 +93,27 @@ fn a_checkpoint_holds_what_was_in_memory() {
     }
 }
 
+/// A run whose keys are left to the plan is that of a recipe that names what was chosen.
+#[test]
+fn a_run_under_auto_is_that_of_what_was_chosen() {
+    let task = Task::folders();
+    let auto = [
+        "train.recompute=auto",
+        "train.accumulate_dtype=auto",
+        "optimizer.moments_dtype=auto",
+        "train.weights_dtype=auto",
+    ];
+    let chosen = |limit: &'static str| {
+        let plan = Plan::new(task.recipe(&[&auto[..], &[limit]].concat()), Some(12)).unwrap();
+        plan.choice.unwrap().set
+    };
+    let (tight, roomy) = ("train.memory_limit_gib=1e-9", "train.memory_limit_gib=64");
+    assert!(chosen(tight).contains(&WEIGHTS[1].to_owned()) && chosen(roomy).is_empty());
+    let plain = train(&task, "plain", &[]);
+    assert_eq!(plain, train(&task, "auto", &[&auto[..], &[roomy]].concat()));
+    assert_eq!(fingerprint(&task.path("plain")), fingerprint(&task.path("auto")));
+}
+
 /// The first losses are those of the same weights: what is rounded shows later.
 #[test]
 fn moments_round_no_weight_of_the_first_step() {

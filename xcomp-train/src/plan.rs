@@ -1,5 +1,7 @@
 //! Everything that is known before a run: made from the recipe and `config.json`, with no weight loaded.
 
+mod change;
+pub mod choice;
 mod compression;
 pub mod cost;
 pub mod cut;
@@ -32,6 +34,7 @@ use xcomp_model::ops::on_cpu;
 use xcomp_model::vision::frames::Encoding;
 
 use crate::error::Error;
+use crate::plan::choice::{Choice, Left};
 use crate::plan::compression::elastic;
 pub use crate::plan::compression::{at_tokens, compression_plan};
 use crate::plan::cost::SampleSize;
@@ -48,9 +51,7 @@ use crate::plan::tuning::Tuning;
 use crate::plan::unfit::unfit;
 use crate::plan::vst::Windows;
 use crate::recipe::Recipe;
-use crate::recipe::tables::{
-    CompressionTable, FloatWord, GroupOrderWord, LossNormWord, RecomputeWord,
-};
+use crate::recipe::tables::{CompressionTable, FloatWord, GroupOrderWord, LossNormWord};
 use crate::recipe::tune::Part;
 use crate::show::numbers::GIB;
 
@@ -81,6 +82,10 @@ pub struct Plan {
     pub recompute: bool,
     /// How a step runs on the device.
     pub running: Running,
+    /// What became of keys that say "auto"; none where no key does.
+    pub choice: Option<Choice>,
+    /// Those keys.
+    left: Left,
 }
 
 impl Plan {
@@ -117,7 +122,7 @@ impl Plan {
         let mut plan = Self {
             lr,
             counts: count(&config, &tuning),
-            recompute: recipe.train.recompute == RecomputeWord::Layer,
+            recompute: false,
             running: running(&recipe, &tuning),
             vst: Windows::new(&recipe.vst, &config, recipe.train.seed),
             elastic: elastic(&recipe.compression, &config, &recipe.path)?,
@@ -126,9 +131,11 @@ impl Plan {
             tuning,
             samples,
             steps,
+            choice: None,
+            left: Left::of(&recipe),
             recipe,
         };
-        plan.choose_recompute();
+        plan.choose();
         Ok(plan)
     }
 
@@ -142,7 +149,7 @@ impl Plan {
         self.samples.worst = SampleSize { frames, ..survey.largest };
         self.samples.measured = true;
         self.samples.padding = survey.padding;
-        self.choose_recompute();
+        self.choose();
         self
     }
 
@@ -156,15 +163,8 @@ impl Plan {
             (false, _) => Kernels::Fused,
         };
         self.running.process = cpu.then(|| process(&self.recipe));
-        self.choose_recompute();
+        self.choose();
         self
-    }
-
-    fn choose_recompute(&mut self) {
-        if self.recipe.train.recompute == RecomputeWord::Auto {
-            self.recompute = false;
-            self.recompute = !self.fits();
-        }
     }
 
     /// Samples of one optimizer step.
@@ -197,6 +197,13 @@ impl Plan {
         self.vst.as_ref().map_or_else(whole, |windows| windows.memory(self, batch))
     }
 
+    /// The device's peak over such a step; where that is the process's own memory, with what waits on the host.
+    pub fn needs(&self, batch: &[SampleSize]) -> u64 {
+        let largest = batch.iter().copied().reduce(SampleSize::max).unwrap_or_default();
+        let host = if self.running.process.is_some() { self.host_bytes(largest) } else { 0 };
+        self.memory_of(batch).peak() + host
+    }
+
     /// What each decoder layer costs for a sample of this size.
     pub fn layers(&self, size: SampleSize) -> Vec<LayerCost> {
         of_layers(&self.work(), size, self.running.formats)
@@ -224,7 +231,7 @@ impl Plan {
             FloatWord::Bf16 => FloatDType::BF16,
             FloatWord::F16 => FloatDType::F16,
         };
-        Encoding { dtype, ..Encoding::default() }
+        Encoding { dtype, clips_at_once: self.running.clips_at_once }
     }
 
     /// How the samples of a forward stand in it.
@@ -256,10 +263,10 @@ impl Plan {
         }
     }
 
-    /// Whether the largest step fits the memory limit with nothing recomputed.
+    /// Whether the largest step fits the memory limit.
     fn fits(&self) -> bool {
         let limit_gib = self.recipe.train.memory_limit_gib.unwrap_or(f64::INFINITY);
-        self.memory(self.samples.worst).peak() as f64 <= limit_gib * GIB
+        self.needs(&self.batch(self.samples.worst)) as f64 <= limit_gib * GIB
     }
 }
 

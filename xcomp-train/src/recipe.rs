@@ -33,6 +33,8 @@ pub enum Origin {
     Recipe(usize),
     /// The command line.
     Set,
+    /// The plan: the recipe says "auto".
+    Plan,
 }
 
 /// Declares the recipe: the only list of its tables, in the order of the file.
@@ -175,10 +177,15 @@ impl Recipe {
         self.origins.get(&place).copied().unwrap_or(Origin::Default)
     }
 
+    /// Notes that the plan gave a key its value.
+    pub(crate) fn decided(&mut self, table: &str, key: &str) {
+        self.origins.insert((table.into(), key.into()), Origin::Plan);
+    }
+
     fn line(&self, table: &str, key: &str) -> Option<usize> {
         match self.origin(table, key) {
             Origin::Recipe(line) => Some(line),
-            Origin::Default | Origin::Set => None,
+            Origin::Default | Origin::Set | Origin::Plan => None,
         }
     }
 }

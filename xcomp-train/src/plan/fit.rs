@@ -5,10 +5,10 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::plan::change::{Change, Key};
 use crate::plan::cost::SampleSize;
 use crate::plan::{Plan, Samples};
-use crate::recipe::Recipe;
-use crate::recipe::tables::{FloatWord, MomentWord, RecomputeWord};
+use crate::recipe::tables::{FloatWord, HeldWord, MomentWord};
 use crate::recipe::tune::Part;
 use crate::show::numbers::{GIB, bytes};
 use crate::show::table::Table;
@@ -49,9 +49,6 @@ const MOMENTS: &str = "moments in 8 bits";
 const WEIGHTS: &str = "weights in bf16 alone, rounded by chance at every step";
 const ADAPTERS: &str = "adapters move, whole weights stay";
 
-/// Inner width of the adapters that are offered.
-const RANK: usize = 16;
-
 impl Fit {
     /// Plans a recipe's settings for a card of so many GiB: recomputing, bf16, smaller forwards; where none of these fits, gradients,
     /// moments and weights in fewer bits, one after the other, adapters, and fewer frames and fewer layers, of which each time the
@@ -71,7 +68,7 @@ impl Fit {
         if table.dtype == FloatWord::F32 {
             let kept = Change::default().with(Key::Activations);
             search.add(&search.planned(&kept)?, kept.set(), ROUNDED);
-            let again = !change.0.is_empty();
+            let again = !change.is_none();
             change = change.with(Key::Activations);
             if again {
                 search.add(&search.planned(&change)?, change.set(), ROUNDED);
@@ -96,73 +93,6 @@ impl Fit {
     }
 }
 
-/// Keys beside a recipe's own.
-#[derive(Debug, Clone, Default)]
-struct Change(Vec<Key>);
-
-/// One of them, with its value.
-#[derive(Debug, Clone)]
-enum Key {
-    Recompute,
-    Activations,
-    /// With one sample a forward.
-    Accumulation(usize),
-    Sums,
-    Moments,
-    Weights,
-    Adapters,
-    Frames(usize),
-    Parts(Vec<String>),
-}
-
-impl Change {
-    fn with(&self, key: Key) -> Self {
-        Self(self.0.iter().cloned().chain([key]).collect())
-    }
-
-    fn set(&self) -> Vec<String> {
-        self.0.iter().flat_map(Key::set).collect()
-    }
-}
-
-impl Key {
-    /// As `--set` takes it.
-    fn set(&self) -> Vec<String> {
-        match self {
-            Self::Recompute => vec!["train.recompute=layer".into()],
-            Self::Activations => vec!["train.dtype=bf16".into()],
-            Self::Accumulation(steps) => vec![
-                "train.per_device_batch_size=1".into(),
-                format!("train.gradient_accumulation_steps={steps}"),
-            ],
-            Self::Sums => vec!["train.accumulate_dtype=bf16".into()],
-            Self::Moments => vec!["optimizer.moments_dtype=int8".into()],
-            Self::Weights => vec!["train.weights_dtype=bf16".into()],
-            Self::Adapters => vec![format!("tune.lora_rank={RANK}")],
-            Self::Frames(frames) => vec![format!("data.max_frames={frames}")],
-            Self::Parts(parts) => vec![format!("tune.parts={parts:?}")],
-        }
-    }
-
-    fn apply(&self, recipe: &mut Recipe) {
-        let (train, tune) = (&mut recipe.train, &mut recipe.tune);
-        match self {
-            Self::Recompute => train.recompute = RecomputeWord::Layer,
-            Self::Activations => train.dtype = FloatWord::Bf16,
-            Self::Accumulation(steps) => {
-                train.per_device_batch_size = 1;
-                train.gradient_accumulation_steps = *steps;
-            }
-            Self::Sums => train.accumulate_dtype = FloatWord::Bf16,
-            Self::Moments => recipe.optimizer.moments_dtype = MomentWord::Int8,
-            Self::Weights => train.weights_dtype = FloatWord::Bf16,
-            Self::Adapters => tune.lora_rank = RANK,
-            Self::Frames(frames) => recipe.data.max_frames = *frames,
-            Self::Parts(parts) => tune.parts.clone_from(parts),
-        }
-    }
-}
-
 struct Search<'a> {
     base: &'a Plan,
     limit_gib: f64,
@@ -172,8 +102,7 @@ struct Search<'a> {
 impl Search<'_> {
     /// The plan of the changed recipe, for the samples of the base's.
     fn planned(&self, change: &Change) -> Result<Plan, Error> {
-        let mut recipe = self.base.recipe.clone();
-        change.0.iter().for_each(|key| key.apply(&mut recipe));
+        let recipe = change.of(&self.base.recipe);
         let Samples { count, counted, mean, worst, .. } = self.base.samples;
         let mut plan = Plan::new(recipe, counted.then_some(count))?;
         let most = plan.recipe.data.max_frames;
@@ -207,9 +136,9 @@ impl Search<'_> {
         let recipe = &self.base.recipe;
         let mut lightest = change.clone();
         let steps = [
-            (recipe.train.accumulate_dtype == FloatWord::F32, Key::Sums, SUMS),
+            (recipe.train.accumulate_dtype == HeldWord::F32, Key::Sums, SUMS),
             (recipe.optimizer.moments_dtype != MomentWord::Int8, Key::Moments, MOMENTS),
-            (recipe.train.weights_dtype == FloatWord::F32, Key::Weights, WEIGHTS),
+            (recipe.train.weights_dtype == HeldWord::F32, Key::Weights, WEIGHTS),
         ];
         for (_, key, price) in steps.into_iter().filter(|(is_wide, ..)| *is_wide) {
             lightest = lightest.with(key);

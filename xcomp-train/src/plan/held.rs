@@ -10,20 +10,18 @@ use crate::plan::cost::running::{Held, Process, Running};
 use crate::plan::padding;
 use crate::plan::tuning::Tuning;
 use crate::recipe::Recipe;
-use crate::recipe::tables::{FloatWord, MomentWord};
+use crate::recipe::tables::{FloatWord, HeldWord, MomentWord};
 
 impl Plan {
     /// The format in which the matrix of this name is held in memory; vectors are f32.
     pub fn held_as(&self, name: &str) -> WeightDtype {
         let of_llm = self.config.family.place(name).is_some_and(|it| it.region() == Region::Llm);
-        let dtype = if self.tunes(name) {
-            self.recipe.train.weights_dtype
-        } else if of_llm {
-            frozen_dtype(&self.recipe, &self.tuning)
+        let narrow = if self.tunes(name) {
+            self.recipe.train.weights_dtype == HeldWord::Bf16
         } else {
-            FloatWord::F32
+            of_llm && frozen_dtype(&self.recipe, &self.tuning) == FloatWord::Bf16
         };
-        if dtype == FloatWord::Bf16 { WeightDtype::Bf16 } else { WeightDtype::F32 }
+        if narrow { WeightDtype::Bf16 } else { WeightDtype::F32 }
     }
 
     /// How the moments of the optimizer are held.
@@ -42,9 +40,10 @@ impl Plan {
 /// How a step of a recipe runs, until its device is known.
 pub(super) fn running(recipe: &Recipe, tuning: &Tuning) -> Running {
     let bytes = |dtype| if dtype == FloatWord::F32 { 4 } else { 2 };
+    let held = |word| if word == HeldWord::Bf16 { 2 } else { 4 };
     // Until a device is named: who trains in f32 trains on a CPU.
     let cpu = recipe.train.dtype == FloatWord::F32;
-    let (tuned, frozen) = (bytes(recipe.train.weights_dtype), bytes(frozen_dtype(recipe, tuning)));
+    let (tuned, frozen) = (held(recipe.train.weights_dtype), bytes(frozen_dtype(recipe, tuning)));
     let weight = if tuning.lora.is_some() { frozen } else { tuned };
     let kernels = if cpu { Kernels::Loops } else { Kernels::Fused };
     Running {
@@ -54,23 +53,24 @@ pub(super) fn running(recipe: &Recipe, tuning: &Tuning) -> Running {
         held: Held {
             tuned,
             frozen,
-            gradient: bytes(recipe.train.accumulate_dtype),
+            gradient: held(recipe.train.accumulate_dtype),
             moments: moment_format(recipe),
         },
         drops: tuning.lora.is_some() && recipe.tune.lora_dropout > 0.0,
         arrangement: padding::arrangement(recipe),
+        clips_at_once: recipe.train.clips_at_once.max(1),
     }
 }
 
 /// The format of the language model's matrices that stay: where bytes are saved at all they are held as they are computed with.
 fn frozen_dtype(recipe: &Recipe, tuning: &Tuning) -> FloatWord {
-    let saves = tuning.lora.is_some() || recipe.train.weights_dtype == FloatWord::Bf16;
+    let saves = tuning.lora.is_some() || recipe.train.weights_dtype == HeldWord::Bf16;
     if saves { recipe.train.dtype } else { FloatWord::F32 }
 }
 
 fn moment_format(recipe: &Recipe) -> MomentFormat {
     match recipe.optimizer.moments_dtype {
-        MomentWord::F32 => MomentFormat::F32,
+        MomentWord::F32 | MomentWord::Auto => MomentFormat::F32,
         MomentWord::Bf16 => MomentFormat::Bf16,
         MomentWord::Int8 => MomentFormat::Int8,
     }

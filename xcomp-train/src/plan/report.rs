@@ -4,6 +4,7 @@ use serde::Serialize;
 use xcomp_model::compress::schedule::CompressionPlan;
 
 use super::Plan;
+use crate::plan::choice::Choice;
 use crate::plan::cost::SampleSize;
 use crate::plan::cost::flops::Flops;
 use crate::plan::cost::layers::LayerCost;
@@ -73,6 +74,11 @@ pub struct PlanReport {
     pub run_hardware_flops: f64,
     /// Whether decoder layers are run again on the way back.
     pub recompute: bool,
+    /// What became of keys that say "auto"; none where no key does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub choice: Option<Choice>,
+    /// Clips that go through the tower together.
+    pub clips_at_once: usize,
     /// Peak bytes on the device, of the largest step.
     pub memory: Memory,
     /// Their sum.
@@ -195,6 +201,8 @@ impl Plan {
             mean,
             worst,
             recompute: self.recompute,
+            choice: self.choice.clone(),
+            clips_at_once: self.running.clips_at_once,
             memory,
             memory_peak: memory.peak(),
             does_not_fit: self.does_not_fit(),

@@ -62,14 +62,67 @@ fn the_page_of_the_missions_recipe_reads_so() {
     ");
 }
 
+/// Keys that say "auto" are taken in their order, a later one only where no choice of those before it fits.
 #[test]
-fn auto_recomputes_only_what_does_not_fit() {
-    let auto = |gib: &str| {
+fn auto_gives_up_no_more_than_the_limit_asks_for() {
+    const AUTO: [&str; 4] = [
+        "train.recompute=auto",
+        "train.accumulate_dtype=auto",
+        "optimizer.moments_dtype=auto",
+        "train.weights_dtype=auto",
+    ];
+    const LESS: [&str; 4] = [
+        "train.recompute=layer",
+        "train.accumulate_dtype=bf16",
+        "optimizer.moments_dtype=int8",
+        "train.weights_dtype=bf16",
+    ];
+    let peak = |set: &[&str]| plan("xcomp-2b.toml", set).report().memory_peak;
+    let peaks: Vec<u64> = (0..16)
+        .map(|choice| {
+            let taken = (0..4).filter(|key| choice >> key & 1 == 1);
+            peak(&taken.map(|key| LESS[key]).collect::<Vec<_>>())
+        })
+        .collect();
+    for gib in [400.0, 50.0, 40.0, 30.0, 25.0, 22.0, 19.0, 1.0] {
+        let first = peaks.iter().position(|peak| *peak as f64 <= gib * GIB);
+        let least = *peaks.iter().min().unwrap();
         let limit = format!("train.memory_limit_gib={gib}");
-        plan("xcomp-2b.toml", &["train.recompute=auto", &limit]).recompute
+        let chosen = plan("xcomp-2b.toml", &[&AUTO[..], &[limit.as_str()]].concat());
+        let choice = chosen.choice.clone().unwrap();
+        assert_eq!(choice.peak, first.map_or(least, |at| peaks[at]), "{choice}");
+        assert_eq!(chosen.report().memory_peak, choice.peak, "{choice}");
+        if let Some(at) = first {
+            let taken = (0..4).filter(|key| at >> key & 1 == 1).map(|key| LESS[key]);
+            assert_eq!(choice.set, taken.collect::<Vec<_>>());
+            assert_eq!(choice.refused, peaks[..at].iter().copied().min());
+        }
+        // What is written down needs no plan any more.
+        let lock = chosen.recipe.lock(&[]);
+        assert!(!lock.contains("auto") && lock.contains("# chosen by the plan"), "{lock}");
+    }
+    assert!(plan("xcomp-2b.toml", &["train.memory_limit_gib=22"]).choice.is_none());
+    let one = plan("xcomp-2b.toml", &[AUTO[0], "train.memory_limit_gib=400"]).choice.unwrap();
+    assert!(one.set.is_empty() && one.refused.is_none());
+    assert!(one.to_string().starts_with("auto         everything exact: "), "{one}");
+}
+
+/// On a GPU the tower takes as many clips together as do not raise the peak; a tuned tower and a CPU take one.
+#[test]
+fn clips_go_through_the_tower_together_where_that_takes_no_more() {
+    let clips = |set: &[&str]| plan("xcomp-2b.toml", set).report().clips_at_once;
+    assert_eq!(clips(&[]), 8);
+    assert_eq!(clips(&["train.clips_at_once=3"]), 3);
+    assert_eq!(clips(&["train.dtype=f32"]), 1);
+    assert_eq!(clips(&["tune.parts=[\"llm\",\"vision\"]"]), 1);
+    let peak = |clips: usize| {
+        let given = format!("train.clips_at_once={clips}");
+        let few = ["tune.parts=[\"norm\"]", "train.recompute=layer", &given];
+        plan("xcomp-2b.toml", &few).report().memory_peak
     };
-    assert!(!auto("400"));
-    assert!(auto("40"));
+    assert_eq!(peak(1), peak(8));
+    assert!(peak(128) > peak(32) && peak(32) > peak(8));
+    assert_eq!(peak(4096), peak(128), "1,024 frames are no more than 128 clips");
 }
 
 #[test]

@@ -140,6 +140,7 @@ impl PlanReport {
             "             and on the host {} for frames that wait and a tensor on its way to disk",
             bytes(self.host_bytes)
         )?;
+        self.choice.iter().try_for_each(|choice| writeln!(f, "{choice}"))?;
         self.does_not_fit.iter().try_for_each(|why| writeln!(f, "limit        {why}"))
     }
 

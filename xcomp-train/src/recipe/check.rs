@@ -3,8 +3,8 @@
 use super::Recipe;
 use super::problem::{Problem, Problems};
 use super::tables::{
-    CompressionTable, FeatureWord, FloatWord, Init, LrKind, RecomputeWord, ScheduleKind, TuneTable,
-    VstTable,
+    CompressionTable, FeatureWord, FloatWord, HeldWord, Init, LrKind, MomentWord, RecomputeWord,
+    ScheduleKind, TuneTable, VstTable,
 };
 use crate::recipe::tune::Part;
 
@@ -339,24 +339,21 @@ fn train(recipe: &Recipe, require: &mut Require) {
         "balance",
         "one lane has nothing to balance; set `lanes` to the number of ranks".into(),
     );
-    require(
-        train.recompute != RecomputeWord::Auto || train.memory_limit_gib.is_some(),
-        "train",
-        "recompute",
-        "\"auto\" plans for memory_limit_gib, which is not given".into(),
-    );
-    for (key, dtype) in [
-        ("dtype", train.dtype),
-        ("weights_dtype", train.weights_dtype),
-        ("accumulate_dtype", train.accumulate_dtype),
+    for (table, key, is_auto) in [
+        ("train", "recompute", train.recompute == RecomputeWord::Auto),
+        ("train", "accumulate_dtype", train.accumulate_dtype == HeldWord::Auto),
+        ("optimizer", "moments_dtype", recipe.optimizer.moments_dtype == MomentWord::Auto),
+        ("train", "weights_dtype", train.weights_dtype == HeldWord::Auto),
     ] {
-        require(
-            dtype != FloatWord::F16,
-            "train",
-            key,
-            "f16 needs loss scaling, which is not there; take \"bf16\" or \"f32\"".into(),
-        );
+        let message = "\"auto\" plans for [train] memory_limit_gib, which is not given".into();
+        require(!is_auto || train.memory_limit_gib.is_some(), table, key, message);
     }
+    require(
+        train.dtype != FloatWord::F16,
+        "train",
+        "dtype",
+        "f16 needs loss scaling, which is not there; take \"bf16\" or \"f32\"".into(),
+    );
     for (table, key, number) in [
         ("train", "memory_limit_gib", train.memory_limit_gib.unwrap_or(f64::MIN_POSITIVE)),
         ("train", "spike_factor", train.spike_factor),

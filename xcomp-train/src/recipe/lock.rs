@@ -40,6 +40,7 @@ impl Recipe {
                     Origin::Default => "default".into(),
                     Origin::Recipe(line) => format!("recipe, line {line}"),
                     Origin::Set => "--set".into(),
+                    Origin::Plan => "chosen by the plan".into(),
                 };
                 writeln!(text, "{key} = {value} # {origin}").expect("a string takes any text");
             }

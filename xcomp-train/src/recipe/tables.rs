@@ -278,14 +278,16 @@ table! {
         loss_norm: LossNormWord = LossNormWord::Sample,
         /// Which activations are computed again on the way back.
         recompute: RecomputeWord = RecomputeWord::None,
-        /// Memory that the run may take, in GiB: `recompute = "auto"` plans for it, and a run that needs more ends with exit code 5.
+        /// Memory that the run may take, in GiB: keys that say `auto` are chosen for it, and a run that needs more ends with exit code 5.
         memory_limit_gib: Option<f64> = None,
+        /// Clips that go through the vision tower together; 0: on a GPU as many as do not raise the peak of the largest step, else one.
+        clips_at_once: usize = 0,
         /// The format of activations, `f32` or `bf16`.
         dtype: FloatWord = FloatWord::F32,
         /// The format of tuned matrices: master weights in `f32`, or `bf16` alone, where every step rounds by chance; vectors are f32.
-        weights_dtype: FloatWord = FloatWord::F32,
+        weights_dtype: HeldWord = HeldWord::F32,
         /// The format in which gradients of micro-steps are summed and held, `f32` or `bf16`.
-        accumulate_dtype: FloatWord = FloatWord::F32,
+        accumulate_dtype: HeldWord = HeldWord::F32,
         /// Fixes the order of samples and all drawn numbers.
         seed: u64 = 42,
         /// So many validations in a row whose loss is not below the lowest end the run; 0 never.

@@ -55,7 +55,7 @@ fn wrong_values_and_contradictions_come_all_at_once() {
     runs/a.toml:5: [data] max_frames: 100 must be a positive multiple of clip_frames = 8
     runs/a.toml:8: [compression] schedule = "cosinus": unknown variant `cosinus`, expected one of `none`, `cosine`, `cosine_full_first`, `ceil`, `algorithm_b`, `step`, `pool`, `rank`, `fastv`, `uniform`, `list`, `budget`, `elastic`
     runs/a.toml:9: [compression] tokens: schedule = "cosine" has no use for this key
-    runs/a.toml:11: [train] recompute: "auto" plans for memory_limit_gib, which is not given
+    runs/a.toml:11: [train] recompute: "auto" plans for [train] memory_limit_gib, which is not given
     runs/a.toml:12: [train] seed = "x": invalid type: string "x", expected u64
     runs/a.toml:14: [tune] parts: `lm` names no part; there are llm, newline, projector, vision, vst, embed, head, norm, layers and layers.A-B
     runs/a.toml: [optimizer] adam_beta1: 2 must be in 0..1, 1 excluded

@@ -225,7 +225,7 @@ words! {
         None = "none",
         /// Those inside every decoder layer.
         Layer = "layer",
-        /// `layer` if the plan does not fit `memory_limit_gib` otherwise.
+        /// `layer` if the plan does not fit `memory_limit_gib` otherwise; of several keys that say `auto` this one comes first.
         Auto = "auto",
     }
 }
@@ -243,6 +243,18 @@ words! {
 }
 
 words! {
+    /// A format of numbers that outlive a step.
+    HeldWord {
+        /// 32 bits.
+        F32 = "f32",
+        /// 16 bits, the exponent of f32.
+        Bf16 = "bf16",
+        /// `bf16` if the plan does not fit `memory_limit_gib` otherwise; weights come last of all keys that say `auto`.
+        Auto = "auto",
+    }
+}
+
+words! {
     /// How the optimizer's moments are held between steps.
     MomentWord {
         /// 32 bits.
@@ -251,6 +263,8 @@ words! {
         Bf16 = "bf16",
         /// A byte, and a scale for each block of 256 numbers (8-bit Adam); tensors of fewer than 4,096 numbers in f32.
         Int8 = "int8",
+        /// `int8` if the plan does not fit `memory_limit_gib` otherwise.
+        Auto = "auto",
     }
 }
 

@@ -70,12 +70,12 @@ pub fn launch(recipe: Recipe, launch: Launch) -> Result<Summary, Error> {
     let first = peers.rank() == 0;
     let own = if first { out.into() } else { out.join(format!("rank-{}", peers.rank())) };
     let run = RunDir::open(&own)?;
-    let data = Data::open(&plan.recipe, &plan.config, Some(run.file("data/quarantine.jsonl")))?;
-    let data = data.of_rank(peers.rank(), peers.world()).balanced(&plan);
-    let identity = of_run(&plan, &data)?;
     let device_name = device.of_rank(peers.local_rank()).to_string();
     let device = open_of_rank(device, peers.local_rank())?;
     let plan = plan.for_device(&device);
+    let data = Data::open(&plan.recipe, &plan.config, Some(run.file("data/quarantine.jsonl")))?;
+    let data = data.of_rank(peers.rank(), peers.world()).balanced(&plan);
+    let identity = of_run(&plan, &data)?;
     let memory = MemoryGuard::of(&plan, &device);
     let tight = memory.check(&plan)?;
     let mut from = resume.map_or_else(|| automatic(out), |path| named(out, path))?;
@@ -92,6 +92,7 @@ pub fn launch(recipe: Recipe, launch: Launch) -> Result<Summary, Error> {
 
     let mut progress = RunProgress::new(plan.steps);
     progress.line(&Groups::of(&plan).to_string());
+    plan.choice.iter().for_each(|choice| progress.line(&choice.to_string()));
     if let Some(line) = tight {
         progress.line(&line);
     }

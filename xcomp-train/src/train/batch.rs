@@ -17,7 +17,7 @@ use crate::data::features::{gaps, merged};
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
-use crate::recipe::tables::{BackwardWord, FloatWord};
+use crate::recipe::tables::{BackwardWord, HeldWord};
 use crate::train::meter::Meter;
 use crate::train::optimizer::grads::NamedTensors;
 use crate::train::step::{Backward, EveryLayer, Keep, MicroBatch, MicroStep, tuned};
@@ -246,7 +246,7 @@ fn silent_projector(plan: &Plan, micro: &MicroBatch) -> bool {
 /// Adds the gradients of a micro-step in the recipe's format.
 pub(crate) fn sum_gradients(plan: &Plan, sum: &mut NamedTensors, micro: NamedTensors) {
     match plan.recipe.train.accumulate_dtype {
-        FloatWord::F32 => sum.add(micro),
-        FloatWord::Bf16 | FloatWord::F16 => sum.add_rounded(micro),
+        HeldWord::F32 | HeldWord::Auto => sum.add(micro),
+        HeldWord::Bf16 => sum.add_rounded(micro),
     }
 }

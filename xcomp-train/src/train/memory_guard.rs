@@ -92,7 +92,7 @@ impl MemoryGuard {
 
     /// What was predicted for the micro-batch that needed most, against what happened.
     pub fn predicted_and_actual(&self, plan: &Plan, largest: &[SampleSize]) -> String {
-        let predicted = self.needs(plan, largest);
+        let predicted = plan.needs(largest);
         let start = format!("memory: predicted {:.3} GiB", predicted as f64 / GIB);
         let peak = MemoryMeter::of(&self.device).peak_bytes();
         let (whose, before) = if on_cpu(&self.device) {
@@ -110,15 +110,8 @@ impl MemoryGuard {
         format!("{start}, {whose} {:.3} GiB ({off:+.1} %)", actual as f64 / GIB)
     }
 
-    /// The device's peak, and on a CPU what the host holds beside it.
-    fn needs(&self, plan: &Plan, batch: &[SampleSize]) -> u64 {
-        let largest = batch.iter().copied().reduce(SampleSize::max).unwrap_or_default();
-        let host = if on_cpu(&self.device) { plan.host_bytes(largest) } else { 0 };
-        plan.memory_of(batch).peak() + host
-    }
-
     fn fits(&self, plan: &Plan, batch: &[SampleSize]) -> bool {
-        self.bytes.is_none_or(|limit| self.needs(plan, batch) <= limit)
+        self.bytes.is_none_or(|limit| plan.needs(batch) <= limit)
     }
 
     fn error(&self, plan: &Plan, batch: &[SampleSize], what: &str) -> Error {
@@ -130,7 +123,7 @@ impl MemoryGuard {
         let largest = batch.iter().copied().reduce(SampleSize::max).unwrap_or_default();
         format!(
             "{what}; planned are {} for {} samples of up to {} frames ({}), {} {}; {}",
-            bytes(self.needs(plan, batch)),
+            bytes(plan.needs(batch)),
             batch.len(),
             largest.frames,
             parts(&plan.memory_of(batch)),

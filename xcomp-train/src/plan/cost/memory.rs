@@ -70,7 +70,7 @@ pub struct Memory {
     pub logits: u64,
     /// What comes and goes within the moment.
     pub work: u64,
-    /// Raw frames, merged tokens, and the tower's working set for one clip.
+    /// Raw frames, merged tokens, and the tower's working set for the clips that go through it together.
     pub frames: u64,
     /// The process's own pages and threads, and what its allocator keeps of other moments; 0 on a GPU.
     pub process: u64,
@@ -145,6 +145,7 @@ struct Step<'a> {
     /// Whether adapters drop some of their inputs.
     drops: bool,
     arrangement: Arrangement,
+    clips_at_once: usize,
     /// How what outlives a micro-step is held.
     bytes: Held,
     /// Gradients of a whole step.
@@ -169,8 +170,9 @@ impl<'a> Step<'a> {
             gradients: sums * running.sums.min(1) + wide * running.sums.saturating_sub(1),
             ..Parts::default()
         };
-        let Running { formats, drops, arrangement, .. } = running;
-        Self { work, batch, formats, drops, arrangement, bytes, sums, tuned: moving, held }
+        let Running { formats, drops, arrangement, clips_at_once, .. } = running;
+        let tuned = moving;
+        Self { work, batch, formats, drops, arrangement, clips_at_once, bytes, sums, tuned, held }
     }
 
     fn moments(&self) -> Vec<Parts> {
@@ -184,24 +186,26 @@ impl<'a> Step<'a> {
         &self.work.config.llm
     }
 
-    /// Raw frames of all samples, one clip's on their way into the tower, its first block, and the merged tokens of all.
+    /// Raw frames of all samples, those of some clips on their way into the tower, its first block, and the merged tokens of all.
     fn pixels(&self) -> Parts {
         let vision = &self.work.config.vision;
-        let pixels = self.clip_frames() * self.frame_bytes();
+        let pixels = self.tower_frames() * self.frame_bytes();
         let block = (2 * vision.hidden_size + 2 * vision.intermediate_size) as u64;
-        let tokens = self.clip_frames() * vision.patches() as u64;
+        let tokens = self.tower_frames() * vision.patches() as u64;
         let clip = Blocks::one(pixels) + Blocks::one(4 * pixels) * PIXEL_COPIES;
         let block = Blocks::one(tokens * block * self.formats.activation);
         Parts { moment: Moment::Pixels, frames: self.frames() + clip.max(block), ..self.held }
     }
 
-    /// The same frames, and a clip's tokens in the first round of merging, where tokens are merged.
+    /// The same frames, and the clips' tokens in the first round of merging, where tokens are merged.
     fn merge(&self) -> Parts {
         if !self.work.config.connector.merges() {
             return Parts { moment: Moment::Merge, frames: self.frames(), ..self.held };
         }
         let half = self.clip_frames() * self.work.config.vision.patches() as u64 / 2;
-        let joins = Blocks::one(4 * half * half) * JOIN_MATRICES + Blocks::one(half * half);
+        let clips = self.tower_frames() / self.clip_frames();
+        let pairs = half * half * clips;
+        let joins = Blocks::one(4 * pairs) * JOIN_MATRICES + Blocks::one(pairs);
         Parts { moment: Moment::Merge, frames: self.frames() + joins, ..self.held }
     }
 
@@ -340,8 +344,17 @@ impl<'a> Step<'a> {
     }
 
     fn clip_frames(&self) -> u64 {
+        self.frames_of_clips(1)
+    }
+
+    /// Frames that go through the tower together.
+    fn tower_frames(&self) -> u64 {
+        self.frames_of_clips(self.clips_at_once)
+    }
+
+    fn frames_of_clips(&self, clips: usize) -> u64 {
         let most = self.batch.iter().map(|size| size.frames).max().unwrap_or(0);
-        self.work.config.vision.clip_frames.min(most.max(1)) as u64
+        (self.work.config.vision.clip_frames * clips).min(most.max(1)) as u64
     }
 
     /// Of a raw frame.

@@ -29,6 +29,8 @@ pub struct Running {
     pub drops: bool,
     /// How the samples of a forward stand in it.
     pub arrangement: Arrangement,
+    /// Clips that go through the tower together.
+    pub clips_at_once: usize,
 }
 
 /// Bytes of numbers that outlive a micro-step.

@@ -38,7 +38,16 @@ const FREE: &[(&str, &[&str])] = &[
         ],
     ),
     ("vst", &["backward"]),
-    ("train", &["recompute", "memory_limit_gib", "spike_factor", "early_stopping_patience"]),
+    (
+        "train",
+        &[
+            "recompute",
+            "memory_limit_gib",
+            "clips_at_once",
+            "spike_factor",
+            "early_stopping_patience",
+        ],
+    ),
     ("checkpoint", &["save_steps", "save_total_limit", "keep_best", "moments", "export_dtype"]),
     ("log", &["run_name", "tags", "logging_steps", "tensorboard", "peak_tflops"]),
 ];

@@ -36,7 +36,7 @@ fn the_first_key_that_suffices_is_named() {
     };
     let kept = |set: &[&str]| {
         let plan = plan(set);
-        guard(&plan, 0.0).needs(&plan, &plan.batch(plan.samples.worst)) as f64 / GIB
+        plan.needs(&plan.batch(plan.samples.worst)) as f64 / GIB
     };
     let (recompute, batch) = ("train.recompute=layer", "train.per_device_batch_size=4");
     assert_eq!(advice(&[], kept(&[]) - 1.0), "set [train] recompute = \"layer\"");
@@ -49,7 +49,7 @@ fn the_first_key_that_suffices_is_named() {
 #[test]
 fn a_largest_step_that_does_not_fit_is_only_told() {
     let plan = plan(&[]);
-    let mean = guard(&plan, 0.0).needs(&plan, &plan.batch(plan.samples.mean)) as f64 / GIB;
+    let mean = plan.needs(&plan.batch(plan.samples.mean)) as f64 / GIB;
     let told = guard(&plan, mean + 1.0).check(&plan).unwrap().unwrap();
     assert!(told.starts_with("memory: the largest step would not fit; "), "{told}");
     assert!(told.contains("1024 frames"), "{told}");
