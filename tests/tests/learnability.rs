@@ -293,3 +293,90 @@ fn what_is_no_run_is_one_clear_line() {
     assert_eq!(ended.code, 3, "{ended:?}");
     assert!(ended.stderr.contains("pictures.json"), "{ended:?}");
 }
+
+/// What a verb says of the schedule that it finds.
+fn schedule(run: &Path, more: &[&str]) -> Ended {
+    let program = env!("CARGO_BIN_EXE_xcomp-under-test");
+    let run = run.display().to_string();
+    let arguments = [&["schedule", &run, "--device", "cpu"], more].concat();
+    Ended::of(Command::new(program).args(arguments))
+}
+
+/// Of schedules within a budget the found one should cost least; one drop alone costs what was measured; its recipe trains.
+#[test]
+fn a_schedule_is_found_within_its_budget_and_its_recipe_trains() {
+    let tiny = Task::folders();
+    train(&tiny, &[]);
+    let run = tiny.path("run");
+    let found = |more: &[&str]| -> Value {
+        let more = [&["--format", "json", "--samples", "6", "--drawn", "5"], more].concat();
+        let ended = schedule(&run, &more);
+        assert_eq!(ended.code, 0, "{ended:?}");
+        serde_json::from_str(&ended.stdout).unwrap()
+    };
+    let plan = Plan::new(tiny.recipe(&[]), Some(SAMPLES)).unwrap();
+    let all = plan.compression.tokens_per_frame();
+    let tokens = |value: &Value| -> Vec<usize> {
+        numbers(&value["tokens"]).iter().map(|tokens| *tokens as usize).collect()
+    };
+    let by_tokens = found(&["--tokens", "4"]);
+    let flops = by_tokens["candidates"][0]["cost"].as_f64().unwrap();
+    assert!(flops <= 4.0 * LAYERS as f64);
+    for report in
+        [&by_tokens, &found(&["--kv-mib", "0.02"]), &found(&["--flops", "2e6", "--end", "2"])]
+    {
+        let candidates = report["candidates"].as_array().unwrap();
+        let names: Vec<&str> = candidates.iter().map(|c| c["name"].as_str().unwrap()).collect();
+        assert!(
+            names.starts_with(&["found", "cosine", "drawn 1"]) && names.len() == 7,
+            "{names:?}"
+        );
+        let limit = numbers(&report["budget"])[0]
+            * if report["budget"].get("tokens").is_some() { LAYERS as f64 } else { 1.0 };
+        let predicted = |c: &Value| c["predicted"].as_f64().unwrap();
+        for candidate in candidates {
+            let path = tokens(candidate);
+            assert!(
+                path.len() == LAYERS && path.windows(2).all(|pair| pair[0] >= pair[1]),
+                "{path:?}"
+            );
+            assert!(candidate["cost"].as_f64().unwrap() <= limit, "{candidate}");
+            let same_end = path[LAYERS - 1] == tokens(&candidates[0])[LAYERS - 1];
+            assert!(
+                !same_end || predicted(&candidates[0]) <= predicted(candidate) + 1e-12,
+                "{candidate}"
+            );
+        }
+    }
+    // One token in every layer is one drop: it is told exactly.
+    let least = found(&["--tokens", "1"]);
+    let only = &least["candidates"][0];
+    assert_eq!(tokens(only), [1; LAYERS]);
+    let (predicted, measured) =
+        (only["predicted"].as_f64().unwrap(), only["measured"].as_f64().unwrap());
+    assert!((predicted - measured).abs() < 1e-6 && measured != 0.0, "{predicted} {measured}");
+    // With all tokens nothing is dropped before the last layer, in which one stays.
+    let most = all.to_string();
+    let whole = tokens(&found(&["--tokens", &most])["candidates"][0]);
+    assert_eq!((whole[0], whole[LAYERS - 1]), (all, 1));
+
+    let written = schedule(&run, &["--tokens", "4", "--samples", "6"]);
+    assert!(written.stdout.contains("rank correlation of predicted and measured: "), "{written:?}");
+    let path = tokens(&by_tokens["candidates"][0]);
+    let recipe = xcomp_train::recipe::Recipe::load(
+        &run.join("schedule.toml"),
+        &["train.max_steps=1".into()],
+    )
+    .unwrap();
+    assert_eq!(recipe.compression.tokens, path);
+    train_recipe(recipe, &tiny.path("list"), Choice::Cpu, Stop::never()).unwrap();
+
+    let refused = |more: &[&str], want: &str| {
+        let ended = schedule(&run, more);
+        assert!(ended.code == 2 && ended.stderr.contains(want), "{ended:?}");
+    };
+    refused(&["--tokens", "0.5"], "no schedule that ends at 1 tokens is within the budget of ");
+    refused(&["--tokens", "4", "--end", "99"], "--end 99: give one of ");
+    refused(&["--tokens", "4", "--flops", "1e9"], "cannot be used with");
+    refused(&[], "<--tokens <MEAN>|--flops <FLOPS>|--kv-mib <MIB>>");
+}

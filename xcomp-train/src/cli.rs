@@ -20,6 +20,7 @@ mod recipe;
 mod replay;
 mod report;
 mod runs;
+mod schedule;
 mod train;
 mod vico;
 
@@ -67,6 +68,8 @@ enum Verb {
     Replay(replay::ReplayArgs),
     /// Measures what a run has learnt: gradients and updates by layer, what each drop costs, losses by dataset and frames.
     Report(report::ReportArgs),
+    /// Finds tokens of every layer under a budget, from what single drops cost the model of a run.
+    Schedule(schedule::ScheduleArgs),
     /// Scores a checkpoint on the questions of a benchmark.
     Eval(eval::EvalArgs),
     /// Hides chains of pictures in long videos and asks for them.
@@ -133,6 +136,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Export(args) => export::run(&args),
         Verb::Replay(args) => replay::run(&args),
         Verb::Report(args) => report::run(&args),
+        Verb::Schedule(args) => schedule::run(&args),
         Verb::Compare(args) => compare::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Ablate(args) => ablate::run(&args),

@@ -10,6 +10,8 @@ pub mod layers;
 pub mod losses;
 pub mod plots;
 pub mod probe;
+pub mod schedule;
+pub mod sensitivity;
 pub mod text;
 
 use std::path::{Path, PathBuf};
@@ -125,25 +127,32 @@ impl Subject {
     /// # Errors
     /// If no sample can be used, or the feature cache cannot be opened.
     pub fn measure(&self, samples: usize) -> Result<Learnability, Error> {
-        let Self { plan, data, state, device, .. } = self;
+        let Self { plan, data, state, .. } = self;
         require_whole(plan, "a report of gradients")?;
+        let count = samples.min(data.mixture.len());
+        let mut tally = Tally::new(Drops::new(&state.model, plan, count));
+        tally.left_out = self.look(samples, |sample| tally.add(plan, state, sample))?;
+        self.report(tally)
+    }
+
+    /// Shows up to `samples` samples, evenly spread over the mixture; gives those that could not be used, with the reason.
+    fn look(&self, samples: usize, mut show: impl FnMut(Sample)) -> Result<Vec<String>, Error> {
+        let Self { plan, data, state, device, .. } = self;
         let options = xcomp_data::LoadOptions {
             features: open_cache(plan, &state.model, device)?,
             ..data.load_options().clone()
         };
         let chosen = evenly(samples, data.mixture.len());
-        let mut tally = Tally::new(Drops::new(&state.model, plan, chosen.len()));
-        let progress = Progress::new("samples", chosen.len());
-        for index in &chosen {
-            let record = &data.mixture.records()[*index];
-            match load(plan, &state.model, record, *index, &options, device) {
-                Ok(sample) => tally.add(plan, state, sample),
-                Err(why) => tally.left_out.push(why.to_string()),
+        let (progress, mut left_out) = (Progress::new("samples", chosen.len()), vec![]);
+        for index in chosen {
+            let record = &data.mixture.records()[index];
+            match load(plan, &state.model, record, index, &options, device) {
+                Ok(sample) => show(sample),
+                Err(why) => left_out.push(why.to_string()),
             }
             progress.step();
         }
-        drop(progress);
-        self.report(tally)
+        Ok(left_out)
     }
 
     fn report(&self, tally: Tally) -> Result<Learnability, Error> {

@@ -2,6 +2,7 @@
 
 mod budget;
 mod error;
+pub mod optimal;
 
 use std::f64::consts::PI;
 

@@ -24,6 +24,7 @@ fn help_lists_verbs_and_exit_codes() {
       export       Writes a run as a Hugging Face folder with the released tensor names
       replay       Does one step of a run again and names the first tensor and sample that are not finite
       report       Measures what a run has learnt: gradients and updates by layer, what each drop costs, losses by dataset and frames
+      schedule     Finds tokens of every layer under a budget, from what single drops cost the model of a run
       eval         Scores a checkpoint on the questions of a benchmark
       niah         Hides chains of pictures in long videos and asks for them
       compare      Says whether the second of two evaluations is better, or lays a run over the released one

@@ -135,7 +135,7 @@ impl Variant {
 }
 
 /// The mean loss of a sample, from what leaves the last layer.
-fn loss(model: &Vlm, prompts: &[Prompt], last: &Pass) -> f64 {
+pub(super) fn loss(model: &Vlm, prompts: &[Prompt], last: &Pass) -> f64 {
     let rows = supervised(prompts, &last.layout);
     let hidden = model.llm.model.norm.forward(last.x.clone());
     read_number(weighted_loss(&model.llm, hidden, &rows, LossNorm::Sample)).into()

@@ -15,8 +15,12 @@ impl Table {
         head: [&str; N],
         rows: impl IntoIterator<Item = [String; N]>,
     ) -> Self {
-        let rows = rows.into_iter().map(Vec::from).collect();
-        Self { head: head.map(String::from).to_vec(), rows }
+        Self::wide(head.map(String::from).to_vec(), rows.into_iter().map(Vec::from))
+    }
+
+    /// As [`Table::new`], with as many columns as there turn out to be.
+    pub fn wide(head: Vec<String>, rows: impl IntoIterator<Item = Vec<String>>) -> Self {
+        Self { head, rows: rows.into_iter().collect() }
     }
 
     /// For Markdown.
