@@ -15,6 +15,7 @@ const KEPT_BYTES: usize = 256 << 20;
 static UPLOADS: AtomicUsize = AtomicUsize::new(0);
 static UPLOADED_BYTES: AtomicUsize = AtomicUsize::new(0);
 static READS: AtomicUsize = AtomicUsize::new(0);
+static READ_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 /// What has crossed between host and device since the process began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,14 +26,16 @@ pub struct Traffic {
     pub uploaded_bytes: usize,
     /// Tensors that were read back: each waits for the device.
     pub reads: usize,
+    /// Bytes of them.
+    pub read_bytes: usize,
 }
 
 impl Traffic {
     /// Until now.
     pub fn now() -> Self {
-        let [uploads, uploaded_bytes, reads] =
-            [&UPLOADS, &UPLOADED_BYTES, &READS].map(|count| count.load(Relaxed));
-        Self { uploads, uploaded_bytes, reads }
+        let counts = [&UPLOADS, &UPLOADED_BYTES, &READS, &READ_BYTES];
+        let [uploads, uploaded_bytes, reads, read_bytes] = counts.map(|count| count.load(Relaxed));
+        Self { uploads, uploaded_bytes, reads, read_bytes }
     }
 
     /// Since an earlier moment.
@@ -42,6 +45,7 @@ impl Traffic {
             uploads: self.uploads - earlier.uploads,
             uploaded_bytes: self.uploaded_bytes - earlier.uploaded_bytes,
             reads: self.reads - earlier.reads,
+            read_bytes: self.read_bytes - earlier.read_bytes,
         }
     }
 }
@@ -58,8 +62,10 @@ pub fn upload<const D: usize, K: Basic>(
 
 /// Reads numbers from a device: waits for all that makes them.
 pub fn read<const D: usize, K: Basic>(tensor: Tensor<D, K>) -> TensorData {
+    let data = tensor.into_data();
     READS.fetch_add(1, Relaxed);
-    tensor.into_data()
+    READ_BYTES.fetch_add(data.as_bytes().len(), Relaxed);
+    data
 }
 
 /// Reads one number.

@@ -21,7 +21,7 @@ use xcomp_data::{
 };
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::compress::schedule::CompressionPlan;
-use xcomp_model::generate::sample::Sampling;
+use xcomp_model::generate::sample::{Sampling, best};
 use xcomp_model::transfer::read;
 use xcomp_model::vision::frames::{Clips, Encoding};
 use xcomp_model::vlm::{Encoded, Vlm};
@@ -270,8 +270,7 @@ impl Answerer {
         let mut random = Random::new(options.seed);
         let (mut tokens, mut text) = (vec![], GrowingText::new(&options.stop));
         while tokens.len() < options.max_new_tokens {
-            let row = finite(scores, question)?;
-            let token = options.sampling.pick(&row, &tokens, random.uniform());
+            let token = chosen(scores, &options.sampling, &tokens, random.uniform(), question)?;
             if self.generation.stop_tokens.contains(&token) {
                 break;
             }
@@ -322,8 +321,8 @@ impl Answerer {
         let text = [question, template.footer("user"), template.answer].concat();
         ids.extend(self.tokenizer.encode(&text)?);
         let (_, scores) = self.prefill_ids(&ids, image_at, seen, 0)?;
-        let row = finite(scores, question)?;
-        Ok(self.tokenizer.decode(&[Sampling::GREEDY.pick(&row, &[], 0.0)])?)
+        let token = chosen(scores, &Sampling::GREEDY, &[], 0.0, question)?;
+        Ok(self.tokenizer.decode(&[token])?)
     }
 
     /// How often visual tokens went through the decoder for an answer: once for each video, however many questions it is asked.
@@ -332,11 +331,29 @@ impl Answerer {
     }
 }
 
+/// The next token; the best of all is found on the device.
+fn chosen(
+    scores: Tensor<1>,
+    sampling: &Sampling,
+    generated: &[i32],
+    uniform: f32,
+    question: &str,
+) -> Result<i32, Error> {
+    if sampling.is_best() {
+        return best(scores).ok_or_else(|| unsound(question));
+    }
+    Ok(sampling.pick(&finite(scores, question)?, generated, uniform))
+}
+
 /// Scores on the host; one that is not finite would pass for an answer.
 fn finite(scores: Tensor<1>, question: &str) -> Result<Vec<f32>, Error> {
     let row: Vec<f32> = read(scores).iter().collect();
     if row.iter().all(|score| score.is_finite()) {
         return Ok(row);
     }
-    Err(Error::Scores { what: format!("the question `{question}`") })
+    Err(unsound(question))
+}
+
+fn unsound(question: &str) -> Error {
+    Error::Scores { what: format!("the question `{question}`") }
 }

@@ -1,4 +1,8 @@
-//! Choosing the next token from its scores, on the host.
+//! Choosing the next token from its scores: drawn on the host, the best one found on the device.
+
+use burn::tensor::{DType, Device, Int, Tensor};
+
+use crate::transfer::{kept, read};
 
 /// How a token is drawn; the words are Hugging Face's `generation_config.json`.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +33,11 @@ impl Sampling {
             return Ok(self);
         }
         Err("temperature and top_p must not be negative, repetition_penalty must be above 0")
+    }
+
+    /// Whether the best token is taken whatever was generated before ([`best`]).
+    pub fn is_best(&self) -> bool {
+        self.temperature <= 0.0 && self.repetition_penalty.total_cmp(&1.0).is_eq()
     }
 
     /// Picks a token; `uniform` is a random number in `[0, 1)`, not looked at when greedy.
@@ -86,6 +95,25 @@ impl Sampling {
     }
 }
 
+/// The best token, found on the device, so that two numbers are read and not a row; `None` where a score is not finite.
+///
+/// Ties go to the lower token id, as those of [`Sampling::pick`].
+///
+/// # Shapes
+/// - `scores`: `[vocabulary]`
+pub fn best(scores: Tensor<1>) -> Option<i32> {
+    let scores = scores.cast(DType::F32);
+    let vocabulary = scores.dims()[0];
+    let count = |device: &Device| Tensor::arange(0..vocabulary as i64, device);
+    let ids = kept::<1, Int>(("ids", vec![vocabulary as u64]), &scores.device(), count);
+    let worse = scores.clone().lower(scores.clone().max().expand([vocabulary]));
+    // Ids are whole in f32 up to 2^24; a sum of zeros is one of NaN where any score is not finite.
+    let id = ids.mask_fill(worse, vocabulary as i64).min().float().cast(DType::F32);
+    let sound = (scores * 0.0).sum();
+    let found: Vec<f32> = read(Tensor::cat(vec![id, sound], 0)).iter().collect();
+    (found[1] == 0.0).then_some(found[0] as i32)
+}
+
 fn draw(order: &[usize], weights: &[f32], uniform: f32) -> i32 {
     let mut left = uniform * weights.iter().sum::<f32>();
     for (index, weight) in order.iter().zip(weights) {
@@ -124,6 +152,28 @@ mod tests {
         check(&Sampling::GREEDY, &[], 0.9, 1);
         check(&Sampling { repetition_penalty: 2.0, ..Sampling::GREEDY }, &[1, 1], 0.0, 3);
         check(&Sampling { repetition_penalty: 2.0, ..Sampling::GREEDY }, &[1, 3], 0.0, 2);
+    }
+
+    #[test]
+    fn the_device_finds_the_token_that_the_host_does() {
+        let device = Device::flex();
+        let find = |row: &[f32]| best(Tensor::from_floats(row, &device));
+        let mut state = 1_u32;
+        for length in [1, 2, 7, 151] {
+            for _ in 0..50 {
+                // Few values, so that many are equal.
+                let mut value = || {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    ((state >> 28) as f32 - 7.5) * 0.5
+                };
+                let row: Vec<f32> = (0..length).map(|_| value()).collect();
+                assert_eq!(find(&row), Some(Sampling::GREEDY.pick(&row, &[], 0.0)), "{row:?}");
+            }
+        }
+        for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert_eq!(find(&[1.0, wrong, 2.0]), None);
+            assert_eq!(find(&[wrong; 3]), None);
+        }
     }
 
     #[test]
