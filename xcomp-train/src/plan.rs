@@ -85,7 +85,7 @@ pub struct Plan {
     /// What became of keys that say "auto"; none where no key does.
     pub choice: Option<Choice>,
     /// Those keys.
-    left: Left,
+    pub left: Left,
 }
 
 impl Plan {

@@ -41,7 +41,7 @@ struct Open {
 
 /// Keys of a recipe that the plan is to choose; what moves no number comes first, weights come last.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Left(Vec<Open>);
+pub struct Left(Vec<Open>);
 
 impl Left {
     pub(super) fn of(recipe: &Recipe) -> Self {
