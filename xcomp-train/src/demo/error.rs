@@ -32,6 +32,9 @@ pub enum DemoError {
         config.display()
     )]
     Sizes { config: PathBuf },
+    /// A light that is nothing, or hides a shape.
+    #[error("[world] light_side = {side}: give 1 to {} pixels", super::story::MOST_LIGHT_SIDE)]
+    Light { side: usize },
     /// A world whose clips have no room for what happens in them.
     #[error(
         "[world]: no story fits into {frames} frames with a light of {lit}; give 4 frames at least, and a light of 1 to {}",

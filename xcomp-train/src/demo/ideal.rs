@@ -128,7 +128,7 @@ pub fn of_needle(frames: usize, light_frames: usize, shown: &[usize]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::story::{Difficulty, Story};
+    use super::super::story::{Difficulty, LIGHT_SIDE, Story};
     use super::*;
     use crate::machine::random::Random;
 
@@ -141,8 +141,13 @@ mod tests {
 
     fn stories() -> impl Iterator<Item = Story> {
         let mut random = Random::new(20);
-        let difficulty =
-            Difficulty { frames: FRAMES, light_frames: 4, motes: 0, tells_length: true };
+        let difficulty = Difficulty {
+            frames: FRAMES,
+            light_frames: 4,
+            light_side: LIGHT_SIDE,
+            motes: 0,
+            tells_length: true,
+        };
         (0..DRAWS).map(move |_| Story::draw_lot(&mut random, difficulty))
     }
 

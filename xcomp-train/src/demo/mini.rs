@@ -12,7 +12,7 @@ use super::clip::DrawnClip;
 use super::error::DemoError;
 use super::ideal::{of_events, of_needle};
 use super::scene::FPS;
-use super::story::{Difficulty, EVENTS, Event, Story};
+use super::story::{Difficulty, EVENTS, Event, LIGHT_SIDE, MOST_LIGHT_SIDE, Story};
 use super::story_question::{Task, needle_of};
 use super::world::{World, WorldFiles, write_json};
 
@@ -32,6 +32,8 @@ pub struct Mini {
     pub light_frames: usize,
     /// Several such numbers, one of which is drawn for each clip, in the place of `light_frames`; the tasks are then `needle, N frames`.
     pub flares: Vec<usize>,
+    /// Pixels per side of the light, 24 at most; a clip has 64.
+    pub light_side: usize,
     /// Grey motes that drift about and mean nothing.
     pub motes: usize,
     /// The `config.json` of the untrained model, of any family; the demo's own, a small VideoChat-Flash, if absent.
@@ -55,6 +57,7 @@ impl Default for Mini {
             frames: 32,
             light_frames: 4,
             flares: vec![],
+            light_side: LIGHT_SIDE,
             motes: 0,
             config: None,
             hidden_size: None,
@@ -68,13 +71,16 @@ impl Default for Mini {
 impl Mini {
     /// Draws the stories of the three splits.
     pub fn world(&self) -> World<Story> {
-        let Self { frames, motes, .. } = *self;
+        let Self { frames, light_side, motes, .. } = *self;
         let asked = [("validation", self.validation_clips), ("test", self.test_clips)];
         World::draw_lots(("train", self.train_clips), &asked, self.seed, |random| {
             let tells_length = !self.flares.is_empty();
             let light_frames =
                 if tells_length { random.pick(&self.flares) } else { self.light_frames };
-            Story::draw_lot(random, Difficulty { frames, light_frames, motes, tells_length })
+            Story::draw_lot(
+                random,
+                Difficulty { frames, light_frames, light_side, motes, tells_length },
+            )
         })
     }
 
@@ -91,6 +97,9 @@ impl Mini {
 
     /// Whether there is room for every light and every event.
     fn check(&self) -> Result<(), DemoError> {
+        if !(1..=MOST_LIGHT_SIDE).contains(&self.light_side) {
+            return Err(DemoError::Light { side: self.light_side });
+        }
         let lit = if self.flares.is_empty() { &[self.light_frames][..] } else { &self.flares };
         let fits = |lit: &usize| *lit > 0 && lit + 1 < self.frames && *EVENTS.end() <= self.frames;
         let wrong = lit.iter().find(|lit| !fits(lit));

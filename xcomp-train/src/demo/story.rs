@@ -9,8 +9,10 @@ use super::attributes::{Colour, Light, Ordinal, Outline, Pattern};
 use super::scene::SIDE;
 use crate::machine::random::Random;
 
-/// Pixels per side of a light.
-const LIGHT_SIDE: usize = 16;
+/// Usual pixels per side of a light.
+pub const LIGHT_SIDE: usize = 16;
+/// The most: of every shape something is seen beside it.
+pub const MOST_LIGHT_SIDE: usize = 24;
 /// Pixels per side of a mote.
 const MOTE_SIDE: usize = 6;
 /// Fewest and most events of a story.
@@ -23,6 +25,8 @@ pub struct Difficulty {
     pub frames: usize,
     /// Frames that the light is seen.
     pub light_frames: usize,
+    /// Pixels per side of the light.
+    pub light_side: usize,
     /// Grey motes that drift about and mean nothing.
     pub motes: usize,
     /// Whether the name of the needle's task says for how many frames the light is seen.
@@ -64,6 +68,7 @@ pub struct Picture {
     /// The frames in which it is seen.
     pub flare: Range<usize>,
     light_place: [usize; 2],
+    light_side: usize,
     motes: Vec<Mote>,
     room: u8,
     frames: usize,
@@ -100,11 +105,11 @@ impl Hash for Story {
 impl Story {
     /// Draws a story by lot.
     pub fn draw_lot(random: &mut Random, difficulty: Difficulty) -> Self {
-        let Difficulty { frames, light_frames, motes, tells_length } = difficulty;
+        let Difficulty { frames, light_frames, light_side, motes, tells_length } = difficulty;
         let events = draw_events(random, frames);
         let flare = random.within(possible_flares(frames, light_frames));
         let after = random.within(0..events.len() - 1);
-        let corner = [2, SIDE - LIGHT_SIDE - 2];
+        let corner = [2, SIDE - light_side - 2];
         let picture = Picture {
             events,
             outline: random.pick(Outline::ALL),
@@ -112,6 +117,7 @@ impl Story {
             light: random.pick(Light::ALL),
             flare: flare..flare + light_frames,
             light_place: [random.pick(&corner), random.pick(&corner)],
+            light_side,
             motes: (0..motes).map(|_| Mote::draw_lot(random)).collect(),
             room: random.within(20..61) as u8,
             frames,
@@ -206,7 +212,7 @@ impl Picture {
 
     fn pixel(&self, event: &Event, frame: usize, x: usize, y: usize) -> [u8; 3] {
         let [left, top] = self.light_place;
-        let side = |edge: usize| edge..edge + LIGHT_SIDE;
+        let side = |edge: usize| edge..edge + self.light_side;
         if self.flare.contains(&frame) && side(left).contains(&x) && side(top).contains(&y) {
             return self.light.rgb();
         }
@@ -226,8 +232,13 @@ impl Picture {
 mod tests {
     use super::*;
 
-    const DIFFICULTY: Difficulty =
-        Difficulty { frames: 16, light_frames: 2, motes: 2, tells_length: false };
+    const DIFFICULTY: Difficulty = Difficulty {
+        frames: 16,
+        light_frames: 2,
+        light_side: LIGHT_SIDE,
+        motes: 2,
+        tells_length: false,
+    };
 
     fn stories(count: usize) -> impl Iterator<Item = Story> {
         let mut random = Random::new(11);
@@ -256,6 +267,20 @@ mod tests {
                     let want = if here { LIGHT_SIDE * LIGHT_SIDE } else { 0 };
                     assert_eq!(count(&pixels, frame, light.rgb()), want, "{story:?} {frame}");
                 }
+            }
+        }
+    }
+
+    /// The largest light beside the smallest shapes.
+    #[test]
+    fn no_light_hides_a_shape() {
+        let mut random = Random::new(12);
+        let difficulty = Difficulty { light_side: MOST_LIGHT_SIDE, light_frames: 8, ..DIFFICULTY };
+        for story in std::iter::repeat_with(|| Story::draw_lot(&mut random, difficulty)).take(400) {
+            let (picture, pixels) = (&story.picture, story.picture.pixels());
+            for frame in picture.flare.clone() {
+                let seen = count(&pixels, frame, picture.event(frame).colour.rgb());
+                assert!(seen > 0, "{story:?} {frame}");
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::attributes::{Colour, Light, Ordinal, Pattern};
 use super::clip::{Asked, DrawnClip};
-use super::story::{Difficulty, EVENTS, Story};
+use super::story::{Difficulty, EVENTS, LIGHT_SIDE, Story};
 use crate::machine::random::Random;
 
 /// A kind of question.
@@ -106,7 +106,13 @@ fn after_text(colour: Colour) -> String {
 impl DrawnClip for Story {
     fn vocabulary() -> Vec<String> {
         let mut random = Random::new(0);
-        let any = Difficulty { frames: 16, light_frames: 1, motes: 0, tells_length: false };
+        let any = Difficulty {
+            frames: 16,
+            light_frames: 1,
+            light_side: LIGHT_SIDE,
+            motes: 0,
+            tells_length: false,
+        };
         let story = Self::draw_lot(&mut random, any);
         let questions = Task::ALL.map(|task| task.text(&story)).into_iter();
         let questions = questions.chain(Ordinal::ALL.iter().map(|order| order_text(*order)));
@@ -131,7 +137,13 @@ mod tests {
     use super::*;
 
     fn stories(count: usize) -> Vec<Story> {
-        let difficulty = Difficulty { frames: 32, light_frames: 2, motes: 1, tells_length: false };
+        let difficulty = Difficulty {
+            frames: 32,
+            light_frames: 2,
+            light_side: LIGHT_SIDE,
+            motes: 1,
+            tells_length: false,
+        };
         let mut random = Random::new(5);
         (0..count).map(|_| Story::draw_lot(&mut random, difficulty)).collect()
     }
