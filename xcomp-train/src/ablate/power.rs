@@ -23,6 +23,8 @@ pub struct Power {
     /// Whether the variances are those of this very comparison; else they are those of the base, for two arms whose answers have
     /// nothing to do with each other.
     pub measured: bool,
+    /// Whether finished runs say nothing of other bases or seeds, so that the videos alone count.
+    pub videos_alone: bool,
     /// Bases, or with one base seeds, that the sweep has.
     pub draws: usize,
     /// Whether `draws` are bases.
@@ -93,6 +95,7 @@ fn of_claim(
     Some(Power {
         pair: pair_words(&claim.better, &claim.than, &claim.tasks),
         measured: own.is_some(),
+        videos_alone: known.draws == 1,
         draws,
         bases: bases > 1,
         videos,
@@ -164,10 +167,12 @@ impl fmt::Display for Power {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pair, draws, videos, .. } = self;
         let of = if self.bases { "bases" } else { "seeds" };
-        let known = if self.measured { "" } else { ", by the base's variances" };
+        let one = if *draws == 1 { "seed" } else { of };
+        let base = if self.measured { "" } else { ", by the base's variances" };
+        let alone = if self.videos_alone { ", clips alone" } else { "" };
         write!(
             f,
-            "{pair}: {:.1} points and more ({draws} {of}, {videos} clips, level {:.1} %{known})",
+            "{pair}: {:.1} points and more ({draws} {one}, {videos} clips, level {:.1} %{base}{alone})",
             100.0 * self.detectable,
             100.0 * self.level
         )?;
