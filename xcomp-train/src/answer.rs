@@ -35,7 +35,7 @@ use self::text_stream::GrowingText;
 use crate::data::features::{Stored, Tower, encoded};
 use crate::error::Error;
 use crate::machine::random::Random;
-use crate::plan::cut::Stated;
+use crate::plan::cut::Ends;
 use crate::plan::survey::{asked_frames, frame_style};
 use crate::plan::{compression_plan, model_config};
 use crate::recipe::tables::DataTable;
@@ -57,8 +57,8 @@ pub struct Answerer {
     template: Template,
     /// Visual tokens for each learned one, if videos are read in windows.
     ratio: Option<usize>,
-    /// Where their windows end, if not after so many tokens.
-    cut: Option<Stated>,
+    /// Where their windows end.
+    ends: Ends,
     tokenizer: Arc<Tokenizer>,
     generation: Generation,
     device: Device,
@@ -113,7 +113,7 @@ impl Answerer {
             config.vision.clip_frames = frames;
         }
         let compression = compression_plan(&table, &config, &path)?;
-        let cut = windows_of(&path)?.filter(|_| config.llm.vst.is_some());
+        let ends = windows_of(&path)?;
         let template = folder_template(&path, config.family)?;
         let tokenizer = Arc::new(Tokenizer::open(&folder.join("tokenizer.json"), &template)?);
         let generation = Generation::of(folder, &tokenizer)?;
@@ -121,20 +121,20 @@ impl Answerer {
         let mut model = Vlm::new(&config, &device);
         let stored = model.stored_weights(folder)?;
         during("loading the weights", || model.take_weights(&stored, precision.held()))?;
-        let (prefills, ratio) = (AtomicUsize::new(0), windows::usual_ratio(&config));
-        Ok(Self {
+        let answerer = Self {
             model,
             config,
             compression,
             template,
-            ratio,
-            cut,
+            ratio: None,
+            ends: Ends::Nowhere,
             tokenizer,
             generation,
             device,
             precision,
-            prefills,
-        })
+            prefills: AtomicUsize::new(0),
+        };
+        Ok(answerer.ending(ends))
     }
 
     /// The same model, answering under another compression: an untuned model under LP-Comp, say.
@@ -194,7 +194,7 @@ impl Answerer {
     pub fn feature_cache(&self, data: &DataTable) -> Result<Option<Arc<FeatureCache>>, Error> {
         let (encoding, stored) = (self.encoding(), Stored::F32);
         let (model, config, device) = (&self.model, &self.config, &self.device);
-        let class = self.cut.is_some();
+        let class = self.cut().is_some();
         Tower { model, config, encoding, stored, class, device }.open_cache(data)
     }
 
@@ -248,7 +248,7 @@ impl Answerer {
     /// # Panics
     /// If the frames are not of the tower's size.
     pub fn encode(&self, clips: &Clips) -> Encoded {
-        if self.cut.is_some() {
+        if self.cut().is_some() {
             return self.model.encode_with_class(clips, &self.device, self.encoding());
         }
         let features = self.model.encode(clips, &self.device, self.encoding());

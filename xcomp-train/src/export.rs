@@ -14,7 +14,6 @@ use xcomp_model::weights::{SaveOptions, StoredWeights, WeightDtype};
 use crate::error::Error;
 use crate::machine::files::{at, create_folder, read_text, write_atomically};
 use crate::plan::Plan;
-use crate::plan::cut::Stated;
 use crate::plan::disk::EXPORT_FILE_BYTES;
 use crate::plan::survey::recipe_template;
 use crate::recipe::tables::FloatWord;
@@ -128,7 +127,9 @@ fn write_config(plan: &Plan, folder: &Path, dtype: WeightDtype) -> Result<(), Er
     config[COMPRESSION_BLOCK] = compression.expect("a table of plain values is JSON");
     if let (Some(windows), Some(own)) = (&plan.vst, &plan.config.llm.vst) {
         windows.tuned(own).state(&mut config);
-        Stated::write(windows.answering(), &mut config);
+    }
+    if let Some(ends) = plan.recipe.vst.answer_ends(&plan.config) {
+        ends.write(&mut config);
     }
     let model = &plan.recipe.model;
     if model.template.is_some() || model.system_prompt.is_some() {

@@ -106,6 +106,7 @@ impl Plan {
             .parts
             .iter()
             .map(|part| part.parse().expect("the recipe checked its parts"))
+            .map(|part| recipe.vst.awake(part))
             .collect();
         let tuning = Tuning::of(&recipe.tune, &parts, &config);
         config.lora.clone_from(&tuning.lora);
@@ -216,7 +217,7 @@ impl Plan {
 
     /// Whether decoder layers can be run again on the way back: a model that reads in windows runs whole windows again.
     pub fn may_recompute(&self) -> bool {
-        self.config.llm.vst.is_none()
+        self.vst.is_none()
     }
 
     /// Whether the tensor of this name in a checkpoint moves.

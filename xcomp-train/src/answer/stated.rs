@@ -9,7 +9,7 @@ use xcomp_model::error::ModelError;
 
 use super::Answerer;
 use crate::error::Error;
-use crate::plan::cut::Stated;
+use crate::plan::cut::Ends;
 use crate::plan::survey::template;
 use crate::plan::{at_tokens, compression_plan};
 use crate::recipe::tables::{CompressionTable, ScheduleKind};
@@ -46,10 +46,10 @@ impl Answerer {
     }
 }
 
-/// Where windows end by a folder's `config.json`, if not after so many tokens.
-pub(super) fn windows_of(path: &Path) -> Result<Option<Stated>, Error> {
+/// Where windows end by a folder's `config.json`, of a model that has some.
+pub(super) fn windows_of(path: &Path) -> Result<Ends, Error> {
     let wrong = |why: String| ModelError::ConfigFile { path: path.into(), source: why.into() };
-    Ok(Stated::read(&read_config(path)?).map_err(wrong)?)
+    Ok(Ends::read(&read_config(path)?).map_err(wrong)?)
 }
 
 /// A folder's `config.json`.

@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::compress::layout::Layout;
+use xcomp_model::compress::reduce::Reduce;
 use xcomp_model::compress::vst::dynamic::similarities;
 use xcomp_model::compress::vst::{Parts, Purpose, RatioMix, VstError, VstRule};
 use xcomp_model::generate::Prefix;
@@ -10,15 +11,38 @@ use xcomp_model::generate::Prefix;
 use super::{Answerer, EncodedMedia};
 use crate::data::features::class_to_host;
 use crate::error::Error;
-use crate::plan::cut::Stated;
+use crate::plan::cut::{Ends, Stated};
 use crate::recipe::tables::{VstTable, WindowsWord};
 
 /// The largest of the ratios that a model states: with one ratio an answer depends on nothing that is drawn.
-pub(super) fn usual_ratio(config: &ModelConfig) -> Option<usize> {
+fn usual_ratio(config: &ModelConfig) -> Option<usize> {
     config.llm.vst.as_ref()?.ratios.iter().copied().max()
 }
 
 impl Answerer {
+    /// The same model, its windows ending so, if it has learned tokens for them.
+    pub(super) fn ending(self, ends: Ends) -> Self {
+        let usual = usual_ratio(&self.config);
+        let ratio = if ends == Ends::Nowhere { None } else { self.ratio.or(usual) };
+        Self { ratio, ends: if usual.is_some() { ends } else { Ends::Nowhere }, ..self }
+    }
+
+    /// That its compression fits the way it reads.
+    ///
+    /// # Errors
+    /// If it reads in windows and its layers would drop tokens.
+    pub fn fit(self) -> Result<Self, Error> {
+        let plan = &self.compression;
+        let drops = (0..plan.layers()).any(|layer| *plan.reduce(layer) != Reduce::Keep);
+        if self.ratio.is_some() && drops {
+            return Err(Error::Argument(format!(
+                "a {} that reads videos in windows drops no tokens between layers: leave the compression out, or the windows, by --windows none",
+                self.config.family.name
+            )));
+        }
+        Ok(self)
+    }
+
     /// Visual tokens for each learned one, if videos are read in windows.
     pub fn ratio(&self) -> Option<usize> {
         self.ratio
@@ -35,6 +59,9 @@ impl Answerer {
                 self.window()
             ))),
             Some(_) => Ok(Self { ratio: Some(ratio), ..self }),
+            None if self.window() > 0 => Err(Error::Argument(format!(
+                "--ratio {ratio}: the windows of this model are off; leave it out, or add --windows fixed"
+            ))),
             None => Err(Error::Argument(format!(
                 "--ratio {ratio}: a {} does not read videos in windows; leave it out",
                 self.config.family.name
@@ -42,30 +69,29 @@ impl Answerer {
         }
     }
 
-    /// The same model, its windows ending after so many tokens or where the scene changes; by the rule that the folder states, or the usual one.
+    /// The same model, without windows, or with windows that end after so many tokens or where the scene changes; by the rule that the folder states, or the usual one.
     ///
     /// # Errors
     /// If the model has no learned tokens.
     pub fn with_windows(self, windows: WindowsWord) -> Result<Self, Error> {
-        if self.ratio.is_none() {
+        if self.window() == 0 {
             return Err(Error::Argument(format!(
                 "--windows {}: a {} does not read videos in windows; leave it out",
                 windows.word(),
                 self.config.family.name
             )));
         }
-        let usual =
-            Stated::of(&VstTable::default(), self.window() / self.config.tokens_per_frame());
-        let cut = match windows {
-            WindowsWord::Fixed => None,
-            WindowsWord::Dynamic => Some(self.cut.unwrap_or(usual)),
+        let most = self.window() / self.config.tokens_per_frame();
+        let ends = match (windows, self.ends) {
+            (WindowsWord::Dynamic, own @ Ends::Scenes(_)) => own,
+            _ => Ends::of(windows, &VstTable::default(), most),
         };
-        Ok(Self { cut, ..self })
+        Ok(self.ending(ends))
     }
 
     /// Where its windows end, if not after so many tokens.
     pub fn cut(&self) -> Option<&Stated> {
-        self.cut.as_ref()
+        self.ends.scenes()
     }
 
     fn window(&self) -> usize {
@@ -94,7 +120,7 @@ impl Answerer {
         let parts = Parts::of(&layout.sequences[0]).map_err(wrong)?;
         // The question follows: of its tokens nothing depends here.
         let parts = Parts { tail: 1, ..parts };
-        let plan = match self.cut {
+        let plan = match self.cut() {
             None => rule.plan(parts, Purpose::Answering, &mut |_| ratio),
             Some(cut) => {
                 let windows = cut.rule().tokens(&layout.sequences[0], &[self.gaps(seen)]);

@@ -111,12 +111,12 @@ impl AskingArgs {
         let clip_frames = self.clip_frames.as_deref().map(|word| word.parse().expect("4 or 8"));
         let precision = self.dtype.unwrap_or(Precision::of(device));
         let answerer = Answerer::open_as(folder, clip_frames, precision, device)?;
-        let answerer = match self.ratio {
-            Some(ratio) => answerer.with_ratio(ratio)?,
-            None => answerer,
-        };
         let answerer = match self.windows {
             Some(windows) => answerer.with_windows(windows)?,
+            None => answerer,
+        };
+        let answerer = match self.ratio {
+            Some(ratio) => answerer.with_ratio(ratio)?,
             None => answerer,
         };
         let given =
@@ -124,7 +124,7 @@ impl AskingArgs {
         let settings: Vec<String> =
             self.compression.iter().cloned().chain(given.map(str::to_owned)).collect();
         match self.tokens {
-            None if settings.is_empty() => return Ok(answerer),
+            None if settings.is_empty() => return answerer.fit(),
             None => {}
             Some(tokens) if settings.is_empty() => return answerer.with_tokens(tokens, folder),
             Some(_) => {
@@ -136,7 +136,7 @@ impl AskingArgs {
         }
         let table = answer_compression(&settings)?;
         let plan = compression_plan(&table, answerer.config(), Path::new("--set"))?;
-        Ok(answerer.with_compression(plan))
+        answerer.with_compression(plan).fit()
     }
 
     /// What the recipe's `[eval]` and the arguments over it come to for this model.

@@ -63,7 +63,7 @@ pub(super) fn run(args: &NiahArgs) -> Result<(), Error> {
         return wrong("--links is 2 to 9; --lengths and --count are at least 1");
     }
     let checkpoint = Hub::of_environment().local(&args.checkpoint)?;
-    let answerer = Answerer::open(&checkpoint, &args.device.open()?)?;
+    let answerer = Answerer::open(&checkpoint, &args.device.open()?)?.fit()?;
     let (lengths, depths) = (args.lengths.clone(), args.depths.clone());
     let grid = Grid { lengths, depths, chains: args.count };
     let (material, share) = (args.material(), args.part.share);

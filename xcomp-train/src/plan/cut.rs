@@ -1,4 +1,4 @@
-//! Windows that end where the scene changes: from the words of a recipe to the rule, and how an export states it.
+//! Where windows end: from the words of a recipe to the rule, and how an export states it.
 
 use std::fmt;
 
@@ -7,9 +7,76 @@ use serde_json::Value;
 use xcomp_model::compress::vst::dynamic::{Depth, DynamicWindows, Threshold};
 
 use crate::recipe::WINDOWS_BLOCK;
-use crate::recipe::tables::{DepthWord, VstTable};
+use crate::recipe::tables::{DepthWord, VstTable, WindowsWord};
 
-/// The rule in the words of a recipe, as `config.json` of an export states it.
+/// Where the windows of a model with learned tokens end.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Ends {
+    /// There are none: videos are read in one pass.
+    Nowhere,
+    /// After so many tokens.
+    Tokens,
+    /// Where the scene changes.
+    Scenes(Stated),
+}
+
+impl Ends {
+    /// By the word of a checked table; `most` frames fill a window of fixed length.
+    pub fn of(word: WindowsWord, table: &VstTable, most: usize) -> Self {
+        match word {
+            WindowsWord::None => Self::Nowhere,
+            WindowsWord::Fixed => Self::Tokens,
+            WindowsWord::Dynamic => Self::Scenes(Stated::of(table, most)),
+        }
+    }
+
+    /// What a `config.json` states; windows of fixed length need no words.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn read(config: &Value) -> Result<Self, String> {
+        let Some(block) = config.get(WINDOWS_BLOCK) else { return Ok(Self::Tokens) };
+        if block == WindowsWord::None.word() {
+            return Ok(Self::Nowhere);
+        }
+        Stated::read(block).map(Self::Scenes)
+    }
+
+    /// States them in a `config.json`.
+    ///
+    /// # Panics
+    /// If it is no table.
+    pub fn write(&self, config: &mut Value) {
+        let config = config.as_object_mut().expect("a config.json is a table");
+        config.remove(WINDOWS_BLOCK);
+        let block = match self {
+            Self::Tokens => return,
+            Self::Nowhere => WindowsWord::None.word().into(),
+            Self::Scenes(stated) => serde_json::to_value(stated).expect("plain values are JSON"),
+        };
+        config.insert(WINDOWS_BLOCK.into(), block);
+    }
+
+    /// The rule of those that end where the scene changes.
+    pub fn scenes(&self) -> Option<&Stated> {
+        match self {
+            Self::Scenes(stated) => Some(stated),
+            Self::Nowhere | Self::Tokens => None,
+        }
+    }
+}
+
+impl fmt::Display for Ends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nowhere => f.write_str("in one pass, without windows"),
+            Self::Tokens => f.write_str("fixed"),
+            Self::Scenes(stated) => stated.fmt(f),
+        }
+    }
+}
+
+/// The rule of scenes in the words of a recipe, as `config.json` of an export states it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stated {
@@ -33,32 +100,15 @@ impl Stated {
         }
     }
 
-    /// What a `config.json` states; nothing if its windows are of fixed length.
-    ///
-    /// # Errors
-    /// What is wrong with it, in words.
-    pub fn read(config: &Value) -> Result<Option<Self>, String> {
-        let Some(block) = config.get(WINDOWS_BLOCK) else { return Ok(None) };
+    /// What the block of a `config.json` states.
+    fn read(block: &Value) -> Result<Self, String> {
         let wrong = |why: String| format!("`{WINDOWS_BLOCK}` is {block}: {why}");
         let stated: Self =
             serde_json::from_value(block.clone()).map_err(|error| wrong(error.to_string()))?;
         if stated.least_frames == 0 || stated.most_frames < stated.least_frames {
             return Err(wrong("expected 1 <= least_frames <= most_frames".into()));
         }
-        Ok(Some(stated))
-    }
-
-    /// States windows in a `config.json`; those of fixed length need no words.
-    ///
-    /// # Panics
-    /// If it is no table.
-    pub fn write(stated: Option<&Self>, config: &mut Value) {
-        let config = config.as_object_mut().expect("a config.json is a table");
-        config.remove(WINDOWS_BLOCK);
-        if let Some(stated) = stated {
-            let block = serde_json::to_value(stated).expect("plain values are JSON");
-            config.insert(WINDOWS_BLOCK.into(), block);
-        }
+        Ok(stated)
     }
 
     /// The rule.
@@ -115,13 +165,18 @@ mod tests {
             VstTable { depth: DepthWord::HillClimb, least_frames: 2, ..VstTable::default() };
         for table in [VstTable { depth_above: Some(0.25), ..table.clone() }, table] {
             let stated = Stated::of(&table, 10);
-            let mut config = json!({ "hidden_size": 8 });
-            Stated::write(Some(&stated), &mut config);
-            assert_eq!(Stated::read(&config), Ok(Some(stated)));
             assert_eq!((stated.rule().least, stated.rule().most, stated.middle()), (2, 10, 6));
-            Stated::write(None, &mut config);
-            assert_eq!(config, json!({ "hidden_size": 8 }));
-            assert_eq!(Stated::read(&config), Ok(None));
+            let mut config = json!({ "hidden_size": 8 });
+            for word in [WindowsWord::Dynamic, WindowsWord::None, WindowsWord::Fixed] {
+                let ends = Ends::of(word, &table, 10);
+                assert_eq!(
+                    ends.scenes().copied(),
+                    (word == WindowsWord::Dynamic).then_some(stated)
+                );
+                ends.write(&mut config);
+                assert_eq!(Ends::read(&config), Ok(ends), "{config}");
+            }
+            assert_eq!(config, json!({ "hidden_size": 8 }), "fixed needs no words");
         }
     }
 
@@ -135,10 +190,12 @@ mod tests {
             ("more", json!(1), "unknown field `more`"),
         ] {
             let mut config = json!({});
-            Stated::write(Some(&stated), &mut config);
+            Ends::Scenes(stated).write(&mut config);
             config[WINDOWS_BLOCK][key] = value;
-            let error = Stated::read(&config).unwrap_err();
+            let error = Ends::read(&config).unwrap_err();
             assert!(error.contains(told) && error.contains(WINDOWS_BLOCK), "{error}");
         }
+        let error = Ends::read(&json!({ WINDOWS_BLOCK: "nowhere" })).unwrap_err();
+        assert!(error.contains(WINDOWS_BLOCK), "{error}");
     }
 }

@@ -6,7 +6,7 @@ use crate::plan::cost::parameters::count;
 use crate::plan::tuning::Tuning;
 use crate::plan::vst::Windows;
 use crate::recipe::Recipe;
-use crate::recipe::tables::{RecomputeWord, ScheduleKind, TuneTable, VstTable};
+use crate::recipe::tables::{RecomputeWord, ScheduleKind, TuneTable, VstTable, WindowsWord};
 use crate::recipe::tune::Part;
 
 /// The first of it, in words.
@@ -94,11 +94,26 @@ fn learned_tokens(recipe: &Recipe, config: &ModelConfig) -> Option<String> {
         ));
     }
     let name = config.family.name;
-    if recipe.compression.schedule != ScheduleKind::None {
+    let (learning, answering) = (recipe.vst.windows, recipe.vst.answering());
+    if recipe.data.clip_frames != 1 {
         return Some(format!(
-            "[compression] schedule = \"{}\": a {name} summarises windows and drops no tokens between layers; set it to \"none\"",
-            recipe.compression.schedule.word()
+            "[data] clip_frames = {}: the tower of a {name} sees single frames; set it to 1",
+            recipe.data.clip_frames
         ));
+    }
+    let schedule = recipe.compression.schedule;
+    let on = [("windows", learning), ("answer_windows", answering)];
+    let on = on.into_iter().find(|(_, word)| *word != WindowsWord::None);
+    if let (Some((key, word)), true) = (on, schedule != ScheduleKind::None) {
+        return Some(format!(
+            "[compression] schedule = \"{}\": a {name} summarises windows and drops no tokens between layers, and [vst] {key} = \"{}\"; set one of them to \"none\"",
+            schedule.word(),
+            word.word()
+        ));
+    }
+    if learning == WindowsWord::None {
+        let vst = recipe.tune.parts.iter().any(|part| part.parse() == Ok(Part::Vst));
+        return vst.then(|| "[tune] parts: `vst`: [vst] windows = \"none\" leaves learned tokens out, so they learn nothing; leave one of the two out".into());
     }
     if recipe.train.recompute != RecomputeWord::None {
         return Some(format!(
@@ -111,13 +126,5 @@ fn learned_tokens(recipe: &Recipe, config: &ModelConfig) -> Option<String> {
         ));
     }
     let windows = Windows::new(&recipe.vst, config, recipe.train.seed);
-    if let Some(told) = windows.and_then(|windows| windows.impossible(config.tokens_per_frame())) {
-        return Some(told);
-    }
-    (recipe.data.clip_frames != 1).then(|| {
-        format!(
-            "[data] clip_frames = {}: the tower of a {name} sees single frames; set it to 1",
-            recipe.data.clip_frames
-        )
-    })
+    windows.and_then(|windows| windows.impossible(config.tokens_per_frame()))
 }

@@ -13,8 +13,9 @@ use xcomp_model::compress::vst::{Parts, Purpose, RatioMix, VstError, VstPlan, Vs
 use crate::error::Error;
 use crate::machine::random::Random;
 use crate::plan::Plan;
-use crate::plan::cut::Stated;
+use crate::plan::cut::{Ends, Stated};
 use crate::recipe::tables::{BackwardWord, RatioMixWord, RatioPhase, VstTable, WindowsWord};
+use crate::recipe::tune::Part;
 use crate::show::numbers::{bytes, grouped};
 
 /// The name of the stream that ratios are drawn from.
@@ -31,12 +32,9 @@ pub struct Windows {
     /// Where they end while samples are learnt from, if not after so many tokens.
     cut: Option<Stated>,
     /// Where they end when the export answers.
-    answering: Option<Stated>,
+    answering: Ends,
     seed: u64,
 }
-
-/// Where windows end that hold so many tokens.
-const FIXED: &str = "fixed";
 
 /// Frames of the longest video that the paper asks about.
 const LONGEST: usize = 2048;
@@ -73,7 +71,8 @@ impl fmt::Display for WindowsReport {
             phases.join(", "),
             self.backward
         )?;
-        if [&self.training, &self.answering].iter().any(|words| *words != FIXED) {
+        let fixed = Ends::Tokens.to_string();
+        if [&self.training, &self.answering].iter().any(|words| **words != fixed) {
             writeln!(f, "             training {}", self.training)?;
             writeln!(f, "             answers  {}", self.answering)?;
         }
@@ -101,18 +100,42 @@ pub fn require_whole(plan: &Plan, what: &str) -> Result<(), Error> {
     }
 }
 
+impl VstTable {
+    /// A part of the model as a run without windows tunes it: without learned tokens, which nothing asks for.
+    pub fn awake(&self, part: Part) -> Part {
+        match (self.windows, part) {
+            (WindowsWord::None, Part::Llm) => Part::LlmWithoutVst,
+            (_, part) => part,
+        }
+    }
+
+    /// The windows of answers.
+    pub fn answering(&self) -> WindowsWord {
+        self.answer_windows.unwrap_or(self.windows)
+    }
+
+    /// Where they end when the export of a model answers; nothing if it has no learned tokens.
+    pub fn answer_ends(&self, config: &ModelConfig) -> Option<Ends> {
+        let own = config.llm.vst.as_ref()?;
+        let window = self.window_tokens.unwrap_or(own.window);
+        Some(Ends::of(self.answering(), self, window / config.tokens_per_frame()))
+    }
+}
+
 impl Windows {
-    /// Of a checked table; `None` if the model has no learned tokens.
+    /// Of a checked table; `None` if the model has no learned tokens, or is tuned without windows.
     pub fn new(table: &VstTable, config: &ModelConfig, seed: u64) -> Option<Self> {
         let own = config.llm.vst.as_ref()?;
+        if table.windows == WindowsWord::None {
+            return None;
+        }
         let ratios = if table.ratios.is_empty() { &own.ratios } else { &table.ratios };
         let mut phases = table.curriculum.clone();
         if phases.is_empty() {
             phases.push(RatioPhase { until: 1.0, ratios: ratios.clone() });
         }
         let window = table.window_tokens.unwrap_or(own.window);
-        let stated = Stated::of(table, window / config.tokens_per_frame());
-        let dynamic = |word| (word == WindowsWord::Dynamic).then_some(stated);
+        let learning = Ends::of(table.windows, table, window / config.tokens_per_frame());
         Some(Self {
             backward: table.backward,
             window,
@@ -122,15 +145,10 @@ impl Windows {
                 RatioMixWord::Sequence => RatioMix::Sequence,
             },
             phases,
-            cut: dynamic(table.windows),
-            answering: dynamic(table.answer_windows.unwrap_or(table.windows)),
+            cut: learning.scenes().copied(),
+            answering: table.answer_ends(config)?,
             seed,
         })
-    }
-
-    /// Where windows end when the export answers, if not after so many tokens.
-    pub fn answering(&self) -> Option<&Stated> {
-        self.answering.as_ref()
     }
 
     /// Whether class tokens of frames decide where windows end.
@@ -188,22 +206,17 @@ impl Windows {
         let ratio = self.all_ratios().max().unwrap_or(0);
         let visual = LONGEST * config.tokens_per_frame();
         let learned = visual.checked_div(ratio).unwrap_or(visual);
+        let training = self.cut.map(|cut| {
+            let (middle, most) = (cut.middle(), cut.most());
+            format!("{cut}; FLOPs are those of {middle} frames, memory that of {most}")
+        });
         // Keys and values, two bytes each.
-        let words = |cut: &Option<Stated>, counted: bool| match cut {
-            None => FIXED.to_owned(),
-            Some(cut) if counted => format!(
-                "{cut}; FLOPs are those of {} frames, memory that of {}",
-                cut.middle(),
-                cut.most()
-            ),
-            Some(cut) => cut.to_string(),
-        };
         let token = 4 * llm.num_hidden_layers * llm.num_key_value_heads * llm.head_dim();
         WindowsReport {
             window_tokens: self.window,
             phases: self.phases.clone(),
-            training: words(&self.cut, true),
-            answering: words(&self.answering, false),
+            training: training.unwrap_or_else(|| Ends::Tokens.to_string()),
+            answering: self.answering.to_string(),
             backward: self.backward.word(),
             longest_frames: LONGEST,
             longest_learned: learned,
@@ -277,7 +290,7 @@ pub(super) mod tests {
             mix: RatioMix::Step,
             phases: phases.iter().map(phase).collect(),
             cut: None,
-            answering: None,
+            answering: Ends::Tokens,
             seed: 3,
         }
     }

@@ -172,7 +172,7 @@ table! {
         ratio_mix: RatioMixWord = RatioMixWord::Step,
         /// How much of a sample is on a tape at a time.
         backward: BackwardWord = BackwardWord::Windows,
-        /// Where the windows of a video end while it is learnt from.
+        /// Where the windows of a video end while it is learnt from; `none` leaves them out, and with them `vst` of `tune.parts`: then frames may lose tokens between layers.
         windows: WindowsWord = WindowsWord::Fixed,
         /// Where they end when the export answers; as `windows` if absent.
         answer_windows: Option<WindowsWord> = None,

@@ -10,6 +10,8 @@ use xcomp_model::base::family::{Place, Region};
 pub enum Part {
     /// The whole language model, and with it the newline token.
     Llm,
+    /// The same where no windows are read: learned tokens of windows stay as they are. No word names it.
+    LlmWithoutVst,
     /// The newline token alone (`image_newline`).
     Newline,
     /// The MLP between tower and language model.
@@ -73,6 +75,7 @@ impl Part {
     pub fn contains(&self, place: Place) -> bool {
         match self {
             Self::Llm => place.tuned_with() == Region::Llm,
+            Self::LlmWithoutVst => Self::Llm.contains(place) && place != Place::Vst,
             Self::Newline => place == Place::Newline,
             Self::Projector => place == Place::Connector,
             Self::Vision => place == Place::Vision,
@@ -89,7 +92,7 @@ impl Part {
 impl Part {
     /// Whether it stands for its linear maps where adapters are tuned; all others move as a whole.
     pub fn is_adapted(&self) -> bool {
-        matches!(self, Self::Llm | Self::AllLayers | Self::Layers(_))
+        matches!(self, Self::Llm | Self::LlmWithoutVst | Self::AllLayers | Self::Layers(_))
     }
 }
 

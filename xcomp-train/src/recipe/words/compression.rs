@@ -86,6 +86,8 @@ words! {
         Fixed = "fixed",
         /// Where the scene changes: at deep gaps in the similarity of frames (Video-XL, section 3.3).
         Dynamic = "dynamic",
+        /// Nowhere: all tokens in one pass, without learned ones, as in models that have none.
+        None = "none",
     }
 }
 
