@@ -1,7 +1,7 @@
 //! What reading in windows costs.
 
 use xcomp_model::base::family::Place;
-use xcomp_model::compress::vst::{Parts, Purpose, VstRule};
+use xcomp_model::compress::vst::{Parts, Purpose, Segment, VstRule};
 use xcomp_model::connector::Connector;
 use xcomp_model::vision::Vision;
 use xcomp_model::windows::KEPT_COPIES;
@@ -32,12 +32,12 @@ impl Windows {
         self.cut.map_or(self.window, |cut| cut.most() * tokens_per_frame)
     }
 
-    /// Tokens of a sample's windows, learned ones too, and the pairs of them that attention sees (Eq. 8 of the paper), under the mean of its ratios.
-    pub fn tokens_and_pairs(&self, size: SampleSize, tokens_per_frame: usize) -> (f64, f64) {
+    /// What a sample's segments hold in the mean over its ratios, and all of them but the last; text is counted behind the video.
+    pub fn segments(&self, size: SampleSize, tokens_per_frame: usize) -> [TokensAndPairs; 2] {
         let visual = size.frames * tokens_per_frame;
-        let tail = size.text_tokens.clamp(1, self.window);
-        let parts = Parts { prefix: size.text_tokens - tail.min(size.text_tokens), visual, tail };
-        let (mut sums, mut from) = ((0.0, 0.0), 0.0);
+        let tail = if visual > 0 { size.text_tokens.clamp(1, self.window) } else { 0 };
+        let parts = Parts { prefix: size.text_tokens.saturating_sub(tail), visual, tail };
+        let (mut sums, mut from) = ([TokensAndPairs::default(); 2], 0.0);
         for RatioPhase { until, ratios } in &self.phases {
             let share = (until - from) / ratios.len() as f64;
             from = *until;
@@ -45,11 +45,10 @@ impl Windows {
                 let rule = VstRule { window: self.window, ratios: vec![*ratio], mix: self.mix };
                 let windows = self.counted(visual, tokens_per_frame);
                 let plan = rule.plan_windows(parts, &windows, Purpose::Answering, &mut |_| *ratio);
-                for segment in plan.iter().flat_map(|plan| &plan.segments) {
-                    let (len, memory) = (segment.len() as f64, segment.memory as f64);
-                    sums.0 += share * len;
-                    sums.1 += share * (len * memory + len * (len + 1.0) / 2.0);
-                }
+                let segments = plan.map_or(vec![], |plan| plan.segments);
+                let before = segments.len().saturating_sub(1);
+                sums[0].add(&segments, share);
+                sums[1].add(&segments[..before], share);
             }
         }
         sums
@@ -58,20 +57,24 @@ impl Windows {
     /// The operations of a sample that is read in windows, from those of the same sample read whole.
     pub fn flops(&self, plan: &Plan, whole: Flops, size: SampleSize) -> Flops {
         let tokens_per_frame = plan.config.tokens_per_frame();
-        let (tokens, pairs) = self.tokens_and_pairs(size, tokens_per_frame);
         let all = (size.frames * tokens_per_frame + size.text_tokens).max(1) as f64;
-        let (more, fewer) = (tokens / all, pairs / (all * (all + 1.0) / 2.0));
-        let llm_forward_matmul = whole.llm_forward_matmul * more;
-        let llm_forward_attention = whole.llm_forward_attention * fewer;
+        let shares =
+            self.segments(size, tokens_per_frame).map(|TokensAndPairs { tokens, pairs }| {
+                (tokens / all, pairs / (all * (all + 1.0) / 2.0))
+            });
+        let [(more, fewer), (first_more, first_fewer)] = shares;
         let again = match self.backward {
+            // The first pass over the windows: of the last segment nothing is to be held, so it is run on its tape alone.
             BackwardWord::Windows => {
-                llm_forward_matmul + llm_forward_attention + self.encoded_again(plan, size)
+                whole.llm_forward_matmul * first_more
+                    + whole.llm_forward_attention * first_fewer
+                    + self.encoded_again(plan, size)
             }
             BackwardWord::Tape => 0.0,
         };
         Flops {
-            llm_forward_matmul,
-            llm_forward_attention,
+            llm_forward_matmul: whole.llm_forward_matmul * more,
+            llm_forward_attention: whole.llm_forward_attention * fewer,
             llm_backward_matmul: whole.llm_backward_matmul * more,
             llm_backward_attention: whole.llm_backward_attention * fewer,
             attention_recompute: whole.attention_recompute * fewer,
@@ -137,6 +140,25 @@ impl Windows {
     }
 }
 
+/// What segments hold: tokens, learned ones too, and the pairs of them that attention sees (Eq. 8 of the paper).
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct TokensAndPairs {
+    /// Tokens.
+    pub tokens: f64,
+    /// Pairs, those with the memory before a segment too.
+    pub pairs: f64,
+}
+
+impl TokensAndPairs {
+    fn add(&mut self, segments: &[Segment], share: f64) {
+        for segment in segments {
+            let (len, memory) = (segment.len() as f64, segment.memory as f64);
+            self.tokens += share * len;
+            self.pairs += share * (len * memory + len * (len + 1.0) / 2.0);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::windows;
@@ -146,12 +168,17 @@ mod tests {
     #[test]
     fn tokens_and_pairs_are_those_of_the_windows() {
         let size = SampleSize { frames: 2, text_tokens: 6, supervised_tokens: 1 };
-        let (tokens, pairs) = windows(&[(1.0, &[2])]).tokens_and_pairs(size, 24);
         let seen = |len: f64, memory: f64| len * memory + len * (len + 1.0) / 2.0;
-        assert!((tokens - (36.0 + 36.0 + 6.0)).abs() < 1e-9);
-        let want = seen(36.0, 0.0) + seen(36.0, 12.0) + seen(6.0, 24.0);
-        assert!((pairs - want).abs() < 1e-9, "{pairs} {want}");
-        let mixed = windows(&[(0.5, &[2]), (1.0, &[4, 8])]).tokens_and_pairs(size, 24).0;
+        let [all, before] = windows(&[(1.0, &[2])]).segments(size, 24);
+        let of_windows = seen(36.0, 0.0) + seen(36.0, 12.0);
+        for (got, tokens, pairs) in
+            [(all, 36.0 + 36.0 + 6.0, of_windows + seen(6.0, 24.0)), (before, 72.0, of_windows)]
+        {
+            assert!((got.tokens - tokens).abs() < 1e-9 && (got.pairs - pairs).abs() < 1e-9);
+        }
+        let text = windows(&[(1.0, &[2])]).segments(SampleSize { frames: 0, ..size }, 24);
+        assert_eq!(text.map(|one| one.tokens), [6.0, 0.0], "text alone is one segment");
+        let mixed = windows(&[(0.5, &[2]), (1.0, &[4, 8])]).segments(size, 24)[0].tokens;
         assert!((mixed - (0.5 * 72.0 + 0.25 * 60.0 + 0.25 * 54.0 + 6.0)).abs() < 1e-9, "{mixed}");
     }
 }
