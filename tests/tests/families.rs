@@ -75,7 +75,9 @@ fn examined(task: &Task) {
     let grid =
         ["niah", "run/export", "--lengths", "4,40", "--depths", "0.5", "--count", "1", "--out"];
     let files = ["--chains", "chains.json", "--pictures", "media", "--haystack", "media/folder_0"];
-    for (out, more) in [("drawn", &["--links", "2"][..]), ("files", &files)] {
+    for (out, more) in
+        [("drawn", &["--links", "2"][..]), ("single", &["--links", "1"]), ("files", &files)]
+    {
         let cells = json(&[&grid[..], &[out], more].concat());
         let frames: Vec<&Value> =
             cells.as_array().unwrap().iter().map(|cell| &cell["frames"]).collect();

@@ -4,6 +4,7 @@
 //! their results become tables, pictures and a page. Whatever is finished is never done again.
 //! Several processes may work at shares of one sweep in one folder.
 
+mod asked;
 pub mod base;
 pub mod blind;
 pub mod ceiling;
@@ -12,6 +13,7 @@ pub mod estimate;
 pub mod execute;
 pub mod html;
 pub mod material;
+pub mod needles;
 pub mod outcome;
 mod overrides;
 pub mod plots;
@@ -35,7 +37,7 @@ use estimate::Estimate;
 use execute::{Worked, Workers, work};
 use material::Material;
 use outcome::{Outcome, outcomes};
-use plots::plots;
+use plots::{Plot, plots};
 use power::power;
 use report::{SweepReport, tables};
 use runs::Runs;
@@ -125,7 +127,7 @@ pub fn ablate(
     let (known, runs) = prepared(sweep, &folder, whole)?;
     let worked = work(&runs.of_share(None), workers)?;
     let outcomes = outcomes(sweep, &runs)?;
-    let report = write(sweep, &folder, known, &outcomes, facts)?;
+    let report = write(sweep, &folder, (known, &outcomes, &runs), facts)?;
     finished(worked, runs.trainings.len(), whole)?;
     Ok(report)
 }
@@ -185,22 +187,33 @@ fn stopped(work: Work, done: usize, all: usize) -> Error {
 fn write(
     sweep: &Sweep,
     folder: &RunDir,
-    base: Option<BaseReport>,
-    outcomes: &[Outcome],
+    (base, outcomes, runs): (Option<BaseReport>, &[Outcome], &Runs),
     facts: Vec<(String, String)>,
 ) -> Result<SweepReport, Error> {
     let tables = tables(sweep, outcomes);
     let report = SweepReport { sweep: sweep.path.display().to_string(), facts, base, tables };
-    let plots = plots(report.base.as_ref(), &report.tables, outcomes);
+    let mut plots = plots(report.base.as_ref(), &report.tables, outcomes);
+    plots.extend(needle_plots(sweep, runs)?);
     write_json(&folder.file("table.json"), &report)?;
     let page = html::page(&report, &plots, &sweep.text);
     let texts = [
-        ("table.md", text::markdown(&report)),
-        ("table.csv", text::csv(&report)),
-        ("report.html", page),
+        ("table.md".to_owned(), text::markdown(&report)),
+        ("table.csv".to_owned(), text::csv(&report)),
+        ("report.html".to_owned(), page),
     ];
     for (name, text) in texts.iter().chain(&plots) {
         write_atomically(&folder.file(name), text.as_bytes())?;
     }
     Ok(report)
+}
+
+/// The heat maps of needles that are there.
+fn needle_plots(sweep: &Sweep, runs: &Runs) -> Result<Vec<Plot>, Error> {
+    let mut plots = vec![];
+    for (at, (arm, folder)) in runs.needles.iter().enumerate() {
+        let picture = sweep.needles.as_ref().map(|needles| needles.picture(arm, folder));
+        let picture = picture.transpose()?.flatten();
+        plots.extend(picture.map(|svg| (format!("needles-{}.svg", at + 1), svg)));
+    }
+    Ok(plots)
 }

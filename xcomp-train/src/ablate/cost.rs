@@ -67,14 +67,14 @@ impl Prompts {
         Ok(Self { config, text_tokens })
     }
 
-    /// What a question costs an arm that looks at so many frames; `None` where they are not known, or videos are read in windows.
+    /// What a question costs an arm that looks at so many frames and reads them in one pass; `None` where they are not known.
     pub fn cost(
         &self,
         arm: &Arm,
         compression: &CompressionPlan,
         frames: Option<usize>,
     ) -> Option<QuestionCost> {
-        let frames = frames.filter(|_| self.config.llm.vst.is_none())?;
+        let frames = frames?;
         let work =
             Work { config: &self.config, compression, text: *self.text_tokens.get(&frames)? };
         let layers = self.config.llm.num_hidden_layers;

@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 use super::process::{self, Ended};
 use super::runs::{Exam, Training};
 use crate::error::Error;
+use crate::eval::niah::run::CELLS;
 use crate::eval::results::RESULTS;
 use crate::machine::device::Choice;
 use crate::machine::files::{read_text, write_json};
 use crate::machine::stop::Stop;
 use crate::run::folder::{LOCK, turn};
+use crate::run::launch::EXPORT;
 use crate::show::progress::Progress;
 
 /// File of a finished training, written last.
@@ -53,8 +55,19 @@ pub struct Worked {
 
 /// Whether a training and all its examinations are finished.
 pub fn is_finished(training: &Training) -> bool {
-    training.folder.join(FINISHED).is_file()
-        && training.exams.iter().all(|exam| exam.folder.join(RESULTS).is_file())
+    training.folder.join(FINISHED).is_file() && training.exams.iter().all(Exam::is_finished)
+}
+
+impl Exam {
+    /// Whether all of it is answered.
+    fn is_finished(&self) -> bool {
+        self.folder.join(if self.asks_a_run() { RESULTS } else { CELLS }).is_file()
+    }
+
+    /// Whether its verb takes a run for its newest checkpoint; else an export.
+    fn asks_a_run(&self) -> bool {
+        self.verb == "eval"
+    }
 }
 
 /// What a finished training took, if it is finished.
@@ -129,7 +142,7 @@ fn train_and_ask(training: &Training, workers: Workers) -> Result<Option<(Ended,
         let took = Finished { seconds: begun.elapsed().as_secs_f64(), flops: training.flops };
         write_json(&folder.join(FINISHED), &took)?;
     }
-    for exam in training.exams.iter().filter(|exam| !exam.folder.join(RESULTS).is_file()) {
+    for exam in training.exams.iter().filter(|exam| !exam.is_finished()) {
         let log = exam.folder.join("eval.log");
         let ended = ask(folder, exam, &log, workers)?;
         if ended != Ended::Done {
@@ -145,9 +158,10 @@ fn train_and_ask(training: &Training, workers: Workers) -> Result<Option<(Ended,
 /// If the process cannot be started.
 pub fn ask(subject: &Path, exam: &Exam, log: &Path, workers: Workers) -> Result<Ended, Error> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let subject = [text(subject)];
+    let subject = if exam.asks_a_run() { text(subject) } else { text(&subject.join(EXPORT)) };
+    let subject = [subject];
     let out = ["--out".to_owned(), text(&exam.folder)];
-    verb("eval", &[&subject, &exam.arguments, &out], log, workers)
+    verb(exam.verb, &[&subject, &exam.arguments, &out], log, workers)
 }
 
 /// Writes a checkpoint of a run as a folder that can be examined; one that is there is kept.

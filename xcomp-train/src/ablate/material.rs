@@ -21,6 +21,8 @@ pub struct Material {
     pub checkpoint: Option<PathBuf>,
     /// Questions between trainings of the base.
     pub validation: Option<PathBuf>,
+    /// The made-up world.
+    pub world: Option<PathBuf>,
     questions: PathBuf,
     videos: PathBuf,
 }
@@ -37,6 +39,7 @@ impl Material {
             features: None,
             checkpoint: None,
             validation: None,
+            world: None,
             questions: sweep.head.questions.clone().unwrap_or_else(|| world.join("test.json")),
             videos: sweep.head.videos.clone().unwrap_or_else(|| world.clone()),
         };
@@ -46,6 +49,7 @@ impl Material {
             material.features = Some(out.join("features"));
             material.checkpoint = Some(out.join("untrained"));
             material.validation = Some(world.join("validation.json"));
+            material.world = Some(world);
         }
         Ok(material)
     }
@@ -65,6 +69,13 @@ impl Material {
     pub fn from(&self, base: Option<&Path>) -> Self {
         let checkpoint = base.map(Path::to_owned).or_else(|| self.checkpoint.clone());
         Self { checkpoint, ..self.clone() }
+    }
+
+    /// The same with another mixture of its world, where an arm names one.
+    #[must_use]
+    pub fn mixed(&self, name: Option<&str>) -> Self {
+        let other = self.world.as_ref().zip(name).map(|(world, name)| world.join(name));
+        Self { mixture: other.or_else(|| self.mixture.clone()), ..self.clone() }
     }
 
     /// `--set` arguments that put the material into a recipe.

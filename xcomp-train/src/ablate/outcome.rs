@@ -25,6 +25,8 @@ pub struct Outcome {
     pub by_frames: BTreeMap<usize, Scores>,
     /// Tokens of a frame in the mean over the layers.
     pub mean_tokens: f64,
+    /// Frames that stand in the prompt, if that is said.
+    pub frames: Option<usize>,
     /// Tokens of a frame in each layer.
     pub tokens_per_layer: Vec<f64>,
     /// The curve that it belongs to where accuracy is drawn over cost.
@@ -56,8 +58,9 @@ fn outcome(sweep: &Sweep, arm: &Arm, runs: &Runs) -> Result<Outcome, Error> {
     let mut outcome = Outcome { arm: name, curve, ..Outcome::default() };
     for cell in runs.cells.iter().filter(|cell| cell.arm == arm.name) {
         let (training, draw) = (&runs.trainings[cell.training], cell.draw);
-        outcome.mean_tokens = cell.compression.mean_tokens();
-        outcome.tokens_per_layer = cell.compression.tokens_per_layer().to_vec();
+        outcome.mean_tokens = cell.tokens.iter().sum::<f64>() / cell.tokens.len() as f64;
+        outcome.tokens_per_layer.clone_from(&cell.tokens);
+        outcome.frames = cell.frames;
         outcome.cost = cell.exams[0].cost;
         if !cell.exams.iter().all(|exam| exam.folder.join(RESULTS).is_file()) {
             outcome.missing.push(draw);

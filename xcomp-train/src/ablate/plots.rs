@@ -10,7 +10,7 @@ use crate::show::charts::chart::{Chart, Point, Series};
 use crate::show::charts::forest::{Difference, Forest, Tone};
 
 /// Name of a file and the picture in it.
-pub type Plot = (&'static str, String);
+pub type Plot = (String, String);
 
 /// Every picture that there is something to draw in.
 pub fn plots(base: Option<&BaseReport>, tables: &[Table], outcomes: &[Outcome]) -> Vec<Plot> {
@@ -53,7 +53,7 @@ pub fn plots(base: Option<&BaseReport>, tables: &[Table], outcomes: &[Outcome]) 
         charts.push(("base-loss.svg", chart(["Loss of the base", "step", "loss"], losses, None)));
     }
     charts.retain(|(_, chart)| !chart.series.is_empty());
-    let charts = charts.into_iter().map(|(name, chart)| (name, chart.svg()));
+    let charts = charts.into_iter().map(|(name, chart)| (name.to_owned(), chart.svg()));
     forest(tables).into_iter().chain(charts).collect()
 }
 
@@ -74,7 +74,7 @@ fn forest(tables: &[Table]) -> Option<Plot> {
         tables.iter().flat_map(|table| &table.claims).filter_map(row).collect();
     let label = "points, 95 % interval of each alone; colour: judged together in each table";
     let picture = Forest { title: "Claims", label, rows };
-    (!picture.rows.is_empty()).then(|| ("claims.svg", picture.svg()))
+    (!picture.rows.is_empty()).then(|| ("claims.svg".into(), picture.svg()))
 }
 
 /// Accuracy over what a question costs, the arms of a curve joined, with the ideal observer's over the cheapest way to its frames.

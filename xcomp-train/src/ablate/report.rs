@@ -50,6 +50,8 @@ pub struct Row {
     pub arm: String,
     /// Tokens of a frame in the mean over the layers.
     pub mean_tokens: f64,
+    /// Frames that stand in the prompt, if that is said.
+    pub frames: Option<usize>,
     /// What a question costs, where that is known.
     pub cost: Option<QuestionCost>,
     /// What the ideal observer would score behind the same frames, where that is known.
@@ -66,6 +68,13 @@ pub struct Row {
     pub verdict: Option<Verdict>,
     /// Bases and seeds whose runs are not finished.
     pub missing: Vec<Draw>,
+}
+
+impl Row {
+    /// Visual tokens of a video in the mean over the layers; of a frame where frames are not said.
+    fn visual_tokens(&self) -> f64 {
+        self.mean_tokens * self.frames.unwrap_or(1) as f64
+    }
 }
 
 /// A claim and what became of it.
@@ -155,7 +164,7 @@ fn table(spec: &TableSpec, usual: &str, outcomes: &[Outcome]) -> Table {
     let rows: Vec<Row> =
         shown.iter().map(|outcome| row(outcome, find(reference), &tasks)).collect();
     let same_tokens = spec.same_tokens.then(|| {
-        let means = || rows.iter().map(|row| row.mean_tokens);
+        let means = || rows.iter().map(Row::visual_tokens);
         let (low, high) = (means().fold(f64::INFINITY, f64::min), means().fold(0.0, f64::max));
         high - low <= SAME_TOKENS * low
     });
@@ -177,6 +186,7 @@ fn row(outcome: &Outcome, reference: Option<&Outcome>, tasks: &[String]) -> Row 
     Row {
         arm: outcome.arm.clone(),
         mean_tokens: outcome.mean_tokens,
+        frames: outcome.frames,
         cost: outcome.cost,
         ceiling: outcome.ceiling,
         task_ceilings: tasks.iter().map(|task| outcome.task_ceilings.get(task).copied()).collect(),

@@ -7,6 +7,7 @@ use xcomp_data::Share;
 use xcomp_model::base::config::ModelConfig;
 use xcomp_model::compress::schedule::CompressionPlan;
 
+use super::asked::AnswerWindows;
 use super::cost::{Prompts, QuestionCost, of_flag};
 use super::material::Material;
 use super::sweep::{Arm, Sweep};
@@ -46,13 +47,17 @@ pub struct Training {
     compression: CompressionPlan,
     /// The table that says so.
     table: CompressionTable,
+    /// How it reads in windows, if it does.
+    windows: Option<AnswerWindows>,
     /// Sizes of its model.
     config: ModelConfig,
 }
 
-/// One `xcomp eval`.
+/// One `xcomp eval`, or `xcomp niah`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Exam {
+    /// Which of them.
+    pub verb: &'static str,
     /// Its folder, inside that of the training.
     pub folder: PathBuf,
     /// Arguments of `xcomp eval` behind the checkpoint.
@@ -70,8 +75,10 @@ pub struct Cell {
     pub draw: Draw,
     /// Place of the training.
     pub training: usize,
-    /// How it compresses when it is examined.
-    pub compression: CompressionPlan,
+    /// Tokens of a frame in each layer when it is examined: of windows the learned ones that stay.
+    pub tokens: Vec<f64>,
+    /// Frames that stand in the prompt, if that is said.
+    pub frames: Option<usize>,
     /// Every examination, that of the table first.
     pub exams: Vec<Asked>,
 }
@@ -94,6 +101,8 @@ pub struct Runs {
     pub trainings: Vec<Training>,
     /// Every arm with every seed of it.
     pub cells: Vec<Cell>,
+    /// Arms that look for needles, and where the test of each lies.
+    pub needles: Vec<(String, PathBuf)>,
 }
 
 impl Runs {
@@ -127,7 +136,7 @@ impl Runs {
         out: &Path,
     ) -> Result<(), Error> {
         let own = [&sweep.head.set[..], &arm.train, &[format!("train.seed={}", draw.seed)]];
-        let set = [own.concat(), material.settings()].concat();
+        let set = [own.concat(), material.mixed(arm.mixture.as_deref()).settings()].concat();
         let training = Training { base: draw.base, ..training(&sweep.head.recipe, set, out)? };
         let at = self.trainings.iter().position(|known| known.place() == training.place());
         let at = at.unwrap_or_else(|| {
@@ -136,13 +145,42 @@ impl Runs {
         });
         let known = &mut self.trainings[at];
         let compression = known.compression_of(arm, &sweep.path)?;
+        let ratio = known.windows.and_then(|windows| windows.ratio(&arm.ask));
         let mut exams = vec![];
         for (frames, exam) in exams_of(material, arm, &known.folder)? {
-            let cost = prompts.cost(arm, &compression, frames);
+            let in_one_pass = frames.filter(|_| ratio.is_none());
+            let cost = prompts.cost(arm, &compression, in_one_pass);
             exams.push(Asked { frames, folder: exam.folder.clone(), cost });
             known.add(exam, frames);
         }
-        self.cells.push(Cell { arm: arm.name.clone(), draw, training: at, compression, exams });
+        let tokens = known.tokens(&compression, ratio);
+        let chosen = of_flag(&arm.ask, "--select").and_then(|count| count.parse().ok());
+        let frames = chosen.or(exams[0].frames);
+        self.add_needles(sweep, material, arm, at)?;
+        self.cells.push(Cell { arm: arm.name.clone(), draw, training: at, tokens, frames, exams });
+        Ok(())
+    }
+
+    /// Adds the needles that an arm looks for, to its first training alone.
+    fn add_needles(
+        &mut self,
+        sweep: &Sweep,
+        material: &Material,
+        arm: &Arm,
+        training: usize,
+    ) -> Result<(), Error> {
+        let asked = sweep.needles.as_ref().filter(|needles| needles.arms.contains(&arm.name));
+        let (Some(needles), Some(world)) = (asked, &material.world) else { return Ok(()) };
+        if self.needles.iter().any(|(known, _)| *known == arm.name) {
+            return Ok(());
+        }
+        let known = &mut self.trainings[training];
+        let windows = ["--windows", "--ratio"].into_iter();
+        let windows = windows.filter_map(|key| Some((key, of_flag(&arm.ask, key)?.to_owned())));
+        let (folder, arguments) = needles.test(world, windows, &known.folder)?;
+        self.needles.push((arm.name.clone(), folder.clone()));
+        let exam = Exam { verb: "niah", folder, arguments, questions: needles.questions() };
+        known.add(exam, Some(needles.mean_frames()));
         Ok(())
     }
 
@@ -170,6 +208,13 @@ impl Training {
             None => answer_compression(&arm.answers)?,
         };
         compression_plan(&table, &self.config, sweep)
+    }
+
+    /// Tokens of a frame in each layer of an answer under a compression, or behind windows of a ratio: the learned ones that stay.
+    fn tokens(&self, compression: &CompressionPlan, ratio: Option<usize>) -> Vec<f64> {
+        let Some(ratio @ 1..) = ratio else { return compression.tokens_per_layer().to_vec() };
+        let learned = self.config.tokens_per_frame() as f64 / ratio as f64;
+        vec![learned; compression.layers()]
     }
 
     /// Sizes of its model.
@@ -216,6 +261,7 @@ pub fn training(path: &Path, set: Vec<String>, out: &Path) -> Result<Training, E
         flops: plan.report().run_hardware_flops,
         exam_flops: 0.0,
         frame_flops: frame_flops(&plan),
+        windows: AnswerWindows::of(&plan),
         compression: plan.compression,
         table: plan.recipe.compression,
         config: plan.config,
@@ -262,5 +308,5 @@ pub fn exam(
     let fixed = ["--questions".into(), text(questions), "--videos".into(), text(videos)];
     let folder = folder.join(format!("eval-{}", &name[..NAME]));
     let arguments = fixed.into_iter().chain(arguments).collect();
-    Ok(Exam { folder, arguments, questions: list.len() })
+    Ok(Exam { verb: "eval", folder, arguments, questions: list.len() })
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::Value;
 
+use super::needles::Needles;
 use super::overrides::{Override, grid, of_answers_alone, overrides};
 use crate::error::Error;
 use crate::eval::crossed::Draw;
@@ -30,6 +31,8 @@ pub struct Sweep {
     pub arms: Vec<Arm>,
     /// Which arms stand beside each other in the report, and what is claimed of them.
     pub tables: Vec<TableSpec>,
+    /// Needles that some arms look for.
+    pub needles: Option<Needles>,
 }
 
 /// `[sweep]`: what holds for every arm. Paths are relative to the file.
@@ -75,6 +78,8 @@ pub struct Arm {
     pub name: String,
     /// Its seeds.
     pub seeds: Vec<u64>,
+    /// The mixture of the made-up world that it is trained on, if not the usual one.
+    pub mixture: Option<String>,
     /// `table.key=value` arguments of its training.
     pub train: Vec<String>,
     /// The same of its evaluation.
@@ -99,7 +104,7 @@ pub struct TableSpec {
     pub arms: Vec<String>,
     /// What they are compared with; the sweep's reference if absent.
     pub reference: Option<String>,
-    /// Whether the arms are meant to use as many tokens of a frame in the mean.
+    /// Whether the arms are meant to use as many visual tokens in the mean.
     #[serde(default)]
     pub same_tokens: bool,
     /// What is claimed.
@@ -133,6 +138,7 @@ struct File {
     arm: Vec<toml::Table>,
     #[serde(default)]
     table: Vec<TableSpec>,
+    needles: Option<Needles>,
 }
 
 impl Sweep {
@@ -158,8 +164,8 @@ impl Sweep {
             .flat_map(|named| points.iter().map(move |point| (named, point)))
             .filter_map(|(named, point)| arm(&head, named, point, &mut problems))
             .collect();
-        let sweep =
-            Self { path: path.into(), text, head, world: file.world, arms, tables: file.table };
+        let File { world, table: tables, needles, .. } = file;
+        let sweep = Self { path: path.into(), text, head, world, arms, tables, needles };
         sweep.check(&mut problems);
         if problems.is_empty() { Ok(sweep) } else { Err(wrong(problems.join("\n  "))) }
     }
@@ -212,17 +218,12 @@ impl Sweep {
 
     fn check(&self, problems: &mut Vec<String>) {
         let names: Vec<&str> = self.arms.iter().map(|arm| arm.name.as_str()).collect();
-        let known = names.join("`, `");
         for (at, name) in names.iter().enumerate() {
             if names[..at].contains(name) {
                 problems.push(format!("two arms are named `{name}`; give each a name of its own"));
             }
         }
-        let mut require = |place: &str, name: &str| {
-            if !names.contains(&name) {
-                problems.push(format!("{place}: no arm is named `{name}`; there are `{known}`"));
-            }
-        };
+        let mut require = |place: &str, name: &str| require_arm(place, name, &names, problems);
         require("[sweep] reference", &self.head.reference);
         for table in &self.tables {
             let place = format!("table `{}`", table.title);
@@ -237,7 +238,15 @@ impl Sweep {
         if self.head.seeds.is_empty() || self.arms.iter().any(|arm| arm.seeds.is_empty()) {
             problems.push("every arm needs a seed; give [sweep] seeds = [1, 2, 3]".into());
         }
+        if let Some(needles) = &self.needles {
+            needles
+                .arms
+                .iter()
+                .for_each(|name| require_arm("[needles] arms", name, &names, problems));
+            problems.extend(needles.problem().map(String::from));
+        }
         self.check_bases(problems);
+        self.check_world(problems);
         let asked = self.head.questions.is_some() && self.head.videos.is_some();
         if !asked && self.world.is_none() {
             problems
@@ -246,7 +255,28 @@ impl Sweep {
     }
 }
 
+fn require_arm(place: &str, name: &str, names: &[&str], problems: &mut Vec<String>) {
+    if !names.contains(&name) {
+        let known = names.join("`, `");
+        problems.push(format!("{place}: no arm is named `{name}`; there are `{known}`"));
+    }
+}
+
 impl Sweep {
+    /// What is of a made-up world needs one.
+    fn check_world(&self, problems: &mut Vec<String>) {
+        if self.world.is_some() {
+            return;
+        }
+        if self.needles.is_some() {
+            problems.push("[needles] are those of a made-up world; give a [world]".into());
+        }
+        for arm in self.arms.iter().filter(|arm| arm.mixture.is_some()) {
+            let name = &arm.name;
+            problems.push(format!("arm `{name}`: mixture names a file of the made-up world, and there is no [world]; give data.mixture"));
+        }
+    }
+
     fn check_bases(&self, problems: &mut Vec<String>) {
         let Head { base, base_seeds, pair_seeds, .. } = &self.head;
         if base_seeds.is_empty() {
@@ -285,6 +315,7 @@ fn arm(
     let mut own = named.clone();
     let mut take = |key: &str| own.remove(key);
     let (name, seeds, frames, ask) = (take("name"), take("seeds"), take("frames"), take("ask"));
+    let mixture = take("mixture");
     let name = name.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default();
     if name.is_empty() && !named.is_empty() {
         problems.push("every [[arm]] needs a name".into());
@@ -293,9 +324,10 @@ fn arm(
     let place = format!("arm `{name}`");
     let curve =
         take("curve").map(|curve| curve.as_str().map_or_else(|| curve.to_string(), str::to_owned));
-    let seeds = list(seeds, &place, "seeds", problems).unwrap_or_else(|| head.seeds.clone());
-    let frames = list(frames, &place, "frames", problems).unwrap_or_else(|| head.frames.clone());
-    let own_words: Vec<String> = list(ask, &place, "ask", problems).unwrap_or_default();
+    let seeds = given(seeds, &place, "seeds", problems).unwrap_or_else(|| head.seeds.clone());
+    let frames = given(frames, &place, "frames", problems).unwrap_or_else(|| head.frames.clone());
+    let own_words: Vec<String> = given(ask, &place, "ask", problems).unwrap_or_default();
+    let mixture: Option<String> = given(mixture, &place, "mixture", problems);
     let ask = [head.ask.clone(), own_words].concat();
     let settings = [overrides(&own, &place, problems), point.to_vec()].concat();
     let parts = parts_of_name(name, point);
@@ -307,6 +339,7 @@ fn arm(
     Some(Arm {
         name: parts.join(", "),
         seeds,
+        mixture,
         train: words(false),
         eval: words(true),
         answers: answers.iter().map(|s| format!("{}={}", s.key, s.value)).collect(),
@@ -322,15 +355,15 @@ fn parts_of_name(name: String, point: &[Override]) -> Vec<String> {
     (!name.is_empty()).then_some(name).into_iter().chain(point.iter().map(shown)).collect()
 }
 
-/// The list under a key of an arm, if it is there.
-fn list<T: DeserializeOwned>(
+/// What stands under a key of an arm, if it is there.
+fn given<T: DeserializeOwned>(
     value: Option<Value>,
     place: &str,
     key: &str,
     problems: &mut Vec<String>,
-) -> Option<Vec<T>> {
+) -> Option<T> {
     match value?.try_into() {
-        Ok(list) => Some(list),
+        Ok(value) => Some(value),
         Err(error) => {
             problems.push(format!("{place}: {key}: {}", error.message().trim()));
             None

@@ -60,7 +60,7 @@ pub fn signed_interval(estimate: &SeedEstimate) -> String {
 pub fn arms(table: &Table) -> Cells {
     let costs = table.rows.iter().any(|row| row.cost.is_some());
     let limits = table.rows.iter().any(|row| row.ceiling.is_some());
-    let mut head = vec!["arm", "tokens a frame"];
+    let mut head = vec!["arm", "frames", "tokens a frame"];
     head.extend(costs.then_some(["LLM FLOPs", "KV bytes"]).into_iter().flatten());
     head.extend(["seeds", "right %, 95 % interval"]);
     head.extend(limits.then_some("ideal observer %"));
@@ -73,7 +73,8 @@ pub fn arms(table: &Table) -> Cells {
 }
 
 fn row_cells(row: &Row, costs: bool, limits: bool) -> Vec<String> {
-    let mut cells = vec![row.arm.clone(), format!("{:.2}", row.mean_tokens)];
+    let frames = row.frames.map_or("-".into(), |frames| frames.to_string());
+    let mut cells = vec![row.arm.clone(), frames, format!("{:.2}", row.mean_tokens)];
     if costs {
         cells.extend(row.cost.map_or(["-".into(), "-".into()], |cost| {
             [scaled(cost.llm_flops), bytes(cost.kv_bytes)]
@@ -174,9 +175,9 @@ const SEVERAL_CLAIMS: &str = "The p-values are corrected for the number of claim
 /// What is said of tokens that ought to be equal.
 pub fn tokens_line(same: bool) -> &'static str {
     if same {
-        "The arms use the same tokens a frame in the mean, within 5 %."
+        "The arms use as many visual tokens in the mean, within 5 %."
     } else {
-        "The arms do not use the same tokens a frame in the mean; part of a difference may be that."
+        "The arms do not use as many visual tokens in the mean; part of a difference may be that."
     }
 }
 
@@ -215,11 +216,12 @@ fn base_markdown(base: &BaseReport) -> String {
 
 /// One line for each arm of each table, numbers as shares.
 pub fn csv(report: &SweepReport) -> String {
-    let mut text = "table,arm,tokens_per_frame,llm_flops,kv_bytes,seeds,questions,right,low,high,ideal,difference,difference_low,difference_high,verdict\n".to_owned();
+    let mut text = "table,arm,frames,tokens_per_frame,llm_flops,kv_bytes,seeds,questions,right,low,high,ideal,difference,difference_low,difference_high,verdict\n".to_owned();
     for table in &report.tables {
         for row in &table.rows {
-            let mut cells =
-                vec![quoted(&table.title), quoted(&row.arm), row.mean_tokens.to_string()];
+            let mut cells = vec![quoted(&table.title), quoted(&row.arm)];
+            cells.push(row.frames.map_or(String::new(), |frames| frames.to_string()));
+            cells.push(row.mean_tokens.to_string());
             cells.extend(row.cost.map_or([const { String::new() }; 2], |cost| {
                 [cost.llm_flops.to_string(), cost.kv_bytes.to_string()]
             }));

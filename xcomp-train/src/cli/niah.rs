@@ -1,18 +1,20 @@
 //! `xcomp niah`: chains of pictures hidden in long videos.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::args::{DeviceArg, FormatArg, PartArg, default_out};
 use crate::answer::Answerer;
-use crate::error::Error;
+use crate::error::{EXIT_STOPPED, Error};
 use crate::eval::niah::kept::Kept;
-use crate::eval::niah::run::{Cell, Grid, Material, heat_map, run as run_grid};
+use crate::eval::niah::run::{CELLS, Cell, Grid, Material, TITLE, heat_map, run as run_grid};
 use crate::eval::niah::settings::settings;
 use crate::eval::responses::part_folder;
 use crate::hub::Hub;
 use crate::machine::files::write_atomically;
+use crate::machine::stop::on_end_of_input;
+use crate::recipe::tables::WindowsWord;
 
 /// Arguments of `xcomp niah`.
 #[derive(Debug, Args)]
@@ -40,9 +42,15 @@ pub(super) struct NiahArgs {
     /// Chains asked in each cell.
     #[arg(long, default_value_t = 10)]
     count: usize,
-    /// Pictures of a drawn chain.
+    /// Pictures of a drawn chain; 1: a single needle.
     #[arg(long, default_value_t = 5)]
     links: usize,
+    /// Visual tokens for each learned one, where videos are read in windows; 0 keeps all [default: the largest of config.json].
+    #[arg(long, value_name = "R")]
+    ratio: Option<usize>,
+    /// Where windows end, for a model that reads videos in them [default: as config.json states].
+    #[arg(long, value_enum)]
+    windows: Option<WindowsWord>,
     /// Fixes drawn chains.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -52,33 +60,53 @@ pub(super) struct NiahArgs {
     device: DeviceArg,
     #[command(flatten)]
     format: FormatArg,
+    /// Ends when standard input ends, for a program that starts tests; exit code 75. Cells so far are kept.
+    #[arg(long)]
+    until_input_ends: bool,
 }
 
 pub(super) fn run(args: &NiahArgs) -> Result<(), Error> {
+    if args.until_input_ends {
+        on_end_of_input(|| std::process::exit(EXIT_STOPPED.into()));
+    }
     let wrong = |what: &str| Err(Error::Argument(what.into()));
     if args.depths.iter().any(|depth| !(0.0..=1.0).contains(depth)) {
         return wrong("--depths are shares from 0 to 1");
     }
-    if !(2..=9).contains(&args.links) || args.lengths.contains(&0) || args.count == 0 {
-        return wrong("--links is 2 to 9; --lengths and --count are at least 1");
+    if !(1..=9).contains(&args.links) || args.lengths.contains(&0) || args.count == 0 {
+        return wrong("--links is 1 to 9; --lengths and --count are at least 1");
     }
     let checkpoint = Hub::of_environment().local(&args.checkpoint)?;
-    let answerer = Answerer::open(&checkpoint, &args.device.open()?)?.fit()?;
+    let answerer = args.open(&checkpoint)?;
     let (lengths, depths) = (args.lengths.clone(), args.depths.clone());
     let grid = Grid { lengths, depths, chains: args.count };
     let (material, share) = (args.material(), args.part.share);
     let whole = args.out.clone().unwrap_or_else(|| default_out(&args.checkpoint, "-niah"));
     let out = share.map_or(whole.clone(), |share| part_folder(&whole, share));
-    let settings = settings(&answerer, &checkpoint, &material, args.count)?;
+    let mut settings = settings(&answerer, &checkpoint, &material, args.count)?;
+    if args.windows.is_some() || args.ratio.is_some() {
+        settings = format!("{settings} {:?} {:?}", args.windows, args.ratio);
+    }
     let mut kept = Kept::open(&out, settings)?;
     let cells = run_grid(&answerer, &material, &grid, share, &mut kept)?;
     let json = serde_json::to_string_pretty(&cells).expect("plain data is JSON");
-    write_atomically(&out.join("niah.json"), json.as_bytes())?;
-    write_atomically(&out.join("niah.svg"), heat_map(&grid, &cells).as_bytes())?;
+    write_atomically(&out.join("niah.svg"), heat_map(&grid, &cells, TITLE).as_bytes())?;
+    write_atomically(&out.join(CELLS), json.as_bytes())?;
     args.format.print_as(&cells.iter().map(line).collect::<Vec<_>>().join("\n"), &cells)
 }
 
 impl NiahArgs {
+    fn open(&self, checkpoint: &Path) -> Result<Answerer, Error> {
+        let mut answerer = Answerer::open(checkpoint, &self.device.open()?)?;
+        if let Some(windows) = self.windows {
+            answerer = answerer.with_windows(windows)?;
+        }
+        if let Some(ratio) = self.ratio {
+            answerer = answerer.with_ratio(ratio)?;
+        }
+        answerer.fit()
+    }
+
     fn material(&self) -> Material {
         match (&self.chains, &self.pictures) {
             (Some(chains), Some(pictures)) => Material::Files {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use xcomp_data::DataError;
 use xcomp_data::media::encode::EncodeError;
 use xcomp_model::error::ModelError;
 
@@ -17,6 +18,12 @@ pub enum DemoError {
     /// A file of the demo's material cannot be read back.
     #[error("cannot read {path}")]
     Read { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    /// A picture or a file of events cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A share of samples that is none.
+    #[error("vico_percent has {percent}; give percentages from 0 to 100")]
+    Share { percent: usize },
     /// A clip cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),

@@ -15,6 +15,8 @@ use super::scene::FPS;
 use super::story::{Difficulty, EVENTS, Event, LIGHT_SIDE, MOST_LIGHT_SIDE, Story};
 use super::story_question::{Task, needle_of};
 use super::world::{World, WorldFiles, write_json};
+use super::{needles, vico};
+use crate::eval::niah::files::NEEDLES;
 
 /// How much of the mini world is made, how hard it is, and how large the untrained model: a sweep's `[world]` table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,8 @@ pub struct Mini {
     pub num_hidden_layers: Option<usize>,
     /// Its tokens of a frame before any compression; 8 if absent.
     pub tokens_per_frame: Option<usize>,
+    /// Percentages of samples that `xcomp data vico` makes of the events of clips, in the place of others: a mixture for each.
+    pub vico_percent: Vec<usize>,
     /// Fixes every clip, every question and every weight.
     pub seed: u64,
 }
@@ -63,6 +67,7 @@ impl Default for Mini {
             hidden_size: None,
             num_hidden_layers: None,
             tokens_per_frame: None,
+            vico_percent: vec![],
             seed: 0,
         }
     }
@@ -118,7 +123,14 @@ impl Mini {
         let films: Vec<Value> =
             world.train.named().map(|(name, story)| events(&name, story)).collect();
         write_json(&place.join("events.json"), &films)?;
-        write_base(&folder.join("untrained"), &Story::vocabulary(), config, self.seed)?;
+        let Self { frames, light_frames, motes, .. } = *self;
+        let difficulty = Difficulty { frames, light_frames, motes, tells_length: false };
+        needles::write(&place.join(NEEDLES), difficulty, self.seed)?;
+        let mut vocabulary = Story::vocabulary();
+        if !self.vico_percent.is_empty() {
+            vocabulary.extend(vico::write(&place, &self.vico_percent, self.train_clips)?);
+        }
+        write_base(&folder.join("untrained"), &vocabulary, config, self.seed)?;
         Ok(files)
     }
 

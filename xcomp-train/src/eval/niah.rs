@@ -1,5 +1,6 @@
 //! Multi-hop needles in a haystack video: chains of pictures among unrelated frames (section 11 of the facts).
 
+pub mod files;
 pub mod kept;
 pub mod run;
 pub mod settings;
@@ -39,16 +40,14 @@ pub enum Piece {
 /// Reads a published file of chains.
 ///
 /// # Errors
-/// If it cannot be read, or a chain has fewer than two pictures.
+/// If it cannot be read, or a chain has no picture.
 pub fn read_chains(path: &Path) -> Result<Vec<Chain>, Error> {
     let chains: Vec<Chain> = serde_json::from_str(&read_text(path)?)
         .map_err(|error| at("cannot read", path)(error.into()))?;
-    match chains.iter().position(|chain| chain.images.len() < 2) {
-        Some(index) => Err(Error::Argument(format!(
-            "{}: chain {} has fewer than two pictures",
-            path.display(),
-            index + 1
-        ))),
+    match chains.iter().position(|chain| chain.images.is_empty()) {
+        Some(index) => {
+            Err(Error::Argument(format!("{}: chain {} has no picture", path.display(), index + 1)))
+        }
         None => Ok(chains),
     }
 }
@@ -56,17 +55,22 @@ pub fn read_chains(path: &Path) -> Result<Vec<Chain>, Error> {
 /// Where the pictures of a chain stand in a haystack of `clips` clips.
 ///
 /// They are spread evenly over the first `depth` of it, the first at the very beginning; 1 is the published placement.
+/// A single one stands behind so much of it (Video-XL's test).
 ///
 /// # Panics
-/// If there are fewer than two pictures, or `depth` is not within 0 to 1.
+/// If there is no picture, or `depth` is not within 0 to 1.
 pub fn place(needles: usize, clips: usize, depth: f64) -> Vec<Piece> {
-    assert!(needles >= 2, "a chain has pictures");
+    assert!(needles >= 1, "a chain has pictures");
     assert!((0.0..=1.0).contains(&depth), "a depth is a share");
-    let interval = depth * clips as f64 / (needles - 1) as f64;
+    let behind = depth * clips as f64;
+    let place = |needle: usize| match needles {
+        1 => behind,
+        _ => needle as f64 * (behind / (needles - 1) as f64),
+    };
     let mut pieces = vec![];
     let mut from = 0;
     for needle in 0..needles {
-        let to = ((needle as f64 * interval) as usize).min(clips);
+        let to = (place(needle) as usize).min(clips);
         if to > from {
             pieces.push(Piece::Hay(from, to));
             from = to;
@@ -79,7 +83,7 @@ pub fn place(needles: usize, clips: usize, depth: f64) -> Vec<Piece> {
     pieces
 }
 
-/// Whether a token's text is the letter that was asked for (brackets and case do not matter).
+/// Whether a token's text is the letter, or the word, that was asked for (brackets and case do not matter).
 pub fn is_letter(text: &str, answer: &str) -> bool {
     let plain = |text: &str| text.trim().replace(['(', ')'], "").to_lowercase();
     plain(text) == plain(answer)
@@ -97,11 +101,14 @@ mod tests {
         let early = [Needle(0), Hay(0, 2), Needle(1), Hay(2, 5), Needle(2), Hay(5, 10)];
         assert_eq!(place(3, 10, 0.5), early);
         assert_eq!(place(2, 4, 0.0), [Needle(0), Needle(1), Hay(0, 4)]);
+        assert_eq!(place(1, 7, 0.5), [Hay(0, 3), Needle(0), Hay(3, 7)]);
+        assert_eq!(place(1, 4, 0.0), [Needle(0), Hay(0, 4)]);
+        assert_eq!(place(1, 4, 1.0), [Hay(0, 4), Needle(0)]);
     }
 
     #[test]
     fn all_hay_stands_there_once_and_in_order() {
-        for needles in 2..9 {
+        for needles in 1..9 {
             for (clips, depth) in [(1, 1.0), (7, 0.3), (100, 1.0), (1000, 0.77)] {
                 let pieces = place(needles, clips, depth);
                 let hay: Vec<usize> = pieces
@@ -121,5 +128,6 @@ mod tests {
     fn letters_are_read_without_brackets_and_case() {
         assert!(is_letter("B", "b") && is_letter("(C)", "C") && is_letter(" d", "D"));
         assert!(!is_letter("A", "B") && !is_letter("", "A"));
+        assert!(is_letter(" pink", "pink") && !is_letter("pi", "pink"));
     }
 }

@@ -46,6 +46,7 @@ fn arms_have_names_seeds_and_questions_of_their_own() {
     let want = Arm {
         name: "b".into(),
         seeds: vec![7],
+        mixture: None,
         train: vec!["compression.step_layers=[3, 6]".into()],
         eval: vec![],
         answers: vec![],
@@ -77,7 +78,9 @@ fn everything_that_is_wrong_is_said_at_once() {
     let error = load(
         "[sweep]\nrecipe = \"r.toml\"\nseeds = []\nreference = \"x\"\n[grid]\n\
          optimizer.learning_rate = 3\n[[arm]]\nname = \"a\"\ncompression.schdule = \"none\"\n\
-         [[arm]]\nname = \"a\"\n[[table]]\ntitle = \"T\"\narms = [\"a\", \"c\"]\n",
+         [[arm]]\nname = \"a\"\n[[arm]]\nname = \"b\"\nmixture = \"m.yaml\"\n\
+         [[table]]\ntitle = \"T\"\narms = [\"a\", \"c\"]\n\
+         [needles]\narms = [\"d\"]\nlengths = [4]\ndepths = [1.5]\ncount = 1\n",
     )
     .unwrap_err();
     for says in [
@@ -88,6 +91,10 @@ fn everything_that_is_wrong_is_said_at_once() {
         "give a list of values",
         "needs a seed",
         "nothing is asked",
+        "[needles] arms: no arm is named `d`",
+        "depths from 0 to 1",
+        "[needles] are those of a made-up world",
+        "mixture names a file of the made-up world",
     ] {
         assert!(error.contains(says), "{says}: {error}");
     }

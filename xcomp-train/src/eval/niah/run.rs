@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use xcomp_data::{Fit, Frames, Media, ReadType, Sampling, Share, is_confined, load_media};
 use xcomp_model::vision::frames::Clips;
 use xcomp_model::vlm::Encoded;
@@ -15,6 +15,10 @@ use crate::error::Error;
 use crate::show::charts::heat_map::HeatMap;
 use crate::show::progress::Progress;
 
+/// The cells of a whole grid, once all are tried.
+pub const CELLS: &str = "niah.json";
+/// What a heat map shows.
+pub const TITLE: &str = "needles: share of right answers by haystack frames and depth";
 /// Frames of one haystack video that are held at a time.
 const HELD_FRAMES: usize = 512;
 
@@ -51,7 +55,7 @@ pub struct Grid {
 }
 
 /// Right answers in one cell.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
     /// Haystack frames.
     pub frames: usize,
@@ -137,7 +141,7 @@ fn ask_all(
 }
 
 /// The second question's share over the grid, as the paper shows it.
-pub fn heat_map(grid: &Grid, cells: &[Cell]) -> String {
+pub fn heat_map(grid: &Grid, cells: &[Cell], title: &str) -> String {
     let qa = |frames: usize, depth: f64| {
         let here = |cell: &&Cell| cell.frames == frames && cell.depth.total_cmp(&depth).is_eq();
         cells.iter().find(here).map(|cell| cell.qa)
@@ -146,7 +150,6 @@ pub fn heat_map(grid: &Grid, cells: &[Cell]) -> String {
         let cells = grid.lengths.iter().map(|frames| qa(*frames, *depth)).collect();
         (format!("depth {depth:.2}"), cells)
     };
-    let title = "multi-hop needles: share of right answers by haystack frames and depth";
     let columns = grid.lengths.iter().map(usize::to_string).collect();
     HeatMap { title, columns, rows: grid.depths.iter().map(row).collect() }.svg()
 }

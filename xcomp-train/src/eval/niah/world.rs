@@ -30,31 +30,38 @@ pub struct Drawn {
     pub pictures: Vec<Vec<u8>>,
 }
 
-/// Draws a chain of `links` pictures.
+/// Draws a chain of `links` pictures; a single one is asked about without a chain.
 ///
 /// # Panics
 /// If there are more links than colours.
 pub fn draw_chain(seed: u64, links: usize, size: usize) -> Drawn {
-    assert!((2..COLOURS.len()).contains(&links), "a chain runs through different colours");
+    assert!((1..COLOURS.len()).contains(&links), "a chain runs through different colours");
     let mut random = Random::new(seed);
     let order = shuffled(&mut random, COLOURS.len());
     let on_chain = &order[..=links];
     let pictures = on_chain.windows(2).map(|pair| halves(pair[0], pair[1], size)).collect();
 
     let first = COLOURS[on_chain[0]].0;
-    let start = format!(
-        "Each picture leads from the colour on its left to the colour on its right. Start at {first}."
-    );
+    let [start, left, right] = if links == 1 {
+        ["One picture has two colours.", "Which one is on its left?", "Which one is on its right?"]
+            .map(str::to_owned)
+    } else {
+        [
+            format!(
+                "Each picture leads from the colour on its left to the colour on its right. Start at {first}."
+            ),
+            "Which colour is on the left of the last picture?".into(),
+            "At which colour does the chain end?".into(),
+        ]
+    };
     let end = on_chain[links];
     let (options1, answer1) = options(&mut random, on_chain[links - 1], &order);
     let (options2, answer2) = options(&mut random, end, &order);
     let chain = Chain {
         images: (0..links).map(|link| format!("drawn-{seed}-{link}")).collect(),
-        question1: format!(
-            "{start} Which colour is on the left of the last picture?\n{options1}{ENDING}"
-        ),
+        question1: format!("{start} {left}\n{options1}{ENDING}"),
         answer1,
-        question2: format!("{start} At which colour does the chain end?\n{options2}{ENDING}"),
+        question2: format!("{start} {right}\n{options2}{ENDING}"),
         answer2,
     };
     Drawn { chain, pictures }
@@ -110,6 +117,8 @@ mod tests {
             assert!(chain.question2.ends_with(ENDING));
         }
         assert_eq!(draw_chain(7, 4, 8), draw_chain(7, 4, 8));
+        let Drawn { chain, pictures } = draw_chain(7, 1, 8);
+        assert!(pictures.len() == 1 && !chain.question1.contains("Start"), "{chain:?}");
         assert_ne!(draw_hay(0, 8), draw_hay(1, 8));
     }
 }
