@@ -123,8 +123,9 @@ impl Mini {
         let films: Vec<Value> =
             world.train.named().map(|(name, story)| events(&name, story)).collect();
         write_json(&place.join("events.json"), &films)?;
-        let Self { frames, light_frames, motes, .. } = *self;
-        let difficulty = Difficulty { frames, light_frames, motes, tells_length: false };
+        let Self { frames, light_frames, light_side, motes, .. } = *self;
+        let difficulty =
+            Difficulty { frames, light_frames, light_side, motes, tells_length: false };
         needles::write(&place.join(NEEDLES), difficulty, self.seed)?;
         let mut vocabulary = Story::vocabulary();
         if !self.vico_percent.is_empty() {

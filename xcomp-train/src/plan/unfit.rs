@@ -84,15 +84,23 @@ fn drawn_budgets(recipe: &Recipe) -> Option<String> {
 
 /// What of a recipe does not fit a model with learned tokens, or is meant for one.
 fn learned_tokens(recipe: &Recipe, config: &ModelConfig) -> Option<String> {
-    if config.llm.vst.is_none() {
-        let table = |vst: &VstTable| toml::Table::try_from(vst).unwrap_or_default();
-        let (given, usual) = (table(&recipe.vst), table(&VstTable::default()));
-        let key = VstTable::KEYS.iter().find(|key| given.get(**key) != usual.get(**key))?;
-        return Some(format!(
-            "[vst] {key}: a {} has no learned tokens for windows; leave the table out",
-            config.family.name
-        ));
+    match config.llm.vst {
+        None => meant_for_windows(recipe, config),
+        Some(_) => windows_beside_others(recipe, config),
     }
+}
+
+fn meant_for_windows(recipe: &Recipe, config: &ModelConfig) -> Option<String> {
+    let table = |vst: &VstTable| toml::Table::try_from(vst).unwrap_or_default();
+    let (given, usual) = (table(&recipe.vst), table(&VstTable::default()));
+    let key = VstTable::KEYS.iter().find(|key| given.get(**key) != usual.get(**key))?;
+    Some(format!(
+        "[vst] {key}: a {} has no learned tokens for windows; leave the table out",
+        config.family.name
+    ))
+}
+
+fn windows_beside_others(recipe: &Recipe, config: &ModelConfig) -> Option<String> {
     let name = config.family.name;
     let (learning, answering) = (recipe.vst.windows, recipe.vst.answering());
     if recipe.data.clip_frames != 1 {
