@@ -3,7 +3,7 @@
 //! A single drop to `n` tokens on entry to layer `l` is measured for every `l` and `n`; drops that follow each other are taken to pay
 //! what each adds (`xcomp_model::compress::schedule::optimal`). Of all falling schedules within the budget the one that should raise
 //! the loss least is found exactly. Whether the surrogate holds is measured, too: losses of that schedule, of the cosine of the same
-//! budget, and of schedules that are best for drawn sensitivities.
+//! budget, and of other schedules, best for drawn sensitivities.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,9 @@ use crate::recipe::tables::{CompressionTable, Keep};
 use crate::recipe::{Recipe, answer_compression};
 use crate::show::numbers::{decimal, scaled};
 use crate::show::table::Table;
+
+/// Draws for each schedule that is wanted: many come out alike.
+const TRIES: usize = 32;
 
 /// What a schedule may cost, of a sample of the mixture's mean size.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -199,13 +202,15 @@ impl Costs {
         };
         let mut found = vec![("found".to_owned(), best)];
         found.extend(self.cosine(levels[0], keep).map(|tokens| ("cosine".to_owned(), tokens)));
-        for number in 1..=wanted.drawn {
-            let name = format!("schedule {number}");
-            let mut random = Random::named(plan.recipe.train.seed, &name);
-            let rises: Vec<Vec<f64>> =
-                (0..layers).map(|_| drawn_rises(levels, &mut random)).collect();
+        let mut random = Random::named(plan.recipe.train.seed, "schedules");
+        let mut number = 0;
+        for _ in 0..TRIES * wanted.drawn {
+            let rises = drawn_rises(levels, layers, &mut random);
             let drawn = Paths { levels, rises: &rises, costs: &self.table }.best(self.limit, end);
-            found.extend(drawn.map(|tokens| (format!("drawn {number}"), tokens)));
+            let new = drawn.filter(|tokens| found.iter().all(|(_, before)| before != tokens));
+            let Some(tokens) = new.filter(|_| number < wanted.drawn) else { continue };
+            number += 1;
+            found.push((format!("drawn {number}"), tokens));
         }
         Ok(found)
     }
@@ -226,11 +231,16 @@ impl Costs {
     }
 }
 
-/// What drops of a made-up layer cost: more the more is dropped, steeply at first or at the end.
-fn drawn_rises(levels: &[usize], random: &mut Random) -> Vec<f64> {
-    let (height, power) = (random.unit(), (2.0 * random.unit() - 1.0).exp2());
-    let all = levels[0] as f64;
-    levels.iter().map(|level| height * (1.0 - (*level as f64 / all).powf(power))).collect()
+/// What drops cost made-up layers: more the more is dropped, steeply at first or at the end, and less from layer to layer, so that
+/// the whole budget is used.
+fn drawn_rises(levels: &[usize], layers: usize, random: &mut Random) -> Vec<Vec<f64>> {
+    let (mut height, all) = (1.0, levels[0] as f64);
+    let of_layer = |_| {
+        height *= random.unit();
+        let power = (2.0 * random.unit() - 1.0).exp2();
+        levels.iter().map(|level| height * (1.0 - (*level as f64 / all).powf(power))).collect()
+    };
+    (0..layers).map(of_layer).collect()
 }
 
 fn keep(table: &CompressionTable) -> KeepRule {
