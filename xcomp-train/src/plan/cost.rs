@@ -3,6 +3,7 @@
 pub mod flops;
 pub mod layers;
 pub mod memory;
+mod moment;
 pub mod parameters;
 pub mod running;
 
