@@ -17,7 +17,6 @@ use super::flops::Work;
 use super::moment::Parts;
 pub use super::moment::{Memory, Moment};
 use super::parameters::{TensorShape, tensors};
-
 use super::running::{Held, Running};
 
 /// Gradients of the logits while the loss goes back: of log-softmax, of its shift and of its sum.
