@@ -167,7 +167,7 @@ pub fn notes(table: &Table) -> impl Iterator<Item = String> {
 }
 
 const COSTS: &str = "LLM FLOPs and KV bytes (bf16) are those of one question in the plan, up to the first token of the answer; choosing frames counts.";
-const LIMITS: &str = "The ideal observer sees the same frames without fault and knows by which law the world is drawn: nothing can score more. A task has its ceiling behind `of` where that is not 100 %.";
+const LIMITS: &str = "The ideal observer sees the same frames without fault and knows by which law the world is drawn: in the mean over clips drawn by it nothing can score more. A task has its ceiling behind `of` where that is not 100 %.";
 
 /// What is said of a table with several claims.
 const SEVERAL_CLAIMS: &str = "The p-values are corrected for the number of claims of this table (Holm), so that the chance that any of them is wrongly held is 5 %; intervals stay those of a single difference.";

@@ -39,13 +39,20 @@ impl Axis {
         (0..=count).map(|mark| self.low + self.step * mark as f64).collect()
     }
 
-    /// As many digits as tell marks apart; below 0.001 as `1.25e-4`.
+    /// As many digits as tell marks apart; below 0.001 as `1.25e-4`, from 100,000 on as `150M`.
     fn number(self, value: f64) -> String {
+        const PREFIXES: [&str; 7] = ["", "k", "M", "G", "T", "P", "E"];
         let place = |size: f64| (size.log10() + ROUNDING).floor() as i32;
         let digits = usize::try_from(-place(self.step)).unwrap_or(0);
         let most = place(self.low.abs().max(self.high.abs()));
+        let thousands = (most.max(0) / 3).min(6);
         match value.abs() < self.step * 0.5 {
             true => "0".into(),
+            false if most >= 5 => {
+                let size = 1000_f64.powi(thousands);
+                let digits = usize::try_from(-place(self.step / size)).unwrap_or(0);
+                format!("{:.digits$}{}", value / size, PREFIXES[thousands as usize])
+            }
             false if most >= -3 && digits <= 4 => format!("{value:.digits$}"),
             false => {
                 format!("{value:.*e}", (place(value.abs()) - place(self.step)).max(0) as usize)
@@ -112,6 +119,9 @@ mod tests {
         );
         check(&[9.1e-5, 1.2e-4], &["9e-5", "1.0e-4", "1.1e-4", "1.2e-4"]);
         check(&[-1e-5, 1e-5], &["-1.0e-5", "-5e-6", "0", "5e-6", "1.0e-5"]);
+        check(&[2.8e7, 1.85e8], &["0", "50M", "100M", "150M", "200M"]);
+        check(&[9.98e5, 1e6], &["0.9980M", "0.9985M", "0.9990M", "0.9995M", "1.0000M"]);
+        check(&[4e4, 9e4], &["40000", "50000", "60000", "70000", "80000", "90000"]);
         check(&[3.0, 3.0], &["1", "2", "3", "4", "5"]);
         check(&[0.0], &["0", "1"]);
     }
