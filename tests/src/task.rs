@@ -107,6 +107,19 @@ impl Task {
             .expect("a tokenizer");
     }
 
+    /// Trains the folder's recipe with these keys as the program does; loss and gradient norm of every step.
+    ///
+    /// # Panics
+    /// If the run does not end as it should.
+    pub fn trained(&self, out: &str, set: &[&str]) -> Vec<[f64; 2]> {
+        let set = set.iter().flat_map(|set| ["--set", *set]);
+        let arguments: Vec<&str> =
+            ["train", "recipe.toml", "--out", out].into_iter().chain(set).collect();
+        let ended = self.run(&arguments);
+        assert_eq!(ended.code, 0, "{ended:?}");
+        self.losses(out)
+    }
+
     /// Loss and gradient norm of every step that a run in the folder has told.
     ///
     /// # Panics

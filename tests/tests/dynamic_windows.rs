@@ -40,12 +40,7 @@ const SCENES: &str = "vst.windows=dynamic";
 
 /// Losses and gradient norms of every step, as text.
 fn train(task: &Task, out: &str, more: &[&str]) -> Vec<[f64; 2]> {
-    let set = SET.iter().chain(more).flat_map(|set| ["--set", *set]);
-    let arguments: Vec<&str> =
-        ["train", "recipe.toml", "--out", out].into_iter().chain(set).collect();
-    let ended = task.run(&arguments);
-    assert_eq!(ended.code, 0, "{ended:?}");
-    task.losses(out)
+    task.trained(out, &[&SET, more].concat())
 }
 
 /// With a tower that moves: the class tokens come from a pass of their own, or from the one that learns.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
-use xcomp_tests::Task;
+use xcomp_tests::{Task, varied};
 use xcomp_train::machine::device::Choice;
 use xcomp_train::machine::files::size_and_sha256;
 use xcomp_train::machine::stop::Stop;
@@ -91,6 +91,22 @@ fn a_checkpoint_holds_what_was_in_memory() {
         assert_eq!(found[&format!("{name}.scales")], (Dtype::F32, 4 * 512 * 16 / 256));
         assert_eq!(dtype(&format!("{moment}.{norm}")), Dtype::F32);
     }
+}
+
+/// On a CPU a clip's features do not depend on the clips beside it: a run may change how many go through the tower together.
+#[test]
+fn clips_that_go_together_move_no_bit() {
+    let task = varied();
+    let films = ["data.mixture=folders.yaml", "data.clip_frames=4"];
+    let run = |clips: &str| {
+        let set = format!("train.clips_at_once={clips}");
+        let losses = train(&task, clips, &[&films[..], &[&set]].concat());
+        (losses, fingerprint(&task.path(clips)))
+    };
+    let one = run("1");
+    assert!(one.0.len() > 1);
+    assert_eq!(one, run("3"));
+    assert_eq!(one, run("64"));
 }
 
 /// A run whose keys are left to the plan is that of a recipe that names what was chosen.

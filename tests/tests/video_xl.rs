@@ -38,12 +38,7 @@ const SET: [&str; 5] = [
 
 /// Trains with these keys beside [`SET`]; losses and gradient norms of every step.
 fn train(task: &Task, out: &str, more: &[&str]) -> Vec<[f64; 2]> {
-    let set = SET.iter().chain(more).flat_map(|set| ["--set", *set]);
-    let arguments: Vec<&str> =
-        ["train", "recipe.toml", "--out", out].into_iter().chain(set).collect();
-    let ended = task.run(&arguments);
-    assert_eq!(ended.code, 0, "{ended:?}");
-    task.losses(out)
+    task.trained(out, &[&SET, more].concat())
 }
 
 /// A tuned tower, pictures in tiles, other ratios in every window: the memory of one window gives what one tape gives.

@@ -14,7 +14,7 @@ use xcomp_model::loss::IGNORE;
 use xcomp_model::splice::Prompt;
 use xcomp_model::vision::frames::Encoding;
 use xcomp_model::vlm::Vlm;
-use xcomp_tests::{Task, read_tensors, video_xl_task};
+use xcomp_tests::{read_tensors, video_xl_task};
 use xcomp_train::data::Data;
 use xcomp_train::data::collate::{VisualInput, collate};
 use xcomp_train::plan::Plan;
@@ -22,28 +22,18 @@ use xcomp_train::plan::Plan;
 const OFF: &str = "vst.windows=none";
 const COSINE: &str = "compression.schedule=cosine";
 
-/// Trains with these keys; losses and gradient norms of every step.
-fn train(task: &Task, out: &str, set: &[&str]) -> Vec<[f64; 2]> {
-    let set = set.iter().flat_map(|set| ["--set", *set]);
-    let arguments: Vec<&str> =
-        ["train", "recipe.toml", "--out", out].into_iter().chain(set).collect();
-    let ended = task.run(&arguments);
-    assert_eq!(ended.code, 0, "{ended:?}");
-    task.losses(out)
-}
-
 /// Windows that stay raw see what one pass sees: the same losses and gradients, but for rounding. Without learned tokens none of
 /// theirs moves, and the export says that it reads in one pass.
 #[test]
 fn one_pass_is_what_raw_windows_are() {
     let task = video_xl_task();
-    let raw = train(&task, "raw", &["vst.ratios=[0]"]);
-    let off = train(&task, "off", &[OFF]);
+    let raw = task.trained("raw", &["vst.ratios=[0]"]);
+    let off = task.trained("off", &[OFF]);
     assert_eq!(raw.len(), off.len());
     for (raw, off) in raw.iter().flatten().zip(off.iter().flatten()) {
         assert!((raw - off).abs() < 1e-4 * raw.abs(), "{raw:?} {off:?}");
     }
-    let (other, off) = (train(&task, "other", &[OFF, "train.max_steps=1"]), "off");
+    let (other, off) = (task.trained("other", &[OFF, "train.max_steps=1"]), "off");
     assert_eq!(other.len(), 1);
     let tensors = |run: &str| read_tensors(&task.path(run).join("export/model.safetensors"));
     let (one, all) = (tensors("other"), tensors(off));
@@ -60,9 +50,9 @@ fn one_pass_is_what_raw_windows_are() {
 #[test]
 fn one_pass_takes_what_other_models_take() {
     let task = video_xl_task();
-    let plain = train(&task, "plain", &[OFF, COSINE]);
-    let again = train(&task, "again", &[OFF, COSINE, "train.recompute=layer"]);
-    let packed = train(&task, "packed", &[OFF, COSINE, "data.packing=true"]);
+    let plain = task.trained("plain", &[OFF, COSINE]);
+    let again = task.trained("again", &[OFF, COSINE, "train.recompute=layer"]);
+    let packed = task.trained("packed", &[OFF, COSINE, "data.packing=true"]);
     for other in [again, packed] {
         for (plain, other) in plain.iter().flatten().zip(other.iter().flatten()) {
             assert!((plain - other).abs() < 1e-4 * plain.abs(), "{plain:?} {other:?}");
@@ -84,7 +74,7 @@ fn decoding_under_drops_equals_the_whole_pass() {
         ],
     ] {
         let set = [&[OFF, "train.max_steps=2"], schedule].concat();
-        train(&task, "run", &set);
+        task.trained("run", &set);
         let plan = Plan::new(task.recipe(&set), Some(12)).unwrap();
         assert!(plan.compression.mean_tokens() < plan.config.tokens_per_frame() as f64);
         let mut model = Vlm::new(&plan.config, &device);
@@ -139,8 +129,8 @@ fn check_decoding(model: &Vlm, plan: &CompressionPlan, prompt: &Prompt, seen: &T
 #[test]
 fn answers_have_windows_or_drops() {
     let task = video_xl_task();
-    train(&task, "drops", &[OFF, COSINE, "train.max_steps=1"]);
-    train(&task, "windows", &["train.max_steps=1"]);
+    task.trained("drops", &[OFF, COSINE, "train.max_steps=1"]);
+    task.trained("windows", &["train.max_steps=1"]);
     let film = task.path("media/folder_0").display().to_string();
     let ask = |run: &str, more: &[&str]| {
         let folder = format!("{run}/export");

@@ -36,6 +36,7 @@ use xcomp_model::vision::frames::Encoding;
 use crate::error::Error;
 use crate::plan::choice::{Choice, Left};
 use crate::plan::compression::elastic;
+pub(crate) use crate::plan::compression::keep_rule;
 pub use crate::plan::compression::{at_tokens, compression_plan};
 use crate::plan::cost::SampleSize;
 use crate::plan::cost::flops::{Flops, Work, of_sample};

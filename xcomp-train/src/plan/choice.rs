@@ -30,53 +30,55 @@ pub struct Choice {
     pub refused: Option<u64>,
 }
 
-/// A key that says "auto": as exact as it may be, or what takes less.
-#[derive(Debug, Clone)]
+/// A key that may say "auto": as exact as it may be, or what takes less.
+#[derive(Debug)]
 struct Open {
     table: &'static str,
     key: &'static str,
+    is_auto: fn(&Recipe) -> bool,
     exact: fn(&mut Recipe),
     less: Key,
 }
 
-/// Keys of a recipe that the plan is to choose; what moves no number comes first, weights come last.
+/// All of them: what moves no number comes first, weights come last.
+static OPEN: [Open; 4] = [
+    Open {
+        table: "train",
+        key: "recompute",
+        is_auto: |recipe| recipe.train.recompute == RecomputeWord::Auto,
+        exact: |recipe| recipe.train.recompute = RecomputeWord::None,
+        less: Key::Recompute,
+    },
+    Open {
+        table: "train",
+        key: "accumulate_dtype",
+        is_auto: |recipe| recipe.train.accumulate_dtype == HeldWord::Auto,
+        exact: |recipe| recipe.train.accumulate_dtype = HeldWord::F32,
+        less: Key::Sums,
+    },
+    Open {
+        table: "optimizer",
+        key: "moments_dtype",
+        is_auto: |recipe| recipe.optimizer.moments_dtype == MomentWord::Auto,
+        exact: |recipe| recipe.optimizer.moments_dtype = MomentWord::F32,
+        less: Key::Moments,
+    },
+    Open {
+        table: "train",
+        key: "weights_dtype",
+        is_auto: |recipe| recipe.train.weights_dtype == HeldWord::Auto,
+        exact: |recipe| recipe.train.weights_dtype = HeldWord::F32,
+        less: Key::Weights,
+    },
+];
+
+/// Keys of a recipe that the plan is to choose.
 #[derive(Debug, Clone, Default)]
-pub struct Left(Vec<Open>);
+pub struct Left(Vec<&'static Open>);
 
 impl Left {
     pub(super) fn of(recipe: &Recipe) -> Self {
-        let train = &recipe.train;
-        let is_auto = |word| word == HeldWord::Auto;
-        let mut left = Self::default();
-        left.add(train.recompute == RecomputeWord::Auto, || Open {
-            table: "train",
-            key: "recompute",
-            exact: |recipe| recipe.train.recompute = RecomputeWord::None,
-            less: Key::Recompute,
-        });
-        left.add(is_auto(train.accumulate_dtype), || Open {
-            table: "train",
-            key: "accumulate_dtype",
-            exact: |recipe| recipe.train.accumulate_dtype = HeldWord::F32,
-            less: Key::Sums,
-        });
-        left.add(recipe.optimizer.moments_dtype == MomentWord::Auto, || Open {
-            table: "optimizer",
-            key: "moments_dtype",
-            exact: |recipe| recipe.optimizer.moments_dtype = MomentWord::F32,
-            less: Key::Moments,
-        });
-        left.add(is_auto(train.weights_dtype), || Open {
-            table: "train",
-            key: "weights_dtype",
-            exact: |recipe| recipe.train.weights_dtype = HeldWord::F32,
-            less: Key::Weights,
-        });
-        left
-    }
-
-    fn add(&mut self, is_auto: bool, key: impl FnOnce() -> Open) {
-        self.0.extend(is_auto.then(key));
+        Self(OPEN.iter().filter(|open| (open.is_auto)(recipe)).collect())
     }
 
     /// Makes choice number `choice`: its bits say which keys take less, so that a key is touched only where no choice of those before it

@@ -48,10 +48,7 @@ pub fn compression_plan(
     config: &ModelConfig,
     path: &Path,
 ) -> Result<CompressionPlan, Error> {
-    let keep = match table.keep {
-        Keep::Suffix => KeepRule::Suffix,
-        Keep::Uniform => KeepRule::Uniform,
-    };
+    let keep = keep_rule(table);
     let (tokens, layers) = (config.tokens_per_frame(), config.llm.num_hidden_layers);
     CompressionPlan::new(&schedule(table), keep, tokens, layers)
         .map_err(|source| Error::Schedule { path: path.into(), source })
@@ -66,6 +63,14 @@ pub fn at_tokens(stated: &CompressionTable, tokens: f64) -> CompressionTable {
         budgets: vec![tokens],
         group_order: stated.group_order,
         ..CompressionTable::default()
+    }
+}
+
+/// Which tokens of a frame a table keeps.
+pub(crate) fn keep_rule(table: &CompressionTable) -> KeepRule {
+    match table.keep {
+        Keep::Suffix => KeepRule::Suffix,
+        Keep::Uniform => KeepRule::Uniform,
     }
 }
 

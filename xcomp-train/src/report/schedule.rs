@@ -17,9 +17,9 @@ use super::Subject;
 use super::sensitivity::{Cuts, Sensitivity, Whole};
 use crate::error::Error;
 use crate::machine::random::Random;
-use crate::plan::Plan;
 use crate::plan::vst::require_whole;
-use crate::recipe::tables::{CompressionTable, Keep};
+use crate::plan::{Plan, keep_rule};
+use crate::recipe::tables::CompressionTable;
 use crate::recipe::{Recipe, answer_compression};
 use crate::show::numbers::{decimal, scaled};
 use crate::show::table::Table;
@@ -95,7 +95,7 @@ impl Subject {
         let (plan, model) = (&self.plan, &self.state.model);
         require_whole(plan, "a search for a schedule")?;
         let (tokens, layers) = (plan.compression.tokens_per_frame(), plan.compression.layers());
-        let keep = keep(&plan.recipe.compression);
+        let keep = keep_rule(&plan.recipe.compression);
         let mut cuts = Cuts::new(model, tokens, layers, keep);
         let left_out = self.look(wanted.samples, |sample| cuts.add(&sample))?;
         let none = || Error::BrokenSamples { broken: left_out.len(), samples: left_out.len() };
@@ -241,13 +241,6 @@ fn drawn_rises(levels: &[usize], layers: usize, random: &mut Random) -> Vec<Vec<
         levels.iter().map(|level| height * (1.0 - (*level as f64 / all).powf(power))).collect()
     };
     (0..layers).map(of_layer).collect()
-}
-
-fn keep(table: &CompressionTable) -> KeepRule {
-    match table.keep {
-        Keep::Suffix => KeepRule::Suffix,
-        Keep::Uniform => KeepRule::Uniform,
-    }
 }
 
 /// Spearman's: the correlation of ranks, equal values sharing the mean of theirs; none where one side has one value alone.
