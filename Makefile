@@ -5,7 +5,7 @@ FEATURES := turbojpeg
 export FEATURES
 XCOMP = $${CARGO_TARGET_DIR:-target}/release/xcomp
 
-.PHONY: demo build test torture mpi-check check bench-data bench-cpu gpu-check interop smollm2 native
+.PHONY: demo build test torture mpi-check check bench-data bench-cpu gpu-check vulkan-check page-check interop smollm2 native
 
 demo: build
 	$(XCOMP) demo
@@ -50,6 +50,16 @@ bench-cpu: build
 # What only a GPU can show: parity, seconds of a step, the loss curve. `scripts/gpu-check.sh --dry-run` runs its parts on the processor.
 gpu-check: native
 	scripts/gpu-check.sh --baseline $(BASELINE)
+
+# What a GPU would compute, on Mesa's driver in software: parity, attention, the first losses. About 25 minutes of building when cold.
+vulkan-check:
+	@scripts/native-libraries.sh vulkan
+	scripts/vulkan-check.sh
+
+# The page of a sweep in headless Chromium: nothing on its console, no other file asked for, nothing beside a narrow window.
+page-check:
+	@scripts/native-libraries.sh browser
+	XCOMP_REQUIRE_BROWSER=1 $(CARGO) test --release --workspace --features "$(FEATURES)" --test budgets
 
 # Exports of a tiny tuned model, loaded by transformers, PEFT, the safetensors package and candle.
 interop: native

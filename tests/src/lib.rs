@@ -3,6 +3,7 @@
 //! Every golden test names the kind it covers by a prefix (`cases("b_umt")`) and walks whatever
 //! cases are there; a prefix without a case fails the test.
 
+mod browser;
 mod compare;
 #[cfg(feature = "video")]
 pub mod ffmpeg;
@@ -25,6 +26,7 @@ mod task;
 mod varied;
 mod video_xl;
 
+pub use browser::assert_page_is_shown;
 pub use compare::{
     Tolerance, assert_close, assert_exact, assert_grad_close, assert_grad_within, assert_scalar,
 };
@@ -41,7 +43,7 @@ pub use material::{kills, media_root, shared_root, skipped};
 pub use module::{
     drawn, drawn_module, gradients, host, load_case, load_model, model_gradients, weights,
 };
-pub use parity::{BF16_FACTOR, Outcome, Precision, assert_parity, chosen_device};
+pub use parity::{BF16_FACTOR, Outcome, Precision, assert_parity, chosen_device, has_bf16};
 pub use prompted::Prompted;
 pub use rounding::Start;
 #[cfg(feature = "video")]

@@ -1,6 +1,6 @@
 //! The language model of a golden case with a prompt that is continued.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use xcomp_model::base::llm::LlmConfig;
 use xcomp_model::compress::layout::Layout;
 use xcomp_model::compress::schedule::{CompressionPlan, KeepRule, Schedule};
@@ -10,7 +10,7 @@ use xcomp_model::generate::{Decoding, Prefix};
 use xcomp_model::loss::IGNORE;
 use xcomp_model::splice::{Prompt, splice};
 
-use crate::{Case, case_schedule, load_case};
+use crate::{Case, case_schedule, chosen_device, load_case};
 
 /// The language model of a case, and its prompt with the visual tokens in it.
 pub struct Prompted {
@@ -43,7 +43,7 @@ impl Prompted {
     /// As [`Prompted::new`], or if the schedule does not fit.
     pub fn under(case: &Case, schedule: &Schedule, keep: KeepRule) -> Self {
         let config: LlmConfig = serde_json::from_value(case.value("/config").clone()).unwrap();
-        let device = Device::flex();
+        let device = chosen_device().1;
         let llm = load_case(Qwen2ForCausalLm::new(&config, &device), case, "w.");
         let tokens_per_frame = case.count("/config/tokens_per_frame");
         let layers = config.num_hidden_layers;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use xcomp_tests::Task;
+use xcomp_tests::{Task, assert_page_is_shown};
 
 const SWEEP: &str = r#"[sweep]
 recipe = "mini.toml"
@@ -154,6 +154,8 @@ fn arms_of_equal_cost_stand_beside_the_ideal_observer() {
     for raw in ["`", "|---", "**", "<script", "src=", "href=", "@import", "url("] {
         assert!(!shown.contains(raw), "the page shows {raw}");
     }
+
+    assert_page_is_shown(&run.path("sweep/report.html"));
 
     let (code, plan, stderr) = sweep(&run, SWEEP, &["--dry-run"]);
     assert_eq!(code, 0, "{stderr}");

@@ -97,7 +97,7 @@ fn exports_state_where_windows_end() {
     let block = json!({"depth": "hill_climb", "depth_deviations": 0.25, "least_frames": 1, "most_frames": 5});
     assert_eq!((stated("scenes"), stated("trained")), (block, Value::Null));
 
-    let device = device::open(Choice::Cpu).unwrap();
+    let device = device::open(Choice::Cpu).unwrap().device;
     let open = || Answerer::open(&task.path("scenes/export"), &device).unwrap();
     let scores = |answerer: Answerer| {
         let options = answerer.frame_options(16..=16);

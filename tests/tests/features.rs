@@ -52,7 +52,7 @@ fn cache(tiny: &Task, set: &[&str], task: cache_fill::Task) -> FillReport {
     let recipe = tiny.recipe(&[&[CACHE], set].concat());
     let plan = Plan::new(recipe, Some(SAMPLES)).unwrap();
     let data = Data::open(&plan.recipe, &plan.config, None).unwrap();
-    let device = device::open(Choice::Cpu).unwrap();
+    let device = device::open(Choice::Cpu).unwrap().device;
     fill(&plan, &data, &device, task).unwrap()
 }
 

@@ -71,7 +71,7 @@ fn e_plain_decoder() {
             case.tensor("rope.cos").shape[0],
             config.head_dim(),
             config.rope_theta,
-            &Device::flex(),
+            &chosen_device().1,
         );
         for (table, name) in [(rope.tables().0, "rope.cos"), (rope.tables().1, "rope.sin")] {
             let full = Tensor::cat(vec![table.clone(), table.clone()], 1);
@@ -109,7 +109,9 @@ fn ef_on_the_chosen_device() {
 
 fn on_device(case: &Case) {
     let (choice, device) = chosen_device();
-    assert_parity(case, choice, |precision, start| outcome(case, &device, precision, start));
+    assert_parity(case, (choice, &device), |precision, start| {
+        outcome(case, &device, precision, start)
+    });
 }
 
 /// Loss and gradients of a case, those of its visual features too.
@@ -151,7 +153,7 @@ fn outcome(case: &Case, device: &Device, precision: Precision, start: Start) -> 
 }
 
 fn run(case: &Case, config: &LlmConfig, plan: &CompressionPlan, tokens_per_frame: usize) {
-    let device = Device::flex().autodiff();
+    let device = chosen_device().1.autodiff();
     let llm = load_case(Qwen2ForCausalLm::new(config, &device), case, "w.");
     let prompts = prompts(case);
     let visual: Vec<Vec<Tensor<2>>> = (0..prompts.len())

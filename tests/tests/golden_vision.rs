@@ -10,7 +10,8 @@ use xcomp_model::connector::token_merging::{
 };
 use xcomp_model::vision::umt::Vit;
 use xcomp_tests::{
-    Case, HostTensor, Tolerance, assert_close, assert_exact, assert_grad_within, cases, load_case,
+    Case, HostTensor, Tolerance, assert_close, assert_exact, assert_grad_within, cases,
+    chosen_device, load_case,
 };
 
 /// Of a gradient's largest value: what the README of the golden cases allows.
@@ -43,7 +44,7 @@ fn pretrained(case: &Case) -> Pretrained {
 /// Pins the tables: f64 sinusoid, bicubic with A = -0.75, linear over time.
 #[test]
 fn b_position_tables() {
-    let device = Device::flex();
+    let device = chosen_device().1;
     let mut seen = 0;
     for case in cases("b_") {
         let vit = Vit::new(&vision_config(&case), pretrained(&case), &device);
@@ -61,7 +62,7 @@ fn b_position_tables() {
 /// Pins the biases of q and v, both epsilons, the exact GELU and the dropped last block.
 #[test]
 fn b_umt() {
-    let device = Device::flex();
+    let device = chosen_device().1;
     for case in cases("b_umt") {
         let vit = Vit::new(&vision_config(&case), pretrained(&case), &device);
         let vit = load_case(vit, &case, "w.vision_tower.encoder.");
@@ -85,7 +86,7 @@ fn b_umt() {
 /// The same tower on a tape gives the same values: the chunked attention, not the fused one.
 #[test]
 fn b_umt_with_a_tape() {
-    let device = Device::flex().autodiff();
+    let device = chosen_device().1.autodiff();
     for case in cases("b_umt") {
         let vit = Vit::new(&vision_config(&case), pretrained(&case), &device);
         let vit = load_case(vit, &case, "w.vision_tower.encoder.");
@@ -98,7 +99,7 @@ fn b_umt_with_a_tape() {
 /// Pins the rounds, the metric (mean over heads, cosine), the order, and the averages.
 #[test]
 fn c_tome_rounds() {
-    let device = Device::flex();
+    let device = chosen_device().1;
     for case in cases("c_tome") {
         let (target, heads) = (case.count("/config/target"), case.count("/config/heads"));
         let mut merged = Merged::raw(case.burn::<3>("input", &device));
@@ -129,7 +130,7 @@ fn check_matching(case: &Case, round: usize, matching: &Matching) {
 /// Pins that the average is differentiated and the matching is not.
 #[test]
 fn c_tome_gradient() {
-    let device = Device::flex();
+    let device = chosen_device().1;
     let with_gradient: Vec<Case> =
         cases("c_tome").into_iter().filter(|case| case.has("grad.input")).collect();
     assert!(!with_gradient.is_empty(), "no case of token merging has a gradient");
@@ -151,7 +152,7 @@ fn check_grad<const D: usize>(case: &Case, name: &str, grad: Tensor<D>) {
 /// Pins the connector: clips or images to 16 tokens a frame, then Linear, exact GELU, Linear.
 #[test]
 fn d_projector() {
-    let device = Device::flex();
+    let device = chosen_device().1;
     for case in cases("d_projector") {
         let projector = projector(&case, &device);
         let mlp = projector.project(case.burn::<2>("mlp_only.input", &device));
@@ -166,7 +167,7 @@ fn d_projector() {
 /// Gradients of the perceptron and of the features before merging.
 #[test]
 fn d_projector_gradient() {
-    let device = Device::flex().autodiff();
+    let device = chosen_device().1.autodiff();
     for case in cases("d_projector") {
         let projector = projector(&case, &device);
         let input = case.burn::<3>("input", &device).require_grad();

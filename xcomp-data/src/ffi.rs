@@ -121,6 +121,29 @@ pub fn give_back_freed_memory() {
     }
 }
 
+/// Keeps large blocks that are freed for the next that is asked for, where the allocator would hand each back to the system (glibc).
+///
+/// A training step frees and asks for the same blocks again and again; pages that are new to a process are zeroed and
+/// mapped one by one, which took a tenth of the processor time of a small step. [`give_back_freed_memory`] still gives them back.
+pub fn keep_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        /// `M_TRIM_THRESHOLD` and `M_MMAP_THRESHOLD` of malloc.h.
+        const TRIM_THRESHOLD: i32 = -1;
+        const MMAP_THRESHOLD: i32 = -3;
+        /// Larger blocks are mapped alone as before: holes of their size in the heap would cost more than their pages.
+        const LARGEST: i32 = 256 << 20;
+        unsafe extern "C" {
+            fn mallopt(parameter: i32, value: i32) -> i32;
+        }
+        // SAFETY: they take no pointer, and are set under the allocator's own lock (mallopt(3)); a refusal changes nothing.
+        unsafe {
+            mallopt(MMAP_THRESHOLD, LARGEST);
+            mallopt(TRIM_THRESHOLD, i32::MAX);
+        }
+    }
+}
+
 #[cfg(feature = "video")]
 pub(crate) use video::{packet_flags, probe, seek, set_colours};
 

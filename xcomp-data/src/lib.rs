@@ -22,7 +22,7 @@ pub mod vico;
 
 pub use error::DataError;
 pub use features::{Encoder, FeatureCache, FeatureSlot, FeatureValues, Features};
-pub use ffi::give_back_freed_memory;
+pub use ffi::{give_back_freed_memory, keep_freed_memory};
 pub use frames::style::FrameStyle;
 pub use frames::{Choice, FrameOptions, FrameRule, Sampling, TimeMessage, Truncated};
 pub use media::limits::{Limits, Watch};

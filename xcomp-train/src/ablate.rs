@@ -4,6 +4,7 @@
 //! their results become tables, pictures and a page. Whatever is finished is never done again.
 //! Several processes may work at shares of one sweep in one folder.
 
+pub mod again;
 mod asked;
 pub mod base;
 pub mod blind;
@@ -39,7 +40,7 @@ use material::Material;
 use outcome::{Outcome, outcomes};
 use plots::{Plot, plots};
 use power::power;
-use report::{SweepReport, tables};
+use report::{REPORT, SweepReport, tables};
 use runs::Runs;
 use sweep::Sweep;
 
@@ -194,7 +195,7 @@ fn write(
     let report = SweepReport { sweep: sweep.path.display().to_string(), facts, base, tables };
     let mut plots = plots(report.base.as_ref(), &report.tables, outcomes);
     plots.extend(needle_plots(sweep, runs)?);
-    write_json(&folder.file("table.json"), &report)?;
+    write_json(&folder.file(REPORT), &report)?;
     let page = html::page(&report, &plots, &sweep.text);
     let texts = [
         ("table.md".to_owned(), text::markdown(&report)),

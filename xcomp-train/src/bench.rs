@@ -56,17 +56,17 @@ pub fn bench(
     let plan = Plan::new(measured(recipe, options), Some(usize::MAX))?;
     require_whole(&plan, "bench")?;
     let opened = open(device)?;
-    let mut state = TrainState::start(&plan, Identity::new(), &opened)?;
+    let mut state = TrainState::start(&plan, Identity::new(), &opened.device)?;
     let mut rows = vec![];
     for frames in &options.frames {
         let size = size(&plan, *frames)?;
-        let bench = Bench { plan: &plan, device: &opened, options, size };
+        let bench = Bench { plan: &plan, device: &opened.device, options, size };
         let (row, after) = bench.row(state)?;
         state = after;
         tell(&row);
         rows.push(row);
     }
-    Ok(BenchReport::new(&plan, device, rows))
+    Ok(BenchReport::new(&plan, &opened, rows))
 }
 
 /// The recipe with what a measurement leaves out.

@@ -29,7 +29,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use xcomp_data::keep_freed_memory;
+
 use crate::error::{EXIT_RECIPE, Error};
+use crate::machine::device::PROBE_VERB;
 use crate::machine::stop::outlive_file_limits;
 use crate::show::progress::say;
 
@@ -74,7 +77,7 @@ enum Verb {
     Eval(eval::EvalArgs),
     /// Hides chains of pictures in long videos and asks for them.
     Niah(niah::NiahArgs),
-    /// Says whether the second of two evaluations is better, or lays a run over the released one.
+    /// Says whether the second of two evaluations is better, whether two sweeps agree, or lays a run over the released one.
     Compare(compare::CompareArgs),
     /// Times training steps of a recipe's shapes on made-up samples: random weights, no data.
     Bench(bench::BenchArgs),
@@ -91,6 +94,9 @@ enum Verb {
     Demo(demo::DemoArgs),
     /// Prints what this machine has: devices, features, libraries.
     Doctor(doctor::DoctorArgs),
+    /// Tries a device for another process of this program.
+    #[command(name = PROBE_VERB, hide = true)]
+    Probe(doctor::ProbeArgs),
     /// Prints a script that completes this program's arguments in a shell.
     Completions(completions::CompletionsArgs),
 }
@@ -105,6 +111,7 @@ const STACK_BYTES: usize = 8 << 20;
 pub fn main() -> ExitCode {
     // Without it such a write ends the process, as it would have before.
     outlive_file_limits().unwrap_or_default();
+    keep_freed_memory();
     let program = || run(std::env::args_os());
     let pool = rayon::ThreadPoolBuilder::new().stack_size(STACK_BYTES).build_global();
     match pool {
@@ -144,6 +151,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         #[cfg(feature = "video")]
         Verb::Demo(args) => demo::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
+        Verb::Probe(args) => doctor::answer_for(&args),
         Verb::Recipe(args) => recipe::run(&args),
         Verb::Runs(args) => runs::run(&args),
         Verb::Completions(args) => completions::run(&args),

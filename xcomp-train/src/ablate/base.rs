@@ -81,7 +81,8 @@ impl Bases {
             if sweep.head.base_seeds.is_empty() { vec![(0, None)] } else { seeds.collect() };
         let of = |(base, seed): (u64, Option<String>)| -> Result<Training, Error> {
             let own = [&sweep.head.base_set[..], &Vec::from_iter(seed)].concat();
-            let mut training = training(recipe, [own, material.settings()].concat(), out)?;
+            let settings = material.of_base(base).settings();
+            let mut training = training(recipe, [own, settings].concat(), out)?;
             let exam = exam(material.examination(), ask.clone(), &training.folder)?;
             training.base = base;
             training.add(exam, frames);

@@ -1,5 +1,9 @@
 //! What every arm of a sweep shares: a made-up world if it asks for one, and a base that is trained first.
+//!
+//! Of several bases each learns from a world of its own, clips and first weights, and so do the arms that start from it: else nothing
+//! in a sweep would say how much a result owes to the clips that it was learnt from. All answer the questions of the first world.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::overrides::path_override;
@@ -9,6 +13,9 @@ use crate::machine::files::{create_folder, read_text, write_atomically};
 
 /// File that says which world lies in a folder; written last.
 const MADE: &str = "world.toml";
+
+/// Folder of the worlds that further bases learn from, by seed.
+const OF_BASES: &str = "bases";
 
 /// Files that arms share.
 #[derive(Debug, Clone)]
@@ -21,8 +28,12 @@ pub struct Material {
     pub checkpoint: Option<PathBuf>,
     /// Questions between trainings of the base.
     pub validation: Option<PathBuf>,
-    /// The made-up world.
+    /// The made-up world that questions are asked about.
     pub world: Option<PathBuf>,
+    /// The one that is learnt from.
+    learnt: Option<PathBuf>,
+    /// Folders with a world and first weights of their own, by the seed of the base.
+    bases: BTreeMap<u64, PathBuf>,
     questions: PathBuf,
     videos: PathBuf,
 }
@@ -40,23 +51,51 @@ impl Material {
             checkpoint: None,
             validation: None,
             world: None,
+            learnt: None,
+            bases: BTreeMap::new(),
             questions: sweep.head.questions.clone().unwrap_or_else(|| world.join("test.json")),
             videos: sweep.head.videos.clone().unwrap_or_else(|| world.clone()),
         };
         if let Some(table) = &sweep.world {
-            make_once(table, sweep.path.parent().unwrap_or(Path::new("")), out)?;
-            material.mixture = Some(world.join("mixture.yaml"));
+            let beside = sweep.path.parent().unwrap_or(Path::new(""));
+            make_once(table, beside, out)?;
+            material = material.learning_from(out);
             material.features = Some(out.join("features"));
-            material.checkpoint = Some(out.join("untrained"));
             material.validation = Some(world.join("validation.json"));
             material.world = Some(world);
+            for (place, (seed, folder)) in of_further_bases(sweep, out).enumerate() {
+                make_once(&learnt_alone(table, place, seed)?, beside, &folder)?;
+                material.bases.insert(seed, folder);
+            }
         }
         Ok(material)
     }
 
     /// Whether nothing is to be made in `out`.
     pub fn is_made(sweep: &Sweep, out: &Path) -> bool {
-        sweep.world.is_none() || out.join(MADE).is_file()
+        let further = of_further_bases(sweep, out).map(|(_, folder)| folder);
+        sweep.world.is_none()
+            || further.chain([out.to_owned()]).all(|folder| folder.join(MADE).is_file())
+    }
+
+    /// The same with world and first weights of a folder.
+    fn learning_from(self, folder: &Path) -> Self {
+        let world = folder.join("world");
+        Self {
+            mixture: Some(world.join("mixture.yaml")),
+            checkpoint: Some(folder.join("untrained")),
+            learnt: Some(world),
+            ..self
+        }
+    }
+
+    /// What a base and the arms from it learn from.
+    #[must_use]
+    pub fn of_base(&self, seed: u64) -> Self {
+        match self.bases.get(&seed) {
+            Some(folder) => self.clone().learning_from(folder),
+            None => self.clone(),
+        }
     }
 
     /// Questions and the folder of their videos.
@@ -74,7 +113,7 @@ impl Material {
     /// The same with another mixture of its world, where an arm names one.
     #[must_use]
     pub fn mixed(&self, name: Option<&str>) -> Self {
-        let other = self.world.as_ref().zip(name).map(|(world, name)| world.join(name));
+        let other = self.learnt.as_ref().zip(name).map(|(world, name)| world.join(name));
         Self { mixture: other.or_else(|| self.mixture.clone()), ..self.clone() }
     }
 
@@ -85,6 +124,24 @@ impl Material {
         let given = keys.iter().zip(paths).filter_map(|(key, path)| Some((key, path.as_ref()?)));
         given.map(|(key, path)| path_override(key, path)).collect()
     }
+}
+
+/// By seed, the folders of all bases but the first.
+fn of_further_bases(sweep: &Sweep, out: &Path) -> impl Iterator<Item = (u64, PathBuf)> {
+    let folder = out.join(OF_BASES);
+    sweep.bases().into_iter().skip(1).map(move |seed| (seed, folder.join(seed.to_string())))
+}
+
+/// The world that a further base learns from: see [`Mini::of_further_base`](crate::demo::mini::Mini::of_further_base).
+#[cfg(feature = "video")]
+fn learnt_alone(table: &toml::Table, place: usize, seed: u64) -> Result<toml::Table, Error> {
+    let mini = mini(table)?.of_further_base(place, seed);
+    Ok(toml::Table::try_from(mini).expect("numbers and a path"))
+}
+
+#[cfg(not(feature = "video"))]
+fn learnt_alone(table: &toml::Table, _: usize, _: u64) -> Result<toml::Table, Error> {
+    Ok(table.clone())
 }
 
 /// Makes a world; one that was broken off is made again. Paths of its table are relative to `folder`.

@@ -10,6 +10,9 @@ use crate::eval::crossed::{Draw, SeedEstimate, estimate_difference, estimate_see
 use crate::eval::interval::{LEVEL, holm};
 use crate::eval::statistics::Verdict;
 
+/// The report of a sweep as data, in its folder.
+pub const REPORT: &str = "table.json";
+
 /// Means of tokens that differ by less than this share count as equal.
 const SAME_TOKENS: f64 = 0.05;
 

@@ -119,7 +119,8 @@ impl Runs {
         let mut runs = Self::default();
         let prompts = Prompts::of(sweep, material)?;
         for draw in sweep.rounds() {
-            let material = material.from(bases.get(&draw.base).map(PathBuf::as_path));
+            let material =
+                material.of_base(draw.base).from(bases.get(&draw.base).map(PathBuf::as_path));
             for arm in sweep.arms.iter().filter(|arm| sweep.draws(arm).contains(&draw)) {
                 runs.add(sweep, (&material, &prompts), (arm, draw), out)?;
             }

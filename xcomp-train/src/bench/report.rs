@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{Bench, Parts};
-use crate::machine::device::Choice;
+use crate::machine::device::Opened;
 use crate::machine::memory::{peak_rss_bytes, reserved_bytes};
 use crate::plan::Plan;
 use crate::show::numbers::GIB;
@@ -144,10 +144,10 @@ fn medians(parts: &[Parts]) -> Parts {
 }
 
 impl BenchReport {
-    pub(super) fn new(plan: &Plan, device: Choice, rows: Vec<Row>) -> Self {
+    pub(super) fn new(plan: &Plan, opened: &Opened, rows: Vec<Row>) -> Self {
         Self {
             recipe: plan.recipe.path.display().to_string(),
-            device: device.to_string(),
+            device: format!("{}: {}", opened.choice, opened.about),
             version: env!("CARGO_PKG_VERSION"),
             dtype: plan.recipe.train.dtype.word(),
             batch: plan.recipe.train.per_device_batch_size,

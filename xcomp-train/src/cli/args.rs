@@ -12,6 +12,7 @@ use xcomp_data::Share;
 use crate::error::Error;
 use crate::machine::device::{Choice, open};
 use crate::recipe::Recipe;
+use crate::show::progress::say;
 
 /// The recipe of a run.
 #[derive(Debug, Args)]
@@ -35,7 +36,7 @@ impl RecipeArgs {
 /// The device of a verb that computes.
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct DeviceArg {
-    /// Where to compute: cpu, cuda[:i], vulkan[:i], or auto: the first of cuda, vulkan and cpu that works; without `i` each rank of a machine has the card of its own number.
+    /// Where to compute: cpu, cuda[:i], vulkan[:i], wgpu[:i], or auto: the first of them that works, the processor last; without `i` each rank of a machine has the card of its own number. `vulkan:cpu` and `wgpu:cpu` are drivers in software, for tests; auto never takes one.
     #[arg(long = "device", value_name = "DEVICE", default_value = "auto")]
     pub(super) choice: Choice,
 }
@@ -43,7 +44,12 @@ pub(super) struct DeviceArg {
 impl DeviceArg {
     /// The device, once it works.
     pub(super) fn open(self) -> Result<Device, Error> {
-        open(self.choice)
+        let opened = open(self.choice)?;
+        opened.passed_over.iter().for_each(|line| say(line));
+        if self.choice == Choice::Auto && !opened.passed_over.is_empty() {
+            say(&format!("computing on {}: {}", opened.choice, opened.about));
+        }
+        Ok(opened.device)
     }
 }
 

@@ -1,4 +1,4 @@
-//! `xcomp compare A B`: is the second evaluation better than the first? Or: `xcomp compare RUN reference`.
+//! `xcomp compare A B`: is the second evaluation better than the first? Do two sweeps agree? Or: `xcomp compare RUN reference`.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::args::FormatArg;
+use crate::ablate::again::{again, is_sweep};
 use crate::error::Error;
 use crate::eval::responses::Record;
 use crate::eval::results::read_results;
@@ -21,9 +22,9 @@ const REFERENCE: &str = "reference";
 /// Arguments of `xcomp compare`.
 #[derive(Debug, Args)]
 pub(super) struct CompareArgs {
-    /// Output folder of the first evaluation, or folder of a run.
+    /// Output folder of the first evaluation or sweep, or folder of a run.
     first: PathBuf,
-    /// Output folder of the second evaluation; or `reference`, the log of the released run.
+    /// Output folder of the second evaluation or sweep; or `reference`, the log of the released run.
     second: PathBuf,
     /// Fixes the interval.
     #[arg(long, default_value_t = 0)]
@@ -45,6 +46,9 @@ pub(super) fn run(args: &CompareArgs) -> Result<(), Error> {
         let Recorded { records, broken_lines, .. } = metrics::read(&args.first.join(METRICS))?;
         let comparison = released::compare(records.values());
         return args.format.print(&released::Comparison { broken_lines, ..comparison });
+    }
+    if is_sweep(&args.first) && is_sweep(&args.second) {
+        return args.format.print(&again(&args.first, &args.second)?);
     }
     let (first, second) = (read_results(&args.first)?, read_results(&args.second)?);
     let pairs = pairs(args, &first, &second)?;

@@ -8,7 +8,7 @@ use xcomp_data::media::picture::JPEG_DECODER;
 
 use super::args::FormatArg;
 use crate::error::Error;
-use crate::machine::device::{Choice, compiled, probe};
+use crate::machine::device::{Choice, answer_probe, compiled, probe};
 use crate::machine::locks::try_locks;
 
 /// Arguments of `xcomp doctor`.
@@ -19,6 +19,20 @@ pub(super) struct DoctorArgs {
     out: PathBuf,
     #[command(flatten)]
     format: FormatArg,
+}
+
+/// Arguments of the hidden verb that tries a device.
+#[derive(Debug, Args)]
+pub(super) struct ProbeArgs {
+    /// The device.
+    device: Choice,
+}
+
+/// Says what a device is, once it has added two numbers.
+#[expect(clippy::print_stdout, reason = "the line that the asking process reads")]
+pub(super) fn answer_for(args: &ProbeArgs) -> Result<(), Error> {
+    println!("{}", answer_probe(args.device)?);
+    Ok(())
 }
 
 /// What was found.
@@ -58,7 +72,7 @@ fn locks(folder: &Path) -> String {
 
 fn answer(choice: Choice) -> String {
     match probe(choice) {
-        Ok(()) => "works".into(),
+        Ok(about) => format!("works; {about}"),
         Err(error) => error.to_string(),
     }
 }

@@ -188,7 +188,7 @@ fn exported(folder: &Path) -> Result<PathBuf, Error> {
     let saved = find_checkpoint(folder, None)?;
     let target = folder.join(format!("export-{}", saved.step));
     if !target.join("config.json").is_file() {
-        export(&plan_of_run(folder, &[])?, &saved, &target, &open(Choice::Cpu)?)?;
+        export(&plan_of_run(folder, &[])?, &saved, &target, &open(Choice::Cpu)?.device)?;
     }
     Ok(target)
 }

@@ -81,7 +81,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Error> {
     }
     let saved = find_checkpoint(&args.run, args.step)?;
     let plan = plan_of_run(&args.run, &args.set)?;
-    let device = open(Choice::Cpu)?;
+    let device = open(Choice::Cpu)?.device;
     if args.adapter {
         let base = if args.llm_only { Base::Llm } else { Base::Whole };
         export_adapter(&plan, &saved, &folder, base)?;

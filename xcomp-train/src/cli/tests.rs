@@ -27,7 +27,7 @@ fn help_lists_verbs_and_exit_codes() {
       schedule     Finds tokens of every layer under a budget, from what single drops cost the model of a run
       eval         Scores a checkpoint on the questions of a benchmark
       niah         Hides chains of pictures in long videos and asks for them
-      compare      Says whether the second of two evaluations is better, or lays a run over the released one
+      compare      Says whether the second of two evaluations is better, whether two sweeps agree, or lays a run over the released one
       bench        Times training steps of a recipe's shapes on made-up samples: random weights, no data
       ablate       Trains and examines every arm of a sweep, and says which differ
       data         Looks at the mixture of a recipe
@@ -75,7 +75,7 @@ fn help_of_train_says_where_the_run_goes() {
               The checkpoint folder to go on from [default: the newest complete one of the run]
 
           --device <DEVICE>
-              Where to compute: cpu, cuda[:i], vulkan[:i], or auto: the first of cuda, vulkan and cpu that works; without `i` each rank of a machine has the card of its own number
+              Where to compute: cpu, cuda[:i], vulkan[:i], wgpu[:i], or auto: the first of them that works, the processor last; without `i` each rank of a machine has the card of its own number. `vulkan:cpu` and `wgpu:cpu` are drivers in software, for tests; auto never takes one
 
               [default: auto]
 

@@ -21,6 +21,7 @@ use xcomp_model::vlm::{Encoded, Vlm};
 
 use crate::data::collate::VisualInput;
 use crate::error::Error;
+use crate::machine::device::kind;
 use crate::plan::Plan;
 use crate::plan::vst::Windows;
 use crate::recipe::tables::DataTable;
@@ -141,11 +142,6 @@ impl Tower<'_> {
             .with("weights", &vision_hash(self.model));
         if self.class { encoder.with("class tokens", b"f32") } else { encoder }
     }
-}
-
-/// The kind of a device: another one rounds in another way.
-pub(crate) fn kind(device: &Device) -> String {
-    format!("{:?}", device.clone().inner()).replace(|c: char| c.is_ascii_digit(), "")
 }
 
 /// A hash over all weights of the tower, as they are computed with.

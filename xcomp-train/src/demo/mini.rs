@@ -48,8 +48,14 @@ pub struct Mini {
     pub tokens_per_frame: Option<usize>,
     /// Percentages of samples that `xcomp data vico` makes of the events of clips, in the place of others: a mixture for each.
     pub vico_percent: Vec<usize>,
-    /// Fixes every clip, every question and every weight.
+    /// Fixes every clip, every question and, unless `weights_seed` does, every weight.
     pub seed: u64,
+    /// Clips of the same drawing that are passed over first: what another world has taken of it.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub skip_clips: usize,
+    /// Fixes the weights of the untrained model in the place of `seed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights_seed: Option<u64>,
 }
 
 impl Default for Mini {
@@ -69,16 +75,38 @@ impl Default for Mini {
             tokens_per_frame: None,
             vico_percent: vec![],
             seed: 0,
+            skip_clips: 0,
+            weights_seed: None,
         }
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(clips: &usize) -> bool {
+    *clips == 0
+}
+
 impl Mini {
+    /// The world that the `place`-th further base of a sweep learns from, counted from 0: clips that neither this world nor another base
+    /// has, first weights of its own, and no questions that are asked.
+    #[must_use]
+    pub fn of_further_base(&self, place: usize, weights_seed: u64) -> Self {
+        let of_this = self.train_clips + self.validation_clips + self.test_clips;
+        Self {
+            validation_clips: 0,
+            test_clips: 0,
+            skip_clips: self.skip_clips + of_this + place * self.train_clips,
+            weights_seed: Some(weights_seed),
+            ..self.clone()
+        }
+    }
+
     /// Draws the stories of the three splits.
     pub fn world(&self) -> World<Story> {
         let Self { frames, light_side, motes, .. } = *self;
         let asked = [("validation", self.validation_clips), ("test", self.test_clips)];
-        World::draw_lots(("train", self.train_clips), &asked, self.seed, |random| {
+        let train = ("train", self.train_clips);
+        World::draw_lots(self.skip_clips, train, &asked, self.seed, |random| {
             let tells_length = !self.flares.is_empty();
             let light_frames =
                 if tells_length { random.pick(&self.flares) } else { self.light_frames };
@@ -131,7 +159,8 @@ impl Mini {
         if !self.vico_percent.is_empty() {
             vocabulary.extend(vico::write(&place, &self.vico_percent, self.train_clips)?);
         }
-        write_base(&folder.join("untrained"), &vocabulary, config, self.seed)?;
+        let weights = self.weights_seed.unwrap_or(self.seed);
+        write_base(&folder.join("untrained"), &vocabulary, config, weights)?;
         Ok(files)
     }
 
@@ -182,6 +211,27 @@ mod tests {
         let pictures: Vec<_> = splits.flat_map(|split| &split.clips).map(|f| &f.picture).collect();
         let different: HashSet<_> = pictures.iter().collect();
         assert_eq!((pictures.len(), different.len()), (4600, 4600));
+    }
+
+    /// A base that has learnt a question of the examination would know its answer.
+    #[test]
+    fn no_base_learns_from_a_clip_that_another_has_or_that_is_asked_about() {
+        let first =
+            Mini { train_clips: 400, validation_clips: 30, test_clips: 50, ..Mini::default() };
+        let bases = [first.of_further_base(0, 7), first.of_further_base(1, 8)];
+        let all: Vec<_> = std::iter::once(&first).chain(&bases).map(Mini::world).collect();
+        let of = |world: &World<Story>| -> Vec<_> {
+            let splits = std::iter::once(&world.train).chain(&world.asked);
+            splits.flat_map(|split| &split.clips).map(|film| film.picture.clone()).collect()
+        };
+        let pictures: Vec<_> = all.iter().flat_map(of).collect();
+        let different: HashSet<_> = pictures.iter().collect();
+        assert_eq!((pictures.len(), different.len()), (1280, 1280));
+        assert_eq!(all[1].asked.iter().map(|split| split.clips.len()).sum::<usize>(), 0);
+        // The first weights are another draw, and nothing else of the model is.
+        let weights = |mini: &Mini| (mini.weights_seed, mini.model().unwrap());
+        assert_eq!((weights(&bases[0]).0, weights(&bases[1]).0), (Some(7), Some(8)));
+        assert_eq!(weights(&bases[0]).1, weights(&first).1);
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl Material {
     pub fn make(folder: &Path) -> Result<Self, Error> {
         let started = Instant::now();
         let (train, held_out) = (("train", TRAIN_CLIPS), [("held-out", HELD_OUT_CLIPS)]);
-        let world = World::draw_lots(train, &held_out, WORLD_SEED, Scene::draw_lot);
+        let world = World::draw_lots(0, train, &held_out, WORLD_SEED, Scene::draw_lot);
         let files = world.write(&folder.join("world"))?;
         let (base, config) = (folder.join("base"), BaseOptions::default().config());
         write_base(&base, &Scene::vocabulary(), config, WORLD_SEED)?;
@@ -123,7 +123,7 @@ impl Material {
         give_back_freed_memory();
         let summary = train_recipe(recipe, &run, device, Stop::never())?;
 
-        let (world, opened) = (self.folder.join("world"), device::open(device)?);
+        let (world, opened) = (self.folder.join("world"), device::open(device)?.device);
         let untuned = Answerer::open(&self.folder.join("base"), &opened)?;
         let before = ask(&untuned.with_compression(plan.compression), &world, &self.asked)?;
         let tuned = Answerer::open(&run.join(EXPORT), &opened)?;

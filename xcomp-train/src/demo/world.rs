@@ -63,8 +63,9 @@ pub struct WorldFiles {
 impl<F: DrawnClip> World<F> {
     /// Draws clips by lot: name and number of those to train on, and of every split that is asked about.
     ///
-    /// One stream of lots fills the splits one after the other and passes over what was drawn before.
+    /// One stream of lots fills the splits one after the other and passes over what was drawn before; its first `skip` different clips are left to others.
     pub fn draw_lots(
+        skip: usize,
         (train, count): (&'static str, usize),
         asked: &[(&'static str, usize)],
         seed: u64,
@@ -74,6 +75,7 @@ impl<F: DrawnClip> World<F> {
         let mut seen = HashSet::new();
         let mut clips =
             std::iter::repeat_with(|| draw(&mut random)).filter(|clip| seen.insert(clip.clone()));
+        clips.by_ref().take(skip).for_each(drop);
         let mut split = |name, count| Split { name, clips: clips.by_ref().take(count).collect() };
         let train = split(train, count);
         let asked = asked.iter().map(|(name, count)| split(name, *count)).collect();
@@ -175,7 +177,7 @@ mod tests {
     use crate::demo::scene::Scene;
 
     fn world(train: usize, held_out: usize, seed: u64) -> World<Scene> {
-        World::draw_lots(("train", train), &[("held-out", held_out)], seed, Scene::draw_lot)
+        World::draw_lots(0, ("train", train), &[("held-out", held_out)], seed, Scene::draw_lot)
     }
 
     #[test]

@@ -59,6 +59,11 @@ pub fn available_bytes() -> Option<u64> {
     machine.into_iter().chain(group).min()
 }
 
+/// The memory of this machine, in bytes; `None` where the system does not say.
+pub fn total_bytes() -> Option<u64> {
+    bytes_of("/proc/meminfo", "MemTotal:")
+}
+
 /// A figure in KiB of a file of Linux, in bytes.
 fn bytes_of(path: &str, key: &str) -> Option<u64> {
     let text = std::fs::read_to_string(path).ok()?;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use xcomp_data::lock::LockedFile;
 
 use crate::error::Error;
+use crate::machine::device::{About, Opened};
 use crate::machine::files::{at, create_folder, write_atomically, write_json};
 use crate::machine::stop::Stop;
 use crate::plan::Plan;
@@ -42,7 +43,9 @@ struct Environment<'a> {
     tags: Vec<String>,
     xcomp: &'static str,
     command: Vec<String>,
-    device: &'a str,
+    device: String,
+    #[serde(flatten)]
+    about: About,
     cores: usize,
     host: String,
     system: String,
@@ -102,7 +105,7 @@ impl RunDir {
         &self,
         plan: &Plan,
         identity: &Identity,
-        device: &str,
+        opened: &Opened,
         footings: &Footings,
     ) -> Result<(), Error> {
         let hashes: Vec<(String, String)> = identity
@@ -117,7 +120,8 @@ impl RunDir {
             tags,
             xcomp: env!("CARGO_PKG_VERSION"),
             command: std::env::args().collect(),
-            device,
+            device: opened.choice.to_string(),
+            about: opened.about.clone(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             host: first_line("/proc/sys/kernel/hostname"),
             system: first_line("/proc/version"),

@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::data::features::kind;
+use crate::machine::device::kind;
 use crate::machine::files::read_text;
 use crate::plan::Plan;
 use crate::train::checkpoint::Saved;

@@ -70,8 +70,8 @@ pub fn launch(recipe: Recipe, launch: Launch) -> Result<Summary, Error> {
     let first = peers.rank() == 0;
     let own = if first { out.into() } else { out.join(format!("rank-{}", peers.rank())) };
     let run = RunDir::open(&own)?;
-    let device_name = device.of_rank(peers.local_rank()).to_string();
-    let device = open_of_rank(device, peers.local_rank())?;
+    let opened = open_of_rank(device, peers.local_rank())?;
+    let device = opened.device.clone();
     let plan = plan.for_device(&device);
     let data = Data::open(&plan.recipe, &plan.config, Some(run.file("data/quarantine.jsonl")))?;
     let data = data.of_rank(peers.rank(), peers.world()).balanced(&plan);
@@ -88,9 +88,11 @@ pub fn launch(recipe: Recipe, launch: Launch) -> Result<Summary, Error> {
     let now = Footing::of(&plan, &device, from.checkpoint.as_ref());
     let (footings, note) = Footings::of_run(from.checkpoint.as_ref()).then(now);
     from.notes.extend(note);
-    run.describe(&plan, &identity, &device_name, &footings)?;
+    run.describe(&plan, &identity, &opened, &footings)?;
 
     let mut progress = RunProgress::new(plan.steps);
+    opened.passed_over.iter().for_each(|line| progress.line(line));
+    progress.line(&format!("device {}: {}", opened.choice, opened.about));
     progress.line(&Groups::of(&plan).to_string());
     plan.choice.iter().for_each(|choice| progress.line(&choice.to_string()));
     if let Some(line) = tight {
