@@ -3,7 +3,7 @@
 # and libclang for the bindings; libjpeg-turbo's headers; and the ffmpeg program, beside which tests decode.
 # With the word `mpi` also Open MPI, for the feature of that name, and the tools that its tests find processes by.
 # With the word `browser` also Chromium, in which pages of reports are tried.
-# With the word `vulkan` also Mesa's driver in software, on which GPU code can be checked without a GPU. Debian 12 takes it from
+# With the word `vulkan` also the headers of Vulkan and Mesa's driver in software, on which GPU code can be checked without a GPU. Debian 12 takes it from
 # its backports: what it has itself (Mesa 22.3) is older than the memory model that kernels ask for.
 # Does nothing where they are present.
 set -euo pipefail
@@ -11,6 +11,7 @@ set -euo pipefail
 packages=(pkg-config clang libclang-dev gcc g++ ffmpeg libavcodec-dev libavformat-dev libavutil-dev libswscale-dev libturbojpeg0-dev)
 if [ "${1:-}" = mpi ]; then packages+=(libopenmpi-dev openmpi-bin procps); fi
 if [ "${1:-}" = browser ]; then packages+=(chromium); fi
+if [ "${1:-}" = vulkan ]; then packages+=(libvulkan-dev); fi
 
 # The driver in software, not older than Mesa 23.
 software_driver() {
@@ -23,7 +24,7 @@ present() {
     command -v ffmpeg >/dev/null &&
     pkg-config --exists libavcodec libavformat libavutil libswscale libturbojpeg || return 1
   [ "${1:-}" != browser ] || command -v chromium >/dev/null || command -v google-chrome >/dev/null || return 1
-  [ "${1:-}" != vulkan ] || software_driver || return 1
+  [ "${1:-}" != vulkan ] || { [ -f /usr/include/vulkan/vk_layer.h ] && software_driver; } || return 1
   [ "${1:-}" != mpi ] || { command -v mpicc && command -v mpirun && command -v pgrep; } >/dev/null
 }
 

@@ -28,6 +28,9 @@ impl Tolerance {
     }
 }
 
+/// How far a gradient may be off, as a share of its largest value.
+pub(crate) const GRADIENT: f64 = 1e-3;
+
 /// Asserts equal shapes, and each value within the tolerance; reports the worst one.
 ///
 /// # Panics
@@ -84,7 +87,7 @@ pub fn assert_grad_close<const D: usize>(
     got: Tensor<D>,
     want: &HostTensor,
 ) {
-    assert_grad_within(case, what, got, want, 1e-3);
+    assert_grad_within(case, what, got, want, GRADIENT);
 }
 
 /// Asserts `max |got - want| <= share * max |want|`.
@@ -99,19 +102,38 @@ pub fn assert_grad_within<const D: usize>(
     want: &HostTensor,
     share: f64,
 ) {
+    if let Some(off) = grad_off(case, what, got, want, share) {
+        panic!("{off}");
+    }
+}
+
+/// What is wrong with a gradient under the rule of [`assert_grad_within`]; nothing if it is right.
+///
+/// # Panics
+///
+/// If its shape is another.
+pub(crate) fn grad_off<const D: usize>(
+    case: &Case,
+    what: &str,
+    got: Tensor<D>,
+    want: &HostTensor,
+    share: f64,
+) -> Option<String> {
     let got = values(case, what, got, want);
     let largest = want.f32().iter().fold(0.0, |max: f64, value| max.max(f64::from(value.abs())));
     // An all-zero gradient must come back as zero, up to rounding.
     let tolerance = Tolerance { atol: (share * largest).max(1e-12), rtol: 0.0 };
-    for (index, (got, want)) in got.iter().zip(want.f32()).enumerate() {
-        let used = tolerance.allows(f64::from(*got), f64::from(*want));
-        assert!(
-            used <= 1.0,
-            "case {}: gradient {what}: at {index}: got {got}, want {want}, largest {largest}, \
-             {used} times the allowed difference",
-            case.name,
-        );
-    }
+    let used = |(got, want): (&f32, &f32)| tolerance.allows(f64::from(*got), f64::from(*want));
+    let mut wrong = got.iter().zip(want.f32()).enumerate().filter(|(_, pair)| used(*pair) > 1.0);
+    let (index, (first, wanted)) = wrong.next()?;
+    let used = used((first, wanted));
+    Some(format!(
+        "case {}: gradient {what}: {} of {} values, first at {index}: got {first}, want {wanted}, largest {largest}, \
+         {used} times the allowed difference",
+        case.name,
+        1 + wrong.count(),
+        got.len(),
+    ))
 }
 
 /// Asserts equal shapes and equal integers.
@@ -190,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "gradient x: at 0")]
+    #[should_panic(expected = "gradient x: 1 of 2 values, first at 0")]
     fn refuses_a_gradient_beyond_its_share() {
         assert_grad_close(&any(), "x", got(&[0.02, 10.0]), &want(&[0.0, 10.0]));
     }

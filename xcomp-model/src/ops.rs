@@ -61,6 +61,19 @@ pub fn on_cpu(device: &Device) -> bool {
     return false;
 }
 
+/// Whether `device` is a driver that only computes as a card would, on the processor.
+#[cfg(feature = "wgpu")]
+pub fn in_software(device: &Device) -> bool {
+    !on_cpu(device)
+        && device.clone().inner().identity().is_some_and(|device| device.physical.is_none())
+}
+
+/// Whether `device` is a driver that only computes as a card would: none is in this build.
+#[cfg(not(feature = "wgpu"))]
+pub fn in_software(_: &Device) -> bool {
+    false
+}
+
 /// Whether the loops of this module serve these tensors: f32 on a CPU.
 fn in_loops<const D: usize>(x: &Tensor<D>) -> bool {
     x.dtype() == DType::F32 && on_cpu(&x.device())

@@ -8,7 +8,7 @@ use xcomp_data::media::picture::JPEG_DECODER;
 
 use super::args::FormatArg;
 use crate::error::Error;
-use crate::machine::device::{Choice, answer_probe, compiled, probe};
+use crate::machine::device::{About, Choice, answer_probe, compiled, probe};
 use crate::machine::locks::try_locks;
 
 /// Arguments of `xcomp doctor`.
@@ -30,7 +30,7 @@ pub(super) struct ProbeArgs {
 
 /// Says what a device is, once it has added two numbers.
 #[expect(clippy::print_stdout, reason = "the line that the asking process reads")]
-pub(super) fn answer_for(args: &ProbeArgs) -> Result<(), Error> {
+pub(super) fn answer(args: &ProbeArgs) -> Result<(), Error> {
     println!("{}", answer_probe(args.device)?);
     Ok(())
 }
@@ -40,8 +40,8 @@ pub(super) fn answer_for(args: &ProbeArgs) -> Result<(), Error> {
 struct Report {
     version: &'static str,
     cores: usize,
-    /// Device and what it answers, for every backend of the build.
-    devices: Vec<(String, String)>,
+    /// Device, what it answers, and what it is, for every backend of the build.
+    devices: Vec<(String, String, Option<About>)>,
     /// Whether video files can be read.
     video: bool,
     /// What decodes JPEG pictures.
@@ -51,7 +51,7 @@ struct Report {
 }
 
 pub(super) fn run(args: &DoctorArgs) -> Result<(), Error> {
-    let devices = compiled().iter().map(|choice| (choice.to_string(), answer(*choice))).collect();
+    let devices = compiled().iter().map(|choice| tried(*choice)).collect();
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
@@ -70,10 +70,10 @@ fn locks(folder: &Path) -> String {
     try_locks(here).map_or_else(|error| error.to_string(), |locks| locks.to_string())
 }
 
-fn answer(choice: Choice) -> String {
+fn tried(choice: Choice) -> (String, String, Option<About>) {
     match probe(choice) {
-        Ok(about) => format!("works; {about}"),
-        Err(error) => error.to_string(),
+        Ok(about) => (choice.to_string(), "works".into(), Some(about)),
+        Err(error) => (choice.to_string(), error.to_string(), None),
     }
 }
 
@@ -81,8 +81,9 @@ impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "xcomp        {}", self.version)?;
         writeln!(f, "cpu cores    {}", self.cores)?;
-        for (device, answer) in &self.devices {
-            writeln!(f, "device       {device}: {answer}")?;
+        for (device, answer, about) in &self.devices {
+            let about = about.as_ref().map_or(String::new(), |about| format!("; {about}"));
+            writeln!(f, "device       {device}: {answer}{about}")?;
         }
         let video = if self.video { "FFmpeg's libraries" } else { "not in this build" };
         writeln!(f, "video files  {video}")?;

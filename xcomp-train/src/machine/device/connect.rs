@@ -57,6 +57,14 @@ pub fn connect(choice: Choice) -> Result<Opened, Error> {
     Err(Error::Argument(format!("{choice} does not answer; is its driver there?")))
 }
 
+/// Nothing, where the backend of a choice is in this build.
+///
+/// # Errors
+/// If it is not; it is named with those that are.
+pub(super) fn require_built(choice: Choice) -> Result<(), Error> {
+    places(choice).map(drop)
+}
+
 /// The sum, if the device answers: a missing driver panics inside the backend.
 fn one_and_one(device: &Device) -> Option<f32> {
     let hook = std::panic::take_hook();

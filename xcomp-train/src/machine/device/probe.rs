@@ -4,7 +4,7 @@ use std::io::Read;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use super::connect::connect;
+use super::connect::{connect, require_built};
 use super::{About, Choice};
 use crate::error::Error;
 
@@ -22,6 +22,7 @@ pub fn probe(choice: Choice) -> Result<About, Error> {
     if choice == Choice::Cpu {
         return Ok(connect(choice)?.about);
     }
+    require_built(choice)?;
     let program = std::env::current_exe().map_err(|error| refused(choice, &error.to_string()))?;
     let mut command = Command::new(program);
     command.args([PROBE_VERB, &choice.to_string()]);
