@@ -45,7 +45,7 @@ bench-data: native
 # A training step on the processor beside the same step in PyTorch (in a virtual environment of its own), interleaved.
 BASELINE ?= ../shared/perf/torch_baseline.py
 bench-cpu: build
-	scripts/bench-cpu.py $${CARGO_TARGET_DIR:-target}/release/xcomp --baseline $(BASELINE) --rounds $${ROUNDS:-5}
+	scripts/bench-cpu.py $${CARGO_TARGET_DIR:-target}/release/xcomp --baseline $(BASELINE) --rounds $${ROUNDS:-7}
 
 # What only a GPU can show: parity, seconds of a step, the loss curve. `scripts/gpu-check.sh --dry-run` runs its parts on the processor.
 gpu-check: native

@@ -63,8 +63,10 @@ fn every_operation_is_that_of_the_processor() {
         {
             let largest = want.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
             let off = got.iter().zip(want).map(|(got, want)| (got - want).abs());
-            let first = off.clone().position(|off| !(off <= 2e-5 * largest));
-            let count = off.filter(|off| !(*off <= 2e-5 * largest)).count();
+            // What is not a number is wrong too.
+            let wrongly = |off: f32| off.is_nan() || off > 2e-5 * largest;
+            let first = off.clone().position(wrongly);
+            let count = off.filter(|off| wrongly(*off)).count();
             if let Some(first) = first {
                 let (got, want) = (got[first], want[first]);
                 wrong.push(format!("{name}, {what}: {count}, first at {first}: {got}, not {want}"));
