@@ -5,7 +5,7 @@
 #   scripts/gpu-check.sh [--device cuda] [--baseline FILE]      builds with --features turbojpeg,cuda (about 20 minutes when cold)
 #   scripts/gpu-check.sh --dry-run                              the same parts on the processor, with tiny sizes
 #
-# XCOMP, GOLDEN_LLM, GOLDEN_MODEL and TINY_RUN name programs that are built already; then nothing is built.
+# XCOMP, GOLDEN_LLM, GOLDEN_MODEL, DEVICE_ATTENTION and TINY_RUN name programs that are built already; then nothing is built.
 # Exits with 1 where parity fails or the loss curves part; a part that cannot run says why, a part out of time is cut.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -27,12 +27,12 @@ target=${CARGO_TARGET_DIR:-target}
 source scripts/device-parts.sh
 build() {
   cargo build --release --workspace --bins "${features[@]}" &&
-    cargo test --release --workspace "${features[@]}" --test golden_llm --test golden_model --no-run 2>&1 | tee "$work/build.log"
+    cargo test --release --workspace "${features[@]}" --test golden_llm --test golden_model --test device_attention --no-run 2>&1 | tee "$work/build.log"
 }
 if [ -z "${XCOMP:-}" ]; then
   build || { echo "gpu-check: the build failed" >&2; exit 1; }
   XCOMP=$target/release/xcomp TINY_RUN=$target/release/tiny-run
-  GOLDEN_LLM=$(test_program golden_llm) GOLDEN_MODEL=$(test_program golden_model)
+  GOLDEN_LLM=$(test_program golden_llm) GOLDEN_MODEL=$(test_program golden_model) DEVICE_ATTENTION=$(test_program device_attention)
 fi
 began=$SECONDS
 
@@ -46,9 +46,12 @@ parity() { # name, program, test
   if [ -z "$2" ] || [ ! -x "$2" ]; then fail "$1: its program is not there"; return; fi
   XCOMP_TEST_DEVICE=$device XCOMP_GOLDEN=${XCOMP_GOLDEN:-$PWD/tests/golden} within 100 "$1" "$2" --exact "$3" --nocapture >"$work/$3.log" 2>&1
   local code=$?
-  grep '^PARITY' "$work/$3.log"
-  if [ "$code" != 0 ]; then grep -v '^PARITY' "$work/$3.log" | tail -5; fail "$1"; fi
+  grep -oE '(PARITY|ATTENTION) .*' "$work/$3.log"
+  if [ "$code" != 0 ]; then grep -vE '^(PARITY|ATTENTION)' "$work/$3.log" | tail -5; fail "$1"; fi
 }
+# First: a wrong kernel of attention makes everything behind it wrong.
+parity "attention, small shapes" "${DEVICE_ATTENTION:-}" small_shapes_of_every_kind_are_what_attention_is
+parity "attention, real shapes" "${DEVICE_ATTENTION:-}" real_shapes_are_those_of_the_processor_and_make_no_matrix_of_scores
 parity "decoder and LP-Comp (e, f)" "${GOLDEN_LLM:-}" ef_on_the_chosen_device
 parity "whole model (g)" "${GOLDEN_MODEL:-}" g_on_the_chosen_device
 

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use burn::tensor::{Device, Distribution, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use xcomp_model::ops::{causal_attention, full_attention, in_software};
-use xcomp_tests::chosen_device;
+use xcomp_tests::{chosen_device, drawn};
 use xcomp_train::machine::device::{Adapter, Choice};
 use xcomp_train::machine::memory::reserved_bytes;
 
@@ -48,12 +48,9 @@ fn attend([q, k, v]: [Tensor<4>; 3], causal: bool) -> Tensor<4> {
 }
 
 /// Queries, keys and values of a shape, token by token as linear maps make them, the same on every device.
-fn drawn(([batch, heads, kv_heads, seq, keys, dim], _): Shape) -> [TensorData; 3] {
-    let device = Device::flex();
-    device.seed(7);
-    [(heads, seq), (kv_heads, keys), (kv_heads, keys)].map(|(heads, rows)| {
-        let shape = [batch, rows, heads, dim];
-        Tensor::<4>::random(shape, Distribution::Normal(0.0, 1.0), &device).into_data()
+fn inputs(([batch, heads, kv_heads, seq, keys, dim], _): Shape) -> [TensorData; 3] {
+    [(1, heads, seq), (2, kv_heads, keys), (3, kv_heads, keys)].map(|(seed, heads, rows)| {
+        drawn::<4>(seed, [batch, rows, heads, dim], &Device::flex()).into_data()
     })
 }
 
@@ -108,7 +105,7 @@ fn in_f64(
 fn small_shapes_of_every_kind_are_what_attention_is() {
     let (choice, device) = chosen_device();
     for shape in SMALL {
-        let data = drawn(shape);
+        let data = inputs(shape);
         let want = in_f64(&data, shape);
         for (tape, device) in [("no tape", device.clone()), ("a tape", device.clone().autodiff())] {
             let got = attend(on(&data, &device), shape.1);
@@ -137,7 +134,7 @@ fn real_shapes_are_those_of_the_processor_and_make_no_matrix_of_scores() {
         return;
     }
     for shape @ ([_, heads, _, seq, keys, _], causal) in REAL {
-        let data = drawn(shape);
+        let data = inputs(shape);
         let [want, want_q, want_k, want_v] = with_gradients(&data, &Device::flex(), causal);
         let scores = (heads * seq * keys * size_of::<f32>()) as u64;
         let started = Instant::now();

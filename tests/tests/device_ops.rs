@@ -1,7 +1,7 @@
 //! Single operations on the device of `XCOMP_TEST_DEVICE` beside the processor: where a whole model differs, this says which of them does.
 
-use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
-use xcomp_tests::chosen_device;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use xcomp_tests::{chosen_device, drawn};
 use xcomp_train::machine::device::Choice;
 
 /// Values and gradients of an operation on two matrices.
@@ -56,12 +56,9 @@ fn every_operation_is_that_of_the_processor() {
     }
     let mut wrong = vec![];
     for (name, shapes, op) in OPS {
-        let data = shapes.map(|shape| {
-            Device::flex().seed(3);
-            let drawn: Tensor<2> =
-                Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Device::flex());
-            drawn.into_data()
-        });
+        let [first, second] = shapes;
+        let data = [(1, first), (2, second)]
+            .map(|(seed, shape)| drawn::<2>(seed, shape, &Device::flex()).into_data());
         let [want, got] = [&Device::flex(), &device].map(|device| run(&data, device, op));
         for (what, got, want) in [("values", 0), ("of the first", 1), ("of the second", 2)]
             .map(|(what, at)| (what, &got[at], &want[at]))

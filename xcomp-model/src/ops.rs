@@ -64,8 +64,13 @@ pub fn on_cpu(device: &Device) -> bool {
 /// Whether `device` is a driver that only computes as a card would, on the processor.
 #[cfg(feature = "wgpu")]
 pub fn in_software(device: &Device) -> bool {
-    !on_cpu(device)
-        && device.clone().inner().identity().is_some_and(|device| device.physical.is_none())
+    use burn::tensor::DeviceKind::Cpu;
+    let device = device.clone().inner();
+    #[cfg(feature = "vulkan")]
+    if device == Device::vulkan(Cpu) {
+        return true;
+    }
+    device == Device::wgpu(Cpu)
 }
 
 /// Whether `device` is a driver that only computes as a card would: none is in this build.

@@ -19,7 +19,7 @@ pub struct Again {
     pub first_in_second: usize,
     /// The other way round.
     pub second_in_first: usize,
-    /// Those whose difference is no larger than a repeat's may be: the interval of a mean, wider by the root of two.
+    /// Those whose difference is no larger than a repeat's may be: the root of the squares of both half intervals.
     pub as_a_repeat: usize,
     /// Claims that are in both.
     pub claims: Vec<ClaimAgain>,
@@ -82,11 +82,11 @@ fn beside(first: &Value, second: &Value) -> Again {
     });
     Again {
         arms: pairs.len(),
-        first_in_second: count(|(first, second)| second.holds(first.at, 1.0)),
-        second_in_first: count(|(first, second)| first.holds(second.at, 1.0)),
+        first_in_second: count(|(first, second)| second.holds(first.at)),
+        second_in_first: count(|(first, second)| first.holds(second.at)),
         as_a_repeat: count(|(first, second)| {
-            let wider = std::f64::consts::SQRT_2;
-            second.holds(first.at, wider) || first.holds(second.at, wider)
+            let most = first.towards(second.at).hypot(second.towards(first.at));
+            (first.at - second.at).abs() <= most
         }),
         claims: claims.collect(),
     }
@@ -101,11 +101,14 @@ struct Mean {
 }
 
 impl Mean {
-    /// Whether its interval, so many times as wide, holds another.
-    fn holds(self, other: f64, wider: f64) -> bool {
-        let below = wider * (self.at - self.low);
-        let above = wider * (self.high - self.at);
-        (self.at - below..=self.at + above).contains(&other)
+    /// Whether its interval holds another.
+    fn holds(self, other: f64) -> bool {
+        (self.low..=self.high).contains(&other)
+    }
+
+    /// How far its interval reaches on the side of another.
+    fn towards(self, other: f64) -> f64 {
+        if other < self.at { self.at - self.low } else { self.high - self.at }
     }
 }
 
@@ -187,7 +190,7 @@ mod tests {
              "claims": [claim("b", "not_shown"), claim("c", "holds")]},
         ]});
         let found = beside(&first, &second);
-        // a: 0.5 in 0.5 to 0.6 and 0.55 in 0.4 to 0.6; b: in neither, and 0.06 is less than 0.05 times the root of two.
+        // a: 0.5 in 0.5 to 0.6 and 0.55 in 0.4 to 0.6; b: in neither, and 0.06 is less than the root of twice the square of 0.05.
         assert_eq!((found.arms, found.first_in_second, found.second_in_first), (2, 1, 1));
         assert_eq!(found.as_a_repeat, 2);
         let turned: Vec<bool> = found.claims.iter().map(ClaimAgain::is_turned).collect();

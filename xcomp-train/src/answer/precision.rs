@@ -5,10 +5,6 @@ use xcomp_model::ops::on_cpu;
 use xcomp_model::vision::frames::Encoding;
 use xcomp_model::weights::WeightDtype;
 
-/// Clips that go through the tower together on a GPU: of the 2B model's, at 448 pixels and in bf16, the widest activation of a block is
-/// then 0.4 GB; a CPU takes one at a time, which stays in its caches.
-const CLIPS: usize = 8;
-
 /// The word of `--dtype`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Precision {
@@ -36,6 +32,6 @@ impl Precision {
             Self::Bf16 if !on_cpu(device) => FloatDType::BF16,
             _ => FloatDType::F32,
         };
-        Encoding { dtype, clips_at_once: if on_cpu(device) { 1 } else { CLIPS } }
+        Encoding { dtype, ..Encoding::default() }
     }
 }
