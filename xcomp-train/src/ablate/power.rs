@@ -8,7 +8,7 @@ use super::outcome::Outcome;
 use super::report::{pair_words, specs};
 use super::sweep::{Claim, Sweep, TableSpec};
 use crate::eval::crossed::{SeedEstimate, estimate_difference, estimate_seeds};
-use crate::eval::interval::{LEVEL, Part, student};
+use crate::eval::interval::{LEVEL, Part, Uncertainty};
 
 /// The chance with which a difference is to be found.
 const POWER: f64 = 0.8;
@@ -110,35 +110,42 @@ fn of_claim(
 /// What made a mean uncertain.
 #[derive(Debug, Clone, Copy)]
 struct Known {
-    /// Variances of the mean by draws and by videos.
-    variances: [f64; 2],
+    uncertainty: Uncertainty,
     draws: usize,
     videos: usize,
 }
 
 impl Known {
     fn of(estimate: &SeedEstimate, times: f64) -> Self {
-        let variances = estimate.parts().map(|part| times * part.variance);
+        let Uncertainty { draws, videos, chance } = estimate.uncertainty();
+        let more = |part: Part| Part { variance: times * part.variance, ..part };
+        let uncertainty =
+            Uncertainty { draws: more(draws), videos: more(videos), chance: times * chance };
         let draws = if estimate.bases > 1 { estimate.bases } else { estimate.seeds };
-        Self { variances, draws, videos: estimate.videos() }
+        Self { uncertainty, draws, videos: estimate.videos() }
     }
 
     /// The smallest difference that so many draws and videos tell from nothing with a chance of 80 % at this level.
     fn detectable(&self, draws: usize, videos: usize, level: f64) -> f64 {
-        let part = |variance: f64, had: usize, has: usize| Part {
-            variance: variance * had as f64 / has as f64,
-            freedom: has - 1,
+        let then = self.with(draws.max(1), videos);
+        then.half_width(level) + then.half_width(2.0 * (1.0 - POWER))
+    }
+
+    /// What draws and videos bring of their own shrinks with their number, the chance of single answers with both.
+    fn with(&self, draws: usize, videos: usize) -> Uncertainty {
+        let Uncertainty { draws: by_draws, videos: by_videos, chance } = self.uncertainty;
+        let fewer = self.draws as f64 / draws as f64;
+        let shorter = self.videos as f64 / videos as f64;
+        let chance_then = chance * fewer * shorter;
+        let part = |known: Part, times: f64, levels: usize| Part {
+            variance: (known.variance - chance).max(0.0) * times + chance_then,
+            freedom: levels - 1,
         };
-        let parts = [
-            part(self.variances[0], self.draws, draws.max(1)),
-            part(self.variances[1], self.videos, videos),
-        ];
-        let square = |part: &Part| {
-            let quantiles =
-                student(part.freedom, level) + student(part.freedom, 2.0 * (1.0 - POWER));
-            quantiles.powi(2) * part.variance
-        };
-        parts.iter().map(square).sum::<f64>().sqrt()
+        Uncertainty {
+            draws: part(by_draws, fewer, draws),
+            videos: part(by_videos, shorter, videos),
+            chance: chance_then,
+        }
     }
 }
 
@@ -201,15 +208,23 @@ mod tests {
     /// By hand: one draw, so videos alone; behind many videos the quantiles are 1.960 + 0.842, at 1 % 2.576 + 0.842.
     #[test]
     fn what_is_detectable_is_what_is_computed_by_hand() {
-        let known = Known { variances: [0.0, 0.0001], draws: 1, videos: 100_000 };
+        let known = |draws: f64, levels: usize, videos: f64, of: usize| Known {
+            uncertainty: Uncertainty {
+                draws: Part { variance: draws, freedom: levels - 1 },
+                videos: Part { variance: videos, freedom: of - 1 },
+                chance: 0.0,
+            },
+            draws: levels,
+            videos: of,
+        };
         let near = |got: f64, want: f64| assert!((got - want).abs() < 1e-5, "{got} is not {want}");
-        near(known.detectable(1, 100_000, 0.05), 0.01 * 2.80159);
-        near(known.detectable(1, 100_000, 0.01), 0.01 * 3.41745);
+        let videos = known(0.0, 1, 0.0001, 100_000);
+        near(videos.detectable(1, 100_000, 0.05), 0.01 * 2.80159);
+        near(videos.detectable(1, 100_000, 0.01), 0.01 * 3.41745);
         // A quarter of the videos: twice as much.
-        near(known.detectable(1, 25_000, 0.05), 0.02 * 2.80159);
+        near(videos.detectable(1, 25_000, 0.05), 0.02 * 2.80159);
         // Three draws, 2 degrees of freedom: 4.30265 + 1.06066.
-        let draws = Known { variances: [0.0001, 0.0], draws: 3, videos: 9 };
-        near(draws.detectable(3, 9, 0.05), 0.01 * 5.36331);
+        near(known(0.0001, 3, 0.0, 9).detectable(3, 9, 0.05), 0.01 * 5.36331);
     }
 
     #[test]
@@ -238,10 +253,14 @@ mod tests {
 
     #[test]
     fn a_detectable_difference_is_found_in_four_of_five_trials() {
-        // Variances of the mean: 0.02^2 / 3 by draws, (0.2^2 + 0.2^2 / 3) / 80 by videos; the part of the draws holds half the chance.
+        // Variances of the mean: 0.02^2 / 3 by draws, 0.2^2 / 80 by videos, 0.2^2 / 240 by chance, which both hold.
         let chance = 0.04 / 240.0;
-        let variances = [0.0004 / 3.0 + chance / 2.0, 0.04 / 80.0 + chance];
-        let gain = Known { variances, draws: 3, videos: 80 }.detectable(3, 80, LEVEL);
+        let uncertainty = Uncertainty {
+            draws: Part { variance: 0.0004 / 3.0 + chance, freedom: 2 },
+            videos: Part { variance: 0.04 / 80.0 + chance, freedom: 79 },
+            chance,
+        };
+        let gain = Known { uncertainty, draws: 3, videos: 80 }.detectable(3, 80, LEVEL);
         let nothing = drawn(&mut Random::new(0), 0.0);
         let nothing: Scores = nothing
             .into_iter()

@@ -26,9 +26,6 @@ pub(super) struct CompareArgs {
     first: PathBuf,
     /// Output folder of the second evaluation or sweep; or `reference`, the log of the released run.
     second: PathBuf,
-    /// Fixes the interval.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
     #[command(flatten)]
     format: FormatArg,
 }
@@ -59,7 +56,7 @@ pub(super) fn run(args: &CompareArgs) -> Result<(), Error> {
     let report = Report {
         first: mean(|pair| pair.1),
         second: mean(|pair| pair.2),
-        comparison: compare(pairs.iter().copied(), args.seed).ok_or_else(none)?,
+        comparison: compare(pairs.iter().copied()).ok_or_else(none)?,
     };
     args.format.print(&report)
 }

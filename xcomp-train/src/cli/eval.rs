@@ -116,7 +116,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Error> {
         "{asked} answers; visual tokens went through the decoder {read} times for them; peak memory {peak} MiB"
     ));
     answers.unasked.splice(..0, unasked);
-    let report = EvalReport::new(benchmark, &answers, args.asking.seed);
+    let report = EvalReport::new(benchmark, &answers);
     write_results(&out, &report, &answers.records)?;
     args.format.print(&report)
 }

@@ -2,21 +2,14 @@
 //!
 //! Trainings and videos are crossed: each training answers about each video. Trainings are nested: several seeds start from one base.
 //! The outermost draws that there are several of, bases or else seeds, make one part of the uncertainty, the videos the other
-//! ([`half_width`]). Seeds within bases need no part of their own: means of bases differ by their seeds as well.
-//! Both parts hold the chance of single answers. Half of it is taken off one of them, or it would count twice.
+//! ([`Uncertainty`]). Seeds within bases need no part of their own: means of bases differ by their seeds as well.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::interval::{LEVEL, Part, half_width, p_value, wilson};
+use super::interval::{LEVEL, Part, Uncertainty, least_of_difference, wilson};
 use super::statistics::Verdict;
-
-/// Share of the chance of single answers that the part of the draws is rid of.
-///
-/// In simulations of three bases (the tests below), taking all of it off left 91 % of the 95 % intervals of a difference with the truth
-/// where bases differ by a few points; taking nothing off, 99 % of all; with a half, 93.5 to 98 %, the more the less bases differ.
-const TAKEN_OFF: f64 = 0.5;
 
 /// One training: the draw of its base, and of its own order and first weights within that base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
@@ -53,11 +46,8 @@ pub struct SeedEstimate {
     pub questions: usize,
     #[serde(skip)]
     videos: usize,
-    /// What the interval lies around: the mean, or a little nearer to zero.
     #[serde(skip)]
-    centre: f64,
-    #[serde(skip)]
-    parts: [Part; 2],
+    uncertainty: Uncertainty,
 }
 
 /// Standard deviations, each of what one draw more or less would change.
@@ -75,8 +65,7 @@ impl SeedEstimate {
     /// The interval of a share: Wilson's, by videos, which is right at 100 of 100 as well.
     #[must_use]
     pub fn as_share(self) -> Self {
-        let answers = self.questions * self.seeds;
-        let (low, high) = wilson(self.mean, self.high - self.mean, self.videos, answers);
+        let (low, high) = wilson(self.mean, self.high - self.mean, self.videos);
         Self { low, high, ..self }
     }
 
@@ -89,9 +78,9 @@ impl SeedEstimate {
         }
     }
 
-    /// What draws, then what videos add to the variance of the mean.
-    pub fn parts(&self) -> [Part; 2] {
-        self.parts
+    /// What makes the mean uncertain, in numbers.
+    pub fn uncertainty(&self) -> Uncertainty {
+        self.uncertainty
     }
 
     /// Videos that were asked about.
@@ -101,7 +90,7 @@ impl SeedEstimate {
 
     /// The smallest two-sided level at which the mean is told from zero.
     pub fn p_value(&self) -> f64 {
-        p_value(self.centre, &self.parts)
+        self.uncertainty.p_value(self.mean)
     }
 }
 
@@ -112,22 +101,19 @@ pub fn estimate_seeds(scores: &Scores) -> Option<SeedEstimate> {
 
 /// The mean difference of shares, second less first, paired question by question.
 ///
-/// Where hardly an answer differs, a variance of nothing would be sure of everything: two answers more, one for each side, are put to
-/// those that there are (Agresti and Min 2005, here with videos as their pairs).
+/// The variance by videos has a [least](least_of_difference); one video alone says nothing of others.
 pub fn estimate_difference(first: &Scores, second: &Scores) -> Option<SeedEstimate> {
     let crossed = Crossed::of(&difference(first, second))?;
     let plain = crossed.estimate();
-    let (n, each) = (crossed.videos.len() as f64, crossed.answers_of_a_video());
-    let squares = plain.parts[1].variance * n * (n - 1.0).max(1.0) + 1.0 / each;
-    let centre = plain.mean * n / (n + 2.0);
-    let videos = Part { variance: squares / ((n + 2.0) * (n + 1.0)), ..plain.parts[1] };
-    let parts = [plain.parts[0], videos];
-    let half = half_width(&parts, LEVEL);
+    let n = crossed.videos.len() as f64;
+    let least = least_of_difference(n, crossed.answers_of_a_video());
+    let mut uncertainty = plain.uncertainty;
+    uncertainty.videos.variance = uncertainty.videos.variance.max(least);
+    let half = if n > 1.0 { uncertainty.half_width(LEVEL) } else { 1.0 + plain.mean.abs() };
     Some(SeedEstimate {
-        low: (centre - half).max(-1.0),
-        high: (centre + half).min(1.0),
-        centre,
-        parts,
+        low: (plain.mean - half).max(-1.0),
+        high: (plain.mean + half).min(1.0),
+        uncertainty,
         ..plain
     })
 }
@@ -194,11 +180,12 @@ impl Crossed {
         let draws = means.len();
         let over_draws = variance(&means).map_or(0.0, |variance| variance / draws as f64);
         let part = |variance: f64, levels: usize| Part { variance, freedom: levels - 1 };
-        let parts = [
-            part((over_draws - TAKEN_OFF * chance / draws as f64).max(0.0), draws),
-            part(over_videos, self.videos.len()),
-        ];
-        let half = half_width(&parts, LEVEL);
+        let uncertainty = Uncertainty {
+            draws: part(over_draws, draws),
+            videos: part(over_videos, self.videos.len()),
+            chance: chance / draws as f64,
+        };
+        let half = uncertainty.half_width(LEVEL);
         let of_bases: Vec<f64> = self.bases.iter().map(|of| average(of)).collect();
         let spread = Spread {
             base_deviation: variance(&of_bases).map(f64::sqrt),
@@ -211,13 +198,12 @@ impl Crossed {
             mean,
             low: mean - half,
             high: mean + half,
-            centre: mean,
             spread,
             seeds,
             bases,
             questions,
             videos,
-            parts,
+            uncertainty,
         }
     }
 

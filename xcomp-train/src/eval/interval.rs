@@ -5,51 +5,98 @@ use statrs::distribution::{ContinuousCDF as _, StudentsT};
 /// Two-sided level of every interval that is shown: 95 %.
 pub const LEVEL: f64 = 0.05;
 
+/// Least part of the half width by videos alone that an interval has. Draws that happen to agree, as two or three of them easily do,
+/// would leave next to nothing; in simulations 0.5 held the truth too seldom with two draws, 0.7 too often with three.
+const LEAST: f64 = 0.6;
+
 /// One source of uncertainty of a mean.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Part {
-    /// What it adds to the variance of the mean.
+    /// Variance of the mean that is seen between its levels. It holds the chance of single answers.
     pub variance: f64,
     /// Degrees of freedom that this variance was measured with; 0 where there was one level of it only.
     pub freedom: usize,
 }
 
-/// Half the interval at the two-sided `level` (0.05 for 95 %): the root of the squares of what each part would give alone, each with
-/// its own quantile of Student's distribution (Howe 1974). With three draws that quantile is 4.3: one for all held the truth too seldom.
-pub fn half_width(parts: &[Part], level: f64) -> f64 {
-    let square = |part: &Part| student(part.freedom, level).powi(2) * part.variance;
-    parts.iter().map(square).sum::<f64>().sqrt()
+/// What makes the mean of answers by several trainings (draws) about several videos uncertain.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Uncertainty {
+    /// The choice of bases or seeds.
+    pub draws: Part,
+    /// The choice of videos.
+    pub videos: Part,
+    /// Variance of the mean by the chance of single answers, which both parts hold.
+    pub chance: f64,
 }
 
-/// The smallest two-sided level whose interval of `half_width` does not hold zero, for a mean of size `distance` from zero.
-pub fn p_value(distance: f64, parts: &[Part]) -> f64 {
-    if parts.iter().all(|part| part.variance == 0.0) {
-        return if distance == 0.0 { 1.0 } else { 0.0 };
+impl Uncertainty {
+    /// Half the interval at the two-sided `level` (0.05 for 95 %).
+    ///
+    /// The variance is that of both parts less the chance, which would count twice. Taken off the videos', it leaves the draws' as it is:
+    /// where videos add nothing, the interval is Student's by the draws, where draws add nothing, nearly Student's by the videos.
+    /// In between there are two rules: each part with its own quantile (Howe 1974), which holds the truth a little too often, and one
+    /// quantile for all, of Satterthwaite's freedom (1946), a little too seldom. The interval is the middle of their squares.
+    pub fn half_width(&self, level: f64) -> f64 {
+        let Self { draws, videos, chance } = *self;
+        let square = |freedom: f64| student(freedom, level).powi(2);
+        let of_videos = square(videos.freedom as f64);
+        let own = videos.variance - chance;
+        let howe = square(draws.freedom as f64) * draws.variance + of_videos * own;
+        let satterthwaite = square(self.freedom()) * (draws.variance + own);
+        let least = LEAST.powi(2) * of_videos * videos.variance;
+        f64::midpoint(howe, satterthwaite).max(least).sqrt()
     }
-    let (mut low, mut high) = (0.0, 1.0);
-    for _ in 0..60 {
-        let middle = f64::midpoint(low, high);
-        if middle > 0.0 && half_width(parts, middle) < distance.abs() {
-            high = middle;
-        } else {
-            low = middle;
+
+    /// Satterthwaite's degrees of freedom of the whole variance.
+    fn freedom(&self) -> f64 {
+        let own = Part { variance: (self.videos.variance - self.chance).max(0.0), ..self.videos };
+        let known = [self.draws, own].into_iter().filter(|part| part.freedom > 0);
+        let (mut all, mut squares, mut least) = (0.0, 0.0, f64::INFINITY);
+        for Part { variance, freedom } in known.filter(|part| part.variance > 0.0) {
+            all += variance;
+            squares += variance.powi(2) / freedom as f64;
+            least = least.min(freedom as f64);
         }
+        if squares > 0.0 { (all.powi(2) / squares).max(least) } else { 0.0 }
     }
-    high
+
+    /// The smallest two-sided level whose interval does not hold zero, for a mean of size `distance` from zero.
+    pub fn p_value(&self, distance: f64) -> f64 {
+        if self.half_width(LEVEL) == 0.0 {
+            return if distance == 0.0 { 1.0 } else { 0.0 };
+        }
+        let (mut low, mut high) = (0.0, 1.0);
+        for _ in 0..60 {
+            let middle = f64::midpoint(low, high);
+            if middle > 0.0 && self.half_width(middle) < distance.abs() {
+                high = middle;
+            } else {
+                low = middle;
+            }
+        }
+        high
+    }
 }
 
 /// Wilson's interval (1927) of a share whose 95 % interval by its variance is `share` +- `half`.
 ///
-/// The variance is put as a number of independent answers with the same uncertainty (Korn and Graubard 1998), at most the `answers`
-/// that there are. Where no answer differs, no variance was seen: then each of `clusters` videos counts as one answer.
-pub fn wilson(share: f64, half: f64, clusters: usize, answers: usize) -> (f64, f64) {
-    let z = student(usize::MAX, LEVEL);
+/// The variance is put as a number of independent answers with the same uncertainty (Korn and Graubard 1998). Where no answer differs,
+/// no variance was seen: then each of `clusters` videos counts as one answer.
+pub fn wilson(share: f64, half: f64, clusters: usize) -> (f64, f64) {
+    let z = student(f64::INFINITY, LEVEL);
     let spread = share * (1.0 - share);
-    let known = spread * (z / half).powi(2);
-    let n = if spread > 0.0 && half > 0.0 { known.min(answers as f64) } else { clusters as f64 };
+    let seen = spread > 0.0 && half > 0.0;
+    let n = if seen { spread * (z / half).powi(2) } else { clusters as f64 };
     let (shrink, middle) = (1.0 + z * z / n, share + z * z / (2.0 * n));
     let around = z * (spread / n + (z / (2.0 * n)).powi(2)).sqrt();
     (((middle - around) / shrink).max(0.0), ((middle + around) / shrink).min(1.0))
+}
+
+/// The least variance of a mean difference of shares over `videos`: what it were if one answer differed for each side.
+///
+/// Where hardly an answer differs, a variance of nothing would be sure of everything.
+pub fn least_of_difference(videos: f64, answers_of_a_video: f64) -> f64 {
+    1.0 / (answers_of_a_video * (videos + 2.0) * (videos + 1.0))
 }
 
 /// Holm's step-down correction (1979): p-values of several claims, such that the chance that any of them is wrongly held stays at its level.
@@ -65,13 +112,13 @@ pub fn holm(p_values: &[f64]) -> Vec<f64> {
 }
 
 /// The quantile of Student's distribution that leaves `level / 2` on each side; 0 for a part that was not measured.
-pub fn student(freedom: usize, level: f64) -> f64 {
-    let distribution = |freedom: f64| StudentsT::new(0.0, 1.0, freedom).expect("a positive number");
-    // Behind a million degrees of freedom it is the normal distribution to six digits.
-    match freedom {
-        0 => 0.0,
-        _ => distribution((freedom as f64).min(1e6)).inverse_cdf(1.0 - level / 2.0),
+pub fn student(freedom: f64, level: f64) -> f64 {
+    if freedom == 0.0 {
+        return 0.0;
     }
+    // Behind a million degrees of freedom it is the normal distribution to six digits.
+    let distribution = StudentsT::new(0.0, 1.0, freedom.min(1e6)).expect("a positive number");
+    distribution.inverse_cdf(1.0 - level / 2.0)
 }
 
 #[cfg(test)]
@@ -87,12 +134,12 @@ mod tests {
     #[test]
     fn quantiles_are_those_of_the_tables() {
         for (freedom, want) in
-            [(1, 12.706), (2, 4.303), (9, 2.262), (30, 2.042), (usize::MAX, 1.960)]
+            [(1.0, 12.706), (2.0, 4.303), (9.0, 2.262), (30.0, 2.042), (f64::INFINITY, 1.960)]
         {
             near(student(freedom, 0.05), want);
         }
-        near(student(2, 0.01), 9.925);
-        near(student(0, 0.05), 0.0);
+        near(student(2.0, 0.01), 9.925);
+        near(student(0.0, 0.05), 0.0);
     }
 
     /// Newcombe 1998, Table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29, and 29 of 29 by symmetry of 0 of 29.
@@ -107,7 +154,7 @@ mod tests {
         ] {
             let share = f64::from(right) / f64::from(of);
             let half = 1.959_964 * (share * (1.0 - share) / f64::from(of)).sqrt();
-            let (got_low, got_high) = wilson(share, half, of as usize, of as usize);
+            let (got_low, got_high) = wilson(share, half, of as usize);
             assert!(
                 (got_low - low).abs() < 1e-4 && (got_high - high).abs() < 1e-4,
                 "{right} of {of}: {got_low} {got_high}"
@@ -127,14 +174,38 @@ mod tests {
         assert!(holm(&[]).is_empty());
     }
 
+    fn part(variance: f64, freedom: usize) -> Part {
+        Part { variance, freedom }
+    }
+
+    #[test]
+    fn half_widths_are_what_is_computed_by_hand() {
+        // Draws 0.04 with 2 degrees of freedom, videos 0.05 with 59, chance 0.01: own 0.04. Quantiles 4.302653 and 2.000995.
+        // Howe: 18.51282 x 0.04 + 4.003982 x 0.04 = 0.900672. Freedom 0.08^2 / (0.04^2 / 2 + 0.04^2 / 59) = 7.737705, quantile 2.320047:
+        // 5.382617 x 0.08 = 0.430609. The root of the middle is 0.815868.
+        let both = Uncertainty { draws: part(0.04, 2), videos: part(0.05, 59), chance: 0.01 };
+        near(both.half_width(0.05), 0.815_868);
+        // Draws alone: Student's. Videos that vary by chance alone change nothing.
+        let draws = Uncertainty { draws: part(0.04, 2), videos: part(0.01, 59), chance: 0.01 };
+        near(draws.half_width(0.05), 4.302_653 * 0.2);
+        // One training: Student's by videos.
+        let videos = Uncertainty { videos: part(0.04, 59), ..Uncertainty::default() };
+        near(videos.half_width(0.05), 2.000_995 * 0.2);
+        // Draws that agree: a part of what videos say.
+        let agree = Uncertainty { draws: part(0.0, 2), videos: part(0.04, 59), chance: 0.04 };
+        near(agree.half_width(0.05), LEAST * 2.000_995 * 0.2);
+    }
+
     #[test]
     fn p_values_are_the_levels_of_intervals_that_end_at_zero() {
-        let parts = [Part { variance: 0.04, freedom: 2 }, Part { variance: 0.01, freedom: 59 }];
+        let both = Uncertainty { draws: part(0.04, 2), videos: part(0.02, 59), chance: 0.01 };
         for level in [0.001, 0.05, 0.4] {
-            near(p_value(-half_width(&parts, level), &parts) / level, 1.0);
+            near(both.p_value(-both.half_width(level)) / level, 1.0);
         }
         // One part alone is Student's test: t = 4.303 with 2 degrees of freedom is 5 %.
-        near(p_value(4.302_653 * 0.2, &parts[..1]), 0.05);
-        assert_eq!((p_value(0.0, &[]), p_value(0.1, &[])), (1.0, 0.0));
+        let draws = Uncertainty { draws: part(0.04, 2), ..Uncertainty::default() };
+        near(draws.p_value(4.302_653 * 0.2), 0.05);
+        let nothing = Uncertainty::default();
+        assert_eq!((nothing.p_value(0.0), nothing.p_value(0.1)), (1.0, 0.0));
     }
 }

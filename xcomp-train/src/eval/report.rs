@@ -31,8 +31,8 @@ pub struct EvalReport {
 }
 
 impl EvalReport {
-    /// Counts answers; `seed` fixes the interval.
-    pub fn new(benchmark: Benchmark, answers: &Answers, seed: u64) -> Self {
+    /// Counts answers.
+    pub fn new(benchmark: Benchmark, answers: &Answers) -> Self {
         let Answers { records, unasked } = answers;
         let scored: Vec<(&Record, f64)> =
             records.iter().filter_map(|record| Some((record, record.score?))).collect();
@@ -51,11 +51,8 @@ impl EvalReport {
         let sum: f64 = tasks.values().map(|(mean, _)| mean).sum();
         Self {
             benchmark,
-            micro: estimate(
-                scored.iter().map(|(record, score)| (record.video.as_str(), *score)),
-                seed,
-            )
-            .map(Estimate::as_share),
+            micro: estimate(scored.iter().map(|(record, score)| (record.video.as_str(), *score)))
+                .map(Estimate::as_share),
             task_mean: (!tasks.is_empty()).then(|| sum / tasks.len() as f64),
             tasks,
             left_out: records.len() - scored.len(),
@@ -144,7 +141,7 @@ mod tests {
         let stop = Missing::Stop;
         let answers =
             answer_all(Benchmark::Mlvu, questions, stop, fake, folder, &mut |_, _| ()).unwrap();
-        EvalReport::new(Benchmark::Mlvu, &answers, 0)
+        EvalReport::new(Benchmark::Mlvu, &answers)
     }
 
     fn scores(answer: impl FnMut(&Question) -> String) -> (f64, f64, usize) {

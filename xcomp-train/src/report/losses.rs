@@ -43,7 +43,7 @@ pub struct GroupRow {
 
 /// The mean of values by sample id; `None` if there is none.
 pub fn mean_of<'a>(values: impl IntoIterator<Item = (&'a str, f64)>) -> Option<Mean> {
-    let found = estimate(values, 0)?;
+    let found = estimate(values)?;
     let (mean, low, high) = (found.mean, found.low, found.high);
     Some(Mean { mean, low, high, samples: found.questions })
 }
