@@ -62,7 +62,7 @@ pub fn on_cpu(device: &Device) -> bool {
 }
 
 /// Whether `device` is a driver that only computes as a card would, on the processor.
-#[cfg(feature = "wgpu")]
+#[cfg(feature = "wgpu-untuned")]
 pub fn in_software(device: &Device) -> bool {
     use burn::tensor::DeviceKind::Cpu;
     let device = device.clone().inner();
@@ -74,7 +74,7 @@ pub fn in_software(device: &Device) -> bool {
 }
 
 /// Whether `device` is a driver that only computes as a card would: none is in this build.
-#[cfg(not(feature = "wgpu"))]
+#[cfg(not(feature = "wgpu-untuned"))]
 pub fn in_software(_: &Device) -> bool {
     false
 }

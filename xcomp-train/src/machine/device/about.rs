@@ -53,12 +53,12 @@ pub fn kind(device: &Device) -> String {
 }
 
 /// What the card calls itself; a processor is no card.
-#[cfg(any(feature = "cuda", feature = "wgpu"))]
+#[cfg(any(feature = "cuda", feature = "wgpu-untuned"))]
 fn card(device: &Device) -> Option<String> {
     device.identity().map(|card| card.name)
 }
 
-#[cfg(not(any(feature = "cuda", feature = "wgpu")))]
+#[cfg(not(any(feature = "cuda", feature = "wgpu-untuned")))]
 fn card(_: &Device) -> Option<String> {
     None
 }

@@ -29,7 +29,7 @@ pub fn compiled() -> Vec<Choice> {
     }
     if cfg!(feature = "vulkan") {
         choices.push(Choice::Vulkan(Adapter::Card(None)));
-    } else if cfg!(feature = "wgpu") {
+    } else if cfg!(feature = "wgpu-untuned") {
         choices.push(Choice::Wgpu(Adapter::Card(None)));
     }
     if cfg!(feature = "flex") {
@@ -80,7 +80,7 @@ enum Place {
     #[cfg(feature = "flex")]
     Processor,
     /// A device behind a driver.
-    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    #[cfg(any(feature = "cuda", feature = "wgpu-untuned"))]
     Driver(burn::cubecl::Device),
 }
 
@@ -89,18 +89,18 @@ impl Place {
         match self {
             #[cfg(feature = "flex")]
             Place::Processor => Device::flex(),
-            #[cfg(any(feature = "cuda", feature = "wgpu"))]
+            #[cfg(any(feature = "cuda", feature = "wgpu-untuned"))]
             Place::Driver(device) => Device::new(device.clone()),
         }
     }
 
     /// What the device that was opened from it is.
-    #[cfg_attr(not(any(feature = "cuda", feature = "wgpu")), expect(unused_variables))]
+    #[cfg_attr(not(any(feature = "cuda", feature = "wgpu-untuned")), expect(unused_variables))]
     fn about(&self, device: &Device) -> About {
         match self {
             #[cfg(feature = "flex")]
             Place::Processor => About::processor(),
-            #[cfg(any(feature = "cuda", feature = "wgpu"))]
+            #[cfg(any(feature = "cuda", feature = "wgpu-untuned"))]
             Place::Driver(place) => {
                 let said = place.description();
                 let memory = said.as_ref().and_then(|said| said.max_memory);
@@ -124,7 +124,7 @@ fn places(choice: Choice) -> Result<Vec<Place>, Error> {
             let device = burn::cubecl::device::CudaDevice::new(index.unwrap_or(0));
             Ok(vec![Place::Driver(burn::cubecl::Device::Cuda(device))])
         }
-        #[cfg(feature = "wgpu")]
+        #[cfg(feature = "wgpu-untuned")]
         Choice::Vulkan(adapter) => {
             use burn::cubecl::device::WgpuBackend;
             // Without kernels as SPIR-V there is no device that is bound to Vulkan; on Linux it is the first that is tried.
@@ -132,7 +132,7 @@ fn places(choice: Choice) -> Result<Vec<Place>, Error> {
                 if cfg!(feature = "vulkan") { WgpuBackend::Vulkan } else { WgpuBackend::Auto };
             Ok(adapters(adapter, bound))
         }
-        #[cfg(feature = "wgpu")]
+        #[cfg(feature = "wgpu-untuned")]
         Choice::Wgpu(adapter) => Ok(adapters(adapter, burn::cubecl::device::WgpuBackend::Auto)),
         _ => Err(Error::Argument(format!(
             "{choice} is not in this build; it has {}",
@@ -142,7 +142,7 @@ fn places(choice: Choice) -> Result<Vec<Place>, Error> {
 }
 
 /// A card, or the graphics of the processor; a driver that only computes as one where it is named.
-#[cfg(feature = "wgpu")]
+#[cfg(feature = "wgpu-untuned")]
 fn adapters(adapter: Adapter, bound: burn::cubecl::device::WgpuBackend) -> Vec<Place> {
     use burn::cubecl::device::{WgpuDevice, WgpuDeviceKind};
     let kinds = match adapter {

@@ -49,7 +49,7 @@ mod tests {
         assert!(opened.about.memory_bytes.is_some());
     }
 
-    #[cfg(not(any(feature = "cuda", feature = "wgpu")))]
+    #[cfg(not(any(feature = "cuda", feature = "wgpu-untuned")))]
     #[test]
     fn a_backend_that_was_not_built_is_named_with_those_that_were() {
         let error = open("vulkan:cpu".parse().unwrap()).unwrap_err().to_string();
