@@ -3,7 +3,7 @@
 # as WGSL the same kernels, but for those that need a card's matrix or plane instructions: products of matrices come of the unit
 # routines, attention of products and softmax.
 #
-#   scripts/vulkan-check.sh [--device vulkan:cpu]     builds with --features turbojpeg,wgpu (about 25 minutes when cold on two cores)
+#   scripts/vulkan-check.sh [--device vulkan:cpu]     builds with --features turbojpeg,wgpu-untuned (about 25 minutes when cold on two cores)
 #
 # Exits with 1 where a number is too far off; a part out of time is cut and counts as failed.
 set -uo pipefail
@@ -17,11 +17,12 @@ while [ $# -gt 0 ]; do
   esac
 done
 # One feature set for each folder of builds.
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/wgpu}
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/untuned}
 # shellcheck source=scripts/device-parts.sh
 source scripts/device-parts.sh
 
-features=(--features "${FEATURES:-turbojpeg},wgpu")
+# Without autotune: on this driver each kernel takes 3 to 11 s to compile, and autotune would try many for every size.
+features=(--features "${FEATURES:-turbojpeg},wgpu-untuned")
 tests=(device_ops device_attention golden_vision golden_llm golden_model golden_inference)
 cargo build --release --workspace --bins "${features[@]}" &&
   cargo test --release --workspace "${features[@]}" "${tests[@]/#/--test=}" --no-run 2>&1 | tee "$work/build.log" ||
@@ -29,16 +30,6 @@ cargo build --release --workspace --bins "${features[@]}" &&
 XCOMP=$CARGO_TARGET_DIR/release/xcomp
 began=$SECONDS
 
-# A kernel is tried once for each size, not ten times: on this driver trying is what takes the time.
-cat >"$work/cubecl.toml" <<'TOML'
-[autotune]
-level = "minimal"
-[autotune.bench]
-min_samples = 1
-max_samples = 1
-short_circuit_samples = 1
-adaptive = false
-TOML
 # Waits without a time limit, and machine code that is made fast and runs slowly: scripts/patient-waits/layer.c says why.
 gcc -O2 -fPIC -shared -fvisibility=hidden -o "$work/libpatient_waits.so" scripts/patient-waits/layer.c ||
   { echo "vulkan-check: the layer does not compile" >&2; exit 1; }

@@ -60,6 +60,39 @@ pub fn upload<const D: usize, K: Basic>(
     Tensor::from_data(data, to)
 }
 
+/// Puts bytes on a device as whole numbers.
+///
+/// Where a device holds no bytes (kernels as WGSL know none), they travel four in a word, and the device takes them apart.
+pub fn upload_bytes<const D: usize>(
+    bytes: Vec<u8>,
+    shape: [usize; D],
+    device: &Device,
+) -> Tensor<D, Int> {
+    if device.supports_dtype(DType::U8) {
+        return upload(TensorData::new(bytes, shape), (device, DType::U8));
+    }
+    apart(words(&bytes), bytes.len(), device).reshape(shape)
+}
+
+/// Four bytes a word, the first lowest; the last word is filled up with zeros.
+fn words(bytes: &[u8]) -> Vec<i32> {
+    let word = |four: &[u8]| {
+        let mut whole = [0; 4];
+        whole[..four.len()].copy_from_slice(four);
+        i32::from_le_bytes(whole)
+    };
+    bytes.chunks(4).map(word).collect()
+}
+
+/// The first `count` bytes of words.
+fn apart(words: Vec<i32>, count: usize, device: &Device) -> Tensor<1, Int> {
+    let shape = [words.len(), 1];
+    let words: Tensor<2, Int> = upload(TensorData::new(words, shape), (device, DType::I32));
+    let byte = |at: i32| words.clone().bitwise_right_shift_scalar(8 * at).bitwise_and_scalar(255);
+    let bytes = Tensor::cat([0, 1, 2, 3].map(byte).to_vec(), 1);
+    bytes.flatten::<1>(0, 1).slice_dim(0, 0..count)
+}
+
 /// Reads numbers from a device: waits for all that makes them.
 pub fn read<const D: usize, K: Basic>(tensor: Tensor<D, K>) -> TensorData {
     let data = tensor.into_data();
@@ -153,6 +186,16 @@ pub fn indices(rows: &[usize], device: &Device) -> Tensor<1, Int> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_that_travel_in_words_are_the_same() {
+        let device = Device::flex();
+        for count in [1, 4, 7, 768] {
+            let bytes: Vec<u8> = (0..count).map(|at| (at * 37 % 256) as u8).collect();
+            let got: Vec<u8> = apart(words(&bytes), count, &device).into_data().iter().collect();
+            assert_eq!(got, bytes);
+        }
+    }
 
     /// As [`kept`] does it: asked for, and made where it is not there.
     fn ask(tables: &mut Tables, name: &'static str, bytes: usize) -> bool {

@@ -106,6 +106,7 @@ impl Answerer {
         precision: Precision,
         device: &Device,
     ) -> Result<Self, Error> {
+        precision.require(device)?;
         let path = folder.join("config.json");
         let table = compression_of(&path)?;
         let mut config = model_config(&path, &table)?;

@@ -7,6 +7,7 @@ pub mod cost;
 pub mod cut;
 pub mod disk;
 pub mod fit;
+mod formats;
 pub mod groups;
 pub mod held;
 pub mod lanes;

@@ -64,8 +64,8 @@ fn attended(
 ) -> Tensor<2> {
     let asking: Vec<usize> = sequence.asking.iter().map(|back| sequence.len - back).collect();
     let rule = MapRule { causal: true, half_precision: false };
-    let map = attention_map(layer, own, rope, &asking, rule); // [asking, len]
-    map.mean_dim(0)
+    let map = attention_map(layer, own, rope, &asking, rule); // [1, asking, len]
+    map.mean_dim(1).squeeze_dim(1)
 }
 
 /// Places of the `count` highest scores, in order; the first of equals.

@@ -48,6 +48,9 @@ pub struct ScoreRule {
     pub last_layer: usize,
 }
 
+/// Windows whose maps are made together; one of 64 frames at 16 tokens of width 1536 holds 6 MiB of hidden states in f32.
+const WINDOWS_AT_ONCE: usize = 8;
+
 /// Scores of every clip in one layer; `None` where a clip lies in too few windows.
 pub type ClipScores = Vec<Option<f32>>;
 
@@ -107,10 +110,18 @@ impl Scored<'_> {
             Scope::Segments { clips, stride } => (clips, stride, self.user_end),
         };
 
+        let starts = (0..).step_by(stride).take_while(|first| first + window <= clips);
+        let starts: Vec<usize> = starts.collect();
+        let means = starts.chunks(WINDOWS_AT_ONCE).map(|some| self.windows(x, some, window, end));
+        let means: Vec<f32> = match means.collect::<Vec<_>>() {
+            none if none.is_empty() => vec![],
+            all => read(Tensor::cat(all, 0)).iter::<f32>().collect(),
+        };
+
         let (mut sums, mut counts) = (vec![0.0; clips], vec![0; clips]);
-        for first in (0..).step_by(stride).take_while(|first| first + window <= clips) {
-            for (clip, score) in (first..).zip(self.window(x, first, window, end)) {
-                sums[clip] += score;
+        for (first, scores) in starts.into_iter().zip(means.chunks(window.max(1))) {
+            for (clip, score) in (first..).zip(scores) {
+                sums[clip] += self.rounded(*score);
                 counts[clip] += 1;
             }
         }
@@ -121,28 +132,27 @@ impl Scored<'_> {
             .collect()
     }
 
-    /// Mean attention of the question to each clip of a window, over heads, question rows and the clip's tokens.
-    fn window(&self, x: &Tensor<3>, first: usize, clips: usize, end: usize) -> Vec<f32> {
+    /// Mean attention of the question to each clip of each window, over heads, question rows and the clip's tokens.
+    ///
+    /// # Shapes
+    /// - `x`: `[1, len, hidden]`
+    /// - output: `[starts.len(), clips]`
+    fn windows(&self, x: &Tensor<3>, starts: &[usize], clips: usize, end: usize) -> Tensor<2> {
         let [span] = self.sequence.spans[..] else { panic!("one video is scored") };
         let per_clip = self.rule.clip_frames * span.tokens_per_frame;
-        let video = span.start + first * per_clip..span.start + (first + clips) * per_clip;
-        let part = Tensor::cat(
-            vec![
-                x.clone().slice_dim(1, 0..span.start),
-                x.clone().slice_dim(1, video),
-                x.clone().slice_dim(1, span.end()..end),
-            ],
-            1,
-        );
+        let window = |first: &usize| {
+            let video = span.start + first * per_clip..span.start + (first + clips) * per_clip;
+            let parts = [0..span.start, video, span.end()..end];
+            Tensor::cat(parts.map(|part| x.clone().slice_dim(1, part)).to_vec(), 1)
+        };
+        let windows = Tensor::cat(starts.iter().map(window).collect(), 0);
         let video_end = span.start + clips * per_clip;
         let asked = video_end + self.rule.query_skip;
-        let rows = asked..part.dims()[1] - (end - self.user_end);
-        let rows: Vec<usize> = rows.collect();
+        let rows: Vec<usize> = (asked..windows.dims()[1] - (end - self.user_end)).collect();
         let form = MapRule { causal: self.rule.causal, half_precision: self.rule.half_precision };
-        let attention = attention_map(self.layer, part, self.rope, &rows, form); // [rows, len]
-        let seen = attention.mean_dim(0).slice_dim(1, span.start..video_end);
-        let means = seen.reshape([clips, per_clip]).mean_dim(1);
-        read(means).iter::<f32>().map(|mean| self.rounded(mean)).collect()
+        let attention = attention_map(self.layer, windows, self.rope, &rows, form); // [starts, rows, len]
+        let seen = attention.mean_dim(1).slice_dim(2, span.start..video_end);
+        seen.reshape([starts.len() * clips, per_clip]).mean_dim(1).reshape([starts.len(), clips])
     }
 
     fn rounded(&self, x: f32) -> f32 {

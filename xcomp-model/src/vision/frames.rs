@@ -1,9 +1,9 @@
 //! From raw frames to the tokens that enter the connector's perceptron, in bounded chunks.
 
-use burn::tensor::{DType, Device, Float, FloatDType, Int, Tensor, TensorData};
+use burn::tensor::{Device, Float, FloatDType, Tensor, TensorData};
 
 use crate::base::family::Pixels;
-use crate::transfer::{kept, upload};
+use crate::transfer::{kept, upload, upload_bytes};
 
 /// Version of the numbers that frames become on their way to merged tokens.
 ///
@@ -90,8 +90,7 @@ pub fn normalise(
     device: &Device,
 ) -> Tensor<4> {
     let device = device.clone().inner();
-    let data = TensorData::new(bytes.to_vec(), [frames, size, size, 3]);
-    let raw: Tensor<4, Int> = upload(data, (&device, DType::U8));
+    let raw = upload_bytes(bytes.to_vec(), [frames, size, size, 3], &device);
     let channel = |values: [f32; 3]| {
         let key = values.iter().map(|value| u64::from(value.to_bits())).collect();
         let make = |device: &Device| upload(TensorData::new(values.to_vec(), [1, 3, 1, 1]), device);

@@ -5,6 +5,8 @@ use xcomp_model::ops::on_cpu;
 use xcomp_model::vision::frames::Encoding;
 use xcomp_model::weights::WeightDtype;
 
+use crate::error::Error;
+
 /// The word of `--dtype`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Precision {
@@ -15,9 +17,21 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// What is taken where nothing is said: f32 on a CPU, bf16 on a GPU.
+    /// What is taken where nothing is said: f32 on a CPU, bf16 on a GPU that computes in it.
     pub fn of(device: &Device) -> Self {
-        if on_cpu(device) { Self::F32 } else { Self::Bf16 }
+        let narrow = !on_cpu(device) && device.supports_dtype(FloatDType::BF16);
+        if narrow { Self::Bf16 } else { Self::F32 }
+    }
+
+    /// # Errors
+    /// If the device does not compute in it.
+    pub(super) fn require(self, device: &Device) -> Result<(), Error> {
+        if self == Self::F32 || device.supports_dtype(FloatDType::BF16) {
+            return Ok(());
+        }
+        let message =
+            "--dtype bf16: the device does not compute in bf16; take f32, or another device";
+        Err(Error::Argument(message.into()))
     }
 
     pub(super) fn held(self) -> WeightDtype {

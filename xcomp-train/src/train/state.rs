@@ -132,6 +132,7 @@ impl TrainState {
         tuned: StoredWeights,
         device: &Device,
     ) -> Result<Self, Error> {
+        plan.require_formats(device)?;
         let (mut model, stored) = model_and_weights(plan, tuned, &device.clone().autodiff())?;
         let loaded = during("loading the weights", || take(plan, &mut model, stored))?;
         Ok(Self {
