@@ -56,13 +56,13 @@ check() { # seconds, test program, what it shows
 check 600 device_ops "single operations, values and gradients"
 check 1800 device_attention "attention, small shapes and those of the real models"
 check 900 golden_vision "tower, token merging, connector (b, c, d): tolerances of the processor's tests"
-check 900 golden_llm "decoder and LP-Comp (e, f): tolerances of the processor's tests"
+check 1800 golden_llm "decoder and LP-Comp (e, f): tolerances of the processor's tests"
 check 900 golden_model "whole models (g)"
 check 900 golden_inference "answers and scores of frames (k)"
 
 part "loss over the first 20 steps, cpu and $device"
 if within 300 "demo" "$XCOMP" demo --out "$work/demo" --device cpu >"$work/demo.log" 2>&1; then
-  curve_seconds=900 curve "$work/demo/demo.toml" 20
+  curve_seconds=1800 curve "$work/demo/demo.toml" 20
 else
   tail -3 "$work/demo.log"
   fail "loss curve: no material"
