@@ -28,11 +28,18 @@ pub fn plots(base: Option<&BaseReport>, tables: &[Table], outcomes: &[Outcome]) 
     let mut charts = vec![
         (
             "budget.svg",
-            chart(
-                ["Accuracy against the cost of a question", "FLOPs of the language model", right],
-                by_cost(outcomes),
-                guess,
-            ),
+            Chart {
+                x_by_factors: true,
+                ..chart(
+                    [
+                        "Accuracy against the cost of a question",
+                        "FLOPs of the language model",
+                        right,
+                    ],
+                    by_cost(outcomes),
+                    guess,
+                )
+            },
         ),
         (
             "tokens.svg",

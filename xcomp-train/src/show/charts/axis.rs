@@ -6,6 +6,8 @@ use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, Value
 
 /// Marks that an axis has at most, without its ends.
 const MARKS: f64 = 5.0;
+/// Up to so many powers of ten, an axis of factors has marks between them.
+const MOST_DECADES: f64 = 3.0;
 /// Shares of a step below this are rounding.
 const ROUNDING: f64 = 1e-9;
 
@@ -15,6 +17,8 @@ pub(super) struct Axis {
     low: f64,
     high: f64,
     step: f64,
+    /// Whether equal factors are equal lengths.
+    factors: bool,
 }
 
 impl Axis {
@@ -31,10 +35,38 @@ impl Axis {
             low: (low / step + ROUNDING).floor() * step,
             high: (high / step - ROUNDING).ceil() * step,
             step,
+            factors: false,
         }
     }
 
+    /// The same with equal lengths for equal factors, marks at 1, 2 and 5 times powers of ten; only where all values are above zero.
+    pub(super) fn by_factors(values: impl Iterator<Item = f64> + Clone) -> Self {
+        let (low, high) = ends(values.clone());
+        if low <= 0.0 {
+            return Self::around(values);
+        }
+        let below = round_marks(low).rfind(|mark| *mark <= low * (1.0 + ROUNDING));
+        let above = round_marks(high).find(|mark| *mark >= high * (1.0 - ROUNDING));
+        let (low, high) = (below.unwrap_or(low), above.unwrap_or(high));
+        Self { low, high, step: low, factors: true }
+    }
+
     fn marks(self) -> Vec<f64> {
+        if self.factors {
+            let within = |mark: &f64| {
+                (self.low * (1.0 - ROUNDING)..=self.high * (1.0 + ROUNDING)).contains(mark)
+            };
+            let decades = (self.high / self.low).log10();
+            let powers = |at: usize| decades <= MOST_DECADES || at.is_multiple_of(3);
+            let all = (0..=decades.ceil() as i32 + 1).flat_map(|decade| {
+                round_marks(self.low * 10_f64.powi(decade)).take(3).enumerate().collect::<Vec<_>>()
+            });
+            return all
+                .filter(|(at, _)| powers(*at))
+                .map(|(_, mark)| mark)
+                .filter(within)
+                .collect();
+        }
         let count = ((self.high - self.low) / self.step).round() as usize;
         (0..=count).map(|mark| self.low + self.step * mark as f64).collect()
     }
@@ -43,6 +75,10 @@ impl Axis {
     fn number(self, value: f64) -> String {
         const PREFIXES: [&str; 7] = ["", "k", "M", "G", "T", "P", "E"];
         let place = |size: f64| (size.log10() + ROUNDING).floor() as i32;
+        if self.factors {
+            let thousands = (place(value) / 3).clamp(0, 6);
+            return format!("{}{}", value / 1000_f64.powi(thousands), PREFIXES[thousands as usize]);
+        }
         let digits = usize::try_from(-place(self.step)).unwrap_or(0);
         let most = place(self.low.abs().max(self.high.abs()));
         let thousands = (most.max(0) / 3).min(6);
@@ -66,7 +102,11 @@ impl Ranged for Axis {
     type ValueType = f64;
 
     fn map(&self, value: &f64, (from, to): (i32, i32)) -> i32 {
-        let share = (value - self.low) / (self.high - self.low);
+        let share = if self.factors {
+            (value / self.low).ln() / (self.high / self.low).ln()
+        } else {
+            (value - self.low) / (self.high - self.low)
+        };
         (f64::from(from) + share * f64::from(to - from)).round() as i32
     }
 
@@ -85,6 +125,16 @@ impl ValueFormatter<f64> for Axis {
     }
 }
 
+/// 1, 2, 5 and 10 times the power of ten below a value above zero.
+fn round_marks(value: f64) -> std::array::IntoIter<f64, 4> {
+    let power = (value.log10() + ROUNDING).floor() as i32;
+    // Whole powers are exact; a factor of a fraction of ten is not.
+    let times = |mark: f64| {
+        if power < 0 { mark / 10_f64.powi(-power) } else { mark * 10_f64.powi(power) }
+    };
+    [1.0, 2.0, 5.0, 10.0].map(times).into_iter()
+}
+
 /// Smallest and largest value, never equal.
 fn ends(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let (low, high) =
@@ -100,6 +150,22 @@ fn ends(values: impl Iterator<Item = f64>) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn equal_factors_are_equal_lengths() {
+        let marks = |values: &[f64]| -> Vec<String> {
+            let axis = Axis::by_factors(values.iter().copied());
+            axis.marks().into_iter().map(|mark| axis.number(mark)).collect()
+        };
+        assert_eq!(marks(&[41e6, 787e6]), ["20M", "50M", "100M", "200M", "500M", "1G"]);
+        assert_eq!(marks(&[0.3, 4.0]), ["0.2", "0.5", "1", "2", "5"]);
+        assert_eq!(marks(&[1.0, 3e6]), ["1", "10", "100", "1k", "10k", "100k", "1M"]);
+        assert_eq!(marks(&[5.0, 5.0]), ["2", "5", "10"]);
+        // Nothing at or below zero has a place on it.
+        assert_eq!(marks(&[0.0, 4.0]), ["0", "1", "2", "3", "4"]);
+        let axis = Axis::by_factors([1.0, 100.0].into_iter());
+        assert_eq!([1.0, 10.0, 100.0].map(|value| axis.map(&value, (0, 200))), [0, 100, 200]);
+    }
 
     #[test]
     fn marks_are_round_numbers_around_all_values_and_differ() {

@@ -69,6 +69,8 @@ pub struct Chart<'a> {
     pub series: Vec<Series>,
     /// A horizontal line and its name, such as what guessing gives.
     pub level: Option<(f64, &'a str)>,
+    /// Whether equal factors are equal lengths on the horizontal axis.
+    pub x_by_factors: bool,
     /// Places of vertical lines, such as the frames that were chosen.
     pub marked: Vec<f64>,
 }
@@ -124,8 +126,9 @@ impl Chart<'_> {
         let points = || self.series.iter().flat_map(Series::finite);
         let values = |p: Point| p.interval.map_or([p.y; 2], |(low, high)| [low, high]);
         let level = self.level.map(|level| level.0);
+        let places = points().map(|point| point.x).chain(self.marked.iter().copied());
         (
-            Axis::around(points().map(|point| point.x).chain(self.marked.iter().copied())),
+            if self.x_by_factors { Axis::by_factors(places) } else { Axis::around(places) },
             Axis::around(points().flat_map(values).chain(level)),
         )
     }
