@@ -147,6 +147,8 @@ fn real_shapes_are_those_of_the_processor_and_make_no_matrix_of_scores() {
         let plain = started.elapsed().as_secs_f64();
         assert_near(&format!("{choice}, {shape:?}, no tape"), &got, &want, most(choice));
         let held = reserved_bytes(&device).expect("a device of kernels states its pools");
+        // One matrix of all scores, beside what goes in and comes out, would be more.
+        println!("ATTENTION {choice}, {shape:?}: {held} bytes held, all scores are {scores}");
         assert!(held < scores, "{shape:?}: {held} bytes held, the scores are {scores}");
         // Without the fused gradient a tape keeps scores, weights and what becomes of them: of the larger shape, more than 10 GB.
         let in_software = in_software(&device);

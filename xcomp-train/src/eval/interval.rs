@@ -50,14 +50,10 @@ impl Uncertainty {
     /// Satterthwaite's degrees of freedom of the whole variance.
     fn freedom(&self) -> f64 {
         let own = Part { variance: (self.videos.variance - self.chance).max(0.0), ..self.videos };
-        let known = [self.draws, own].into_iter().filter(|part| part.freedom > 0);
-        let (mut all, mut squares, mut least) = (0.0, 0.0, f64::INFINITY);
-        for Part { variance, freedom } in known.filter(|part| part.variance > 0.0) {
-            all += variance;
-            squares += variance.powi(2) / freedom as f64;
-            least = least.min(freedom as f64);
-        }
-        if squares > 0.0 { (all.powi(2) / squares).max(least) } else { 0.0 }
+        let known = || [self.draws, own].into_iter().filter(|part| part.freedom > 0);
+        let all: f64 = known().map(|part| part.variance).sum();
+        let squares: f64 = known().map(|part| part.variance.powi(2) / part.freedom as f64).sum();
+        if squares > 0.0 { all.powi(2) / squares } else { 0.0 }
     }
 
     /// The smallest two-sided level whose interval does not hold zero, for a mean of size `distance` from zero.

@@ -73,7 +73,6 @@ pub fn launch(recipe: Recipe, launch: Launch) -> Result<Summary, Error> {
     let opened = open_of_rank(device, peers.local_rank())?;
     let device = opened.device.clone();
     let plan = plan.for_device(&device);
-    plan.require_formats(&device)?;
     let data = Data::open(&plan.recipe, &plan.config, Some(run.file("data/quarantine.jsonl")))?;
     let data = data.of_rank(peers.rank(), peers.world()).balanced(&plan);
     let identity = of_run(&plan, &data)?;
