@@ -269,9 +269,10 @@ fn a_resume_on_another_device_version_or_recompute_is_noted() {
     environment["footings"][0]["numerics"] = 0.into();
     tiny.write("run/env.json", &environment.to_string());
     let (said, changed) = start(&[]);
-    let now = own[0]["device"].as_str().unwrap();
-    let both =
-        format!("the kind of device was Cuda, is {now}; the version of the numbers was 0, is 1");
+    let (now, numerics) = (own[0]["device"].as_str().unwrap(), &own[0]["numerics"]);
+    let both = format!(
+        "the kind of device was Cuda, is {now}; the version of the numbers was 0, is {numerics}"
+    );
     assert!(said.contains(&both) && said.contains(told), "{said}");
     assert_eq!(changed["footings"][0]["device"], "Cuda");
     assert_eq!(changed["footings"][1]["after_step"], 2);

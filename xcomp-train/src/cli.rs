@@ -107,17 +107,18 @@ const STACK_BYTES: usize = 8 << 20;
 /// Runs the program on the process's arguments, on one of the threads that share a CPU's loops and matrix products.
 ///
 /// Asked from any other thread, each of a step's hundreds of operations wakes that pool and sleeps until it is done.
-/// A pool of one thread stays free for those whom the program waits for.
+/// Of one thread there are two pools: this thread is its own, and the other stays free for those whom the program waits for.
 pub fn main() -> ExitCode {
     // Without it such a write ends the process, as it would have before.
     outlive_file_limits().unwrap_or_default();
     keep_freed_memory();
     let program = || run(std::env::args_os());
-    let pool = rayon::ThreadPoolBuilder::new().stack_size(STACK_BYTES).build_global();
-    match pool {
-        Ok(()) if rayon::current_num_threads() > 1 => rayon::scope(|_| program()),
-        _ => program(),
+    let shared = rayon::ThreadPoolBuilder::new().stack_size(STACK_BYTES).build_global();
+    if shared.is_ok() && rayon::current_num_threads() > 1 {
+        return rayon::scope(|_| program());
     }
+    let _own = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
+    program()
 }
 
 /// Runs the program on these arguments; the first is the program's name.

@@ -1,5 +1,6 @@
 //! The loop.
 
+pub mod apart;
 pub(crate) mod batch;
 pub mod checkpoint;
 pub mod event;

@@ -1,13 +1,37 @@
 //! Functions of f32 that compilers turn into vector code, and the switch to the widest vectors there are.
 
 /// Lanes that sums and maxima are kept in: a whole number of registers of every width.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
-/// Runs `work` compiled for the widest vectors of this processor.
-#[inline]
-pub(super) fn widest<R>(work: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(work)
+/// Declares functions whose loops are compiled for the widest vectors of the processor that runs them.
+///
+/// Their bodies stand in a method that is always inlined: a closure may stay a function of its own, compiled for the narrowest.
+macro_rules! widest {
+    ($(
+        $(#[$attribute:meta])*
+        $visible:vis fn $name:ident$(<$closure:ident: Fn($($taken:ty),*) -> $given:ty>)?(
+            $($argument:ident: $kind:ty),* $(,)?
+        ) $(-> $output:ty)? $body:block
+    )*) => {$(
+        $(#[$attribute])*
+        $visible fn $name$(<$closure: Fn($($taken),*) -> $given>)?($($argument: $kind),*) $(-> $output)? {
+            struct Call<T>(T);
+            impl$(<$closure: Fn($($taken),*) -> $given>)? pulp::NullaryFnOnce for Call<($($kind,)*)> {
+                type Output = $crate::ops::vector::widest!(@output $($output)?);
+
+                #[inline(always)]
+                fn call(self) -> Self::Output {
+                    let Self(($($argument,)*)) = self;
+                    $body
+                }
+            }
+            pulp::Arch::new().dispatch(Call(($($argument,)*)))
+        }
+    )*};
+    (@output) => { () };
+    (@output $output:ty) => { $output };
 }
+pub(super) use widest;
 
 /// e to the `x`, within two units in the last place; 0 below -87.3 up to the smallest normal number, NaN for NaN.
 ///
@@ -77,7 +101,7 @@ pub(super) fn sum_of(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
         }
     }
     let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| f(*a, *b)).sum();
-    lanes.iter().sum::<f32>() + rest
+    folded(lanes, |a, b| a + b) + rest
 }
 
 /// The largest element; NaN elements are passed over.
@@ -91,7 +115,20 @@ pub(super) fn largest(row: &[f32]) -> f32 {
             *lane = larger(*lane, *x);
         }
     }
-    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger)
+    rest.iter().copied().fold(folded(lanes, larger), larger)
+}
+
+/// Lanes put together as a tree: the upper half onto the lower, until one is left.
+#[inline(always)]
+fn folded(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] = f(lanes[i], lanes[i + half]);
+        }
+        half /= 2;
+    }
+    lanes[0]
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub struct Parts {
     pub llm_s: f64,
     /// Logits and loss.
     pub head_s: f64,
-    /// The backward pass; with recompute all of the forward behind the tower too.
+    /// The backward pass; with recompute, or with samples side by side, all of the forward behind the tower too.
     pub backward_s: f64,
     /// Clipping and `AdamW`.
     pub optimizer_s: f64,
@@ -144,7 +144,7 @@ fn behind_the_tower(
     parts: &mut Parts,
 ) -> Result<MicroStep, Error> {
     let (plan, model) = (bench.plan, &state.model);
-    if plan.recompute {
+    if plan.recompute || plan.running.apart {
         return Ok(backward(plan, model, micro));
     }
     let (x, layout) = model.embed_as(micro.arrangement, &micro.prompts, micro.merged);

@@ -4,10 +4,12 @@ use std::fmt;
 
 use serde::Serialize;
 use xcomp_model::base::family::Place;
+use xcomp_model::compress::layout::Arrangement;
 use xcomp_model::cost::Kernels;
 
 use crate::plan::Plan;
 use crate::plan::change::Key;
+use crate::plan::cost::parameters::tensors;
 use crate::plan::cost::running::Running;
 use crate::plan::held::running;
 use crate::recipe::Recipe;
@@ -16,6 +18,8 @@ use crate::show::numbers::bytes;
 
 /// Most frames that go through the tower together where the plan chooses: enough to fill a card.
 const TOWER_FRAMES: usize = 64;
+/// Most bytes of the gradients of all samples of a forward that are run side by side.
+const GRADIENTS_APART: u64 = 256 << 20;
 
 /// What became of the keys that say "auto".
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -138,6 +142,21 @@ impl Plan {
         let mut now = running(&self.recipe, &self.tuning);
         now.formats.kernels = self.running.formats.kernels;
         self.running = Running { process: self.running.process, ..now };
+        self.running.apart = self.apart();
+    }
+
+    /// Whether the samples of a forward are run side by side: on a processor whose tape holds the decoder, where they are not packed and
+    /// a gradient of every sample costs little.
+    fn apart(&self) -> bool {
+        let (batch, tuning) = (self.recipe.train.per_device_batch_size, &self.tuning);
+        let one_tape = self.vst.is_none() && !self.recompute && !tuning.reaches(Place::Vision);
+        let moving = tensors(&self.config).into_iter().filter(|tensor| tensor.moves(tuning));
+        let gradients = moving.map(|tensor| 4 * tensor.count).sum::<u64>() * batch as u64;
+        self.running.process.is_some()
+            && batch > 1
+            && one_tape
+            && self.running.arrangement == Arrangement::Padded
+            && gradients <= GRADIENTS_APART
     }
 
     /// As many clips as the recipe says; else on a GPU as many as do not raise the peak of the worst step, and one where the tower has a tape.

@@ -58,6 +58,7 @@ pub(super) fn running(recipe: &Recipe, tuning: &Tuning) -> Running {
         },
         drops: tuning.lora.is_some() && recipe.tune.lora_dropout > 0.0,
         arrangement: padding::arrangement(recipe),
+        apart: false,
         clips_at_once: recipe.train.clips_at_once.max(1),
     }
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 use xcomp_model::compress::layout::Arrangement;
 
 use crate::machine::random::Random;
+use crate::plan::Plan;
 use crate::recipe::Recipe;
 use crate::recipe::tables::Order;
 
@@ -32,6 +33,8 @@ pub struct Padding {
     pub padded: usize,
     /// Whether the recipe packs them, so that no token is padding.
     pub packed: bool,
+    /// Whether the device runs them side by side, so that no token is padding.
+    pub apart: bool,
 }
 
 impl Padding {
@@ -58,12 +61,20 @@ impl Padding {
             tokens: whole.clone().flatten().map(|one| one.all).sum(),
             padded: whole.map(|own| batch * longest(own)).sum(),
             packed: recipe.data.packing,
+            apart: false,
         })
     }
 
     /// Share of the padded tokens that are padding.
     pub fn share(&self) -> f64 {
         1.0 - self.tokens as f64 / self.padded.max(1) as f64
+    }
+}
+
+impl Plan {
+    /// What padding adds on the plan's device.
+    pub(super) fn padding(&self) -> Option<Padding> {
+        self.samples.padding.map(|padding| Padding { apart: self.running.apart, ..padding })
     }
 }
 

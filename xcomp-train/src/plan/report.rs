@@ -185,7 +185,7 @@ impl Plan {
             samples_counted: self.samples.counted,
             sizes_measured: self.samples.measured,
             samples_per_step: self.samples_per_step(),
-            padding: self.samples.padding,
+            padding: self.padding(),
             steps: self.steps,
             warmup_steps: self.lr.warmup(),
             run_flops,

@@ -71,6 +71,8 @@ impl PlanReport {
         let (share, samples) = (100.0 * padding.share(), padding.samples);
         let what = if padding.packed {
             "packed: no token is padding, of which there would be"
+        } else if padding.apart {
+            "side by side: no token is padding, of which there would be"
         } else {
             "padded: [data] packing = true saves"
         };

@@ -13,7 +13,7 @@ use crate::train::checkpoint::Saved;
 /// Where a run ran, in its folder.
 pub const ENVIRONMENT: &str = "env.json";
 /// Version of the numbers of a step: raise it with every change of the code that moves one of their bits.
-const NUMERICS: u32 = 1;
+const NUMERICS: u32 = 2;
 
 /// What a start of a run computes with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
 use crate::recipe::tables::{BackwardWord, HeldWord};
+use crate::train::apart;
 use crate::train::meter::Meter;
 use crate::train::optimizer::grads::NamedTensors;
 use crate::train::step::{Backward, EveryLayer, Keep, MicroBatch, MicroStep, tuned};
@@ -194,7 +195,13 @@ pub(crate) fn backward_giving(
     give: &mut dyn FnMut(NamedTensors),
 ) -> MicroStep {
     let norm = plan.loss_norm();
-    let dropping = micro.number.and_then(|number| dropping(plan, model, number));
+    if plan.running.apart && micro.prompts.len() > 1 {
+        return apart::each(model, micro, |model, sample| {
+            let dropping = dropping(plan, model, sample.number);
+            Keep.run(dropping.as_ref().unwrap_or(model), sample, &plan.compression, norm)
+        });
+    }
+    let dropping = dropping(plan, model, micro.number);
     let model = dropping.as_ref().unwrap_or(model);
     let mut run = |model: &Vlm, micro: MicroBatch| match &plan.vst {
         None if plan.recompute => {
@@ -220,11 +227,9 @@ pub(crate) fn backward_giving(
     run(model, micro)
 }
 
-/// The model whose adapters drop inputs; nothing if they do not.
-fn dropping(plan: &Plan, model: &Vlm, number: u64) -> Option<Vlm> {
-    if !plan.running.drops {
-        return None;
-    }
+/// The model whose adapters drop inputs of the sample with this number; nothing if they do not.
+fn dropping(plan: &Plan, model: &Vlm, number: Option<u64>) -> Option<Vlm> {
+    let number = number.filter(|_| plan.running.drops)?;
     let mut model = model.clone();
     for map in model.maps() {
         if let Some(lora) = &mut map.linear.lora {

@@ -32,6 +32,22 @@ pub struct MicroBatch {
     pub arrangement: Arrangement,
 }
 
+impl MicroBatch {
+    /// Each of its samples alone.
+    pub(super) fn samples(self) -> impl Iterator<Item = Self> {
+        let Self { prompts, merged, replay, windows, number, arrangement } = self;
+        let (mut replay, mut windows) = (replay.into_iter(), windows.into_iter());
+        prompts.into_iter().zip(merged).zip(0..).map(move |((prompt, merged), place)| Self {
+            prompts: vec![prompt],
+            merged: vec![merged],
+            replay: replay.next().into_iter().collect(),
+            windows: windows.next().into_iter().collect(),
+            number: number.map(|first| first + place),
+            arrangement,
+        })
+    }
+}
+
 /// A way from a micro-batch to gradients: which activations of the decoder outlive the forward.
 pub trait Backward {
     /// Runs the micro-batch forward and backward; gradients that are complete before the others may be given away.

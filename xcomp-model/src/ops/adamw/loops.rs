@@ -87,7 +87,7 @@ impl State<'_> {
             let mut held = [weight, mean, square];
             held.iter().zip(scratch.iter_mut()).for_each(|(held, wide)| held.load(wide));
             let [weight, mean, square] = scratch;
-            widest(|| piece(weight, mean, square, grad, step));
+            piece(weight, mean, square, grad, step);
             let first = (at * PIECE) as u32;
             let wide = scratch.iter();
             held.iter_mut().zip(wide).for_each(|(held, wide)| held.store(wide, first));
@@ -108,27 +108,28 @@ fn in_place(
         .zip(mean.storage_mut::<f32>().par_chunks_mut(PIECE))
         .zip(mean_square.storage_mut::<f32>().par_chunks_mut(PIECE));
     state.zip(values(grad).par_chunks(PIECE)).for_each(|(((weight, mean), mean_square), grad)| {
-        widest(|| piece(weight, mean, mean_square, grad, step));
+        piece(weight, mean, mean_square, grad, step);
     });
 }
 
-#[inline(always)]
-fn piece(
-    weight: &mut [f32],
-    mean: &mut [f32],
-    mean_square: &mut [f32],
-    grad: &[f32],
-    step: AdamWStep,
-) {
-    let (beta1, beta2) = (step.beta1 as f32, step.beta2 as f32);
-    let (fresh1, fresh2) = ((1.0 - step.beta1) as f32, (1.0 - step.beta2) as f32);
-    let (root2, epsilon) = (step.correction2.sqrt() as f32, step.epsilon as f32);
-    let size = (step.lr / step.correction1) as f32;
-    let keep = (1.0 - step.lr * step.weight_decay) as f32;
-    let state = weight.iter_mut().zip(mean).zip(mean_square);
-    for (((weight, mean), mean_square), grad) in state.zip(grad) {
-        *mean = *mean * beta1 + grad * fresh1;
-        *mean_square = *mean_square * beta2 + grad * grad * fresh2;
-        *weight = *weight * keep - *mean / (mean_square.sqrt() / root2 + epsilon) * size;
+widest! {
+    fn piece(
+        weight: &mut [f32],
+        mean: &mut [f32],
+        mean_square: &mut [f32],
+        grad: &[f32],
+        step: AdamWStep,
+    ) {
+        let (beta1, beta2) = (step.beta1 as f32, step.beta2 as f32);
+        let (fresh1, fresh2) = ((1.0 - step.beta1) as f32, (1.0 - step.beta2) as f32);
+        let (root2, epsilon) = (step.correction2.sqrt() as f32, step.epsilon as f32);
+        let size = (step.lr / step.correction1) as f32;
+        let keep = (1.0 - step.lr * step.weight_decay) as f32;
+        let state = weight.iter_mut().zip(mean).zip(mean_square);
+        for (((weight, mean), mean_square), grad) in state.zip(grad) {
+            *mean = *mean * beta1 + grad * fresh1;
+            *mean_square = *mean_square * beta2 + grad * grad * fresh2;
+            *weight = *weight * keep - *mean / (mean_square.sqrt() / root2 + epsilon) * size;
+        }
     }
 }

@@ -7,12 +7,12 @@ use faer::{Accum, MatMut, MatRef};
 use rayon::prelude::*;
 
 use crate::ops::heads::{columns_mut, has_whole_rows, head, heads_mut, side_by_side};
-use crate::ops::product::{matrix_mut, multiply};
+use crate::ops::product::multiply;
 use crate::ops::recorded::{CpuOp, dims};
-use crate::ops::vector::{exp, largest, sum_of, widest};
+use crate::ops::vector::{LANES, exp, largest, sum_of, widest};
 
 /// Query rows of a tile: with a thousand keys its scores fill half a megabyte.
-const TILE_ROWS: usize = 128;
+const TILE_ROWS: usize = 64;
 
 /// The keys that a query sees.
 #[derive(Debug, Clone)]
@@ -182,24 +182,18 @@ impl<'a> Head<'a> {
 }
 
 impl Sizes {
-    /// Room for a number for each row of a tile and each key.
+    /// Room for the scores of a tile.
     fn scratch(self) -> Vec<f32> {
-        vec![0.0; TILE_ROWS.min(self.seq) * self.keys]
+        vec![0.0; TILE_ROWS.min(self.seq) * self.keys.next_multiple_of(LANES)]
     }
 
     /// How much each row of a tile takes of each key: `[rows, keys]`.
     fn probabilities<'a>(self, from: Head<'_>, tile: Tile, room: &'a mut [f32]) -> MatMut<'a, f32> {
-        let scores = &mut room[..tile.rows * tile.keys];
         let queries = from.q.subrows(tile.start, tile.rows);
         let keys = from.k.subrows(tile.first, tile.keys).transpose();
-        multiply(matrix_mut(scores, tile.keys), Accum::Replace, queries, keys);
-        let scale = self.scale();
-        widest(|| {
-            for (row, scores) in scores.chunks_exact_mut(tile.keys).enumerate() {
-                softmax_row(scores, self.seen(tile, row), scale);
-            }
-        });
-        matrix_mut(scores, tile.keys)
+        multiply(tile.matrix(room), Accum::Replace, queries, keys);
+        softmax_rows(tile.rows_in(room), self, tile);
+        tile.matrix(room)
     }
 
     fn scale(self) -> f32 {
@@ -221,7 +215,6 @@ impl Sizes {
         into: HeadGrads<'_>,
         [weights, of_weights]: &mut [Vec<f32>; 2],
     ) {
-        let size = tile.rows * tile.keys;
         let grad = grad.subrows(tile.start, tile.rows);
         let queries = from.q.subrows(tile.start, tile.rows);
         let [keys, values] = [from.k, from.v].map(|x| x.subrows(tile.first, tile.keys));
@@ -230,41 +223,71 @@ impl Sizes {
 
         let shares = self.probabilities(from, tile, weights);
         multiply(of_values, Accum::Add, shares.transpose().as_ref(), grad);
-        let room = matrix_mut(&mut of_weights[..size], tile.keys);
-        multiply(room, Accum::Replace, grad, values.transpose());
-        self.backward_softmax(&mut weights[..size], &of_weights[..size], tile);
-        let of_scores = MatRef::from_row_major_slice(&weights[..size], tile.rows, tile.keys);
+        multiply(tile.matrix(of_weights), Accum::Replace, grad, values.transpose());
+        backward_rows(tile.rows_in(weights), tile.rows_in(of_weights), self, tile);
+        let of_scores = tile.matrix(weights);
+        let of_scores = of_scores.as_ref();
         multiply(of_keys, Accum::Add, of_scores.transpose(), queries);
         multiply(of_queries, Accum::Replace, of_scores, keys);
     }
+}
 
-    /// The gradient of the raw scores, in the place of the probabilities.
-    fn backward_softmax(self, weights: &mut [f32], of_weights: &[f32], tile: Tile) {
-        let scale = self.scale();
-        widest(|| {
-            let rows = weights.chunks_exact_mut(tile.keys);
-            for (weights, grads) in rows.zip(of_weights.chunks_exact(tile.keys)) {
-                let shared = sum_of(weights, grads, |w, g| w * g);
-                let pairs = weights.iter_mut().zip(grads);
-                pairs.for_each(|(w, g): (&mut f32, _)| *w *= (g - shared) * scale);
-            }
-        });
+impl Tile {
+    /// Numbers from one row of scores to the next: whole vectors.
+    fn width(self) -> usize {
+        self.keys.next_multiple_of(LANES)
+    }
+
+    /// The rows of its scores, each with what stands behind it.
+    fn rows_in(self, room: &mut [f32]) -> &mut [f32] {
+        &mut room[..self.rows * self.width()]
+    }
+
+    /// Its scores, `[rows, keys]`.
+    fn matrix(self, room: &mut [f32]) -> MatMut<'_, f32> {
+        let Self { rows, keys, .. } = self;
+        let len = (rows - 1) * self.width() + keys;
+        // As the transpose of columns: faer 0.23's constructor by rows takes the strides the wrong way round.
+        let room = &mut room[..len];
+        MatMut::from_column_major_slice_with_stride_mut(room, keys, rows, self.width())
+            .transpose_mut()
     }
 }
 
-/// Softmax of `scale` times the first `seen` scores; the others become 0.
-#[inline(always)]
-fn softmax_row(scores: &mut [f32], seen: usize, scale: f32) {
-    let (scores, hidden) = scores.split_at_mut(seen);
-    let highest = largest(scores);
-    for x in &mut *scores {
-        *x = exp((*x - highest) * scale);
+widest! {
+    /// Softmax of the scaled scores that each row of a tile sees; the others become 0.
+    fn softmax_rows(scores: &mut [f32], sizes: Sizes, tile: Tile) {
+        let scale = sizes.scale();
+        for (row, scores) in scores.chunks_exact_mut(tile.width()).enumerate() {
+            let seen = sizes.seen(tile, row);
+            scores[seen..].fill(f32::NEG_INFINITY);
+            let vectors = &mut scores[..seen.next_multiple_of(LANES)];
+            let highest = largest(vectors);
+            for x in &mut *vectors {
+                *x = exp((*x - highest) * scale);
+            }
+            scores[seen..].fill(0.0);
+            let vectors = &mut scores[..seen.next_multiple_of(LANES)];
+            let share = 1.0 / sum_of(vectors, vectors, |x, _| x);
+            for x in vectors {
+                *x *= share;
+            }
+        }
     }
-    let share = 1.0 / sum_of(scores, scores, |x, _| x);
-    for x in scores {
-        *x *= share;
+
+    /// The gradient of the raw scores, in the place of the probabilities.
+    fn backward_rows(weights: &mut [f32], of_weights: &[f32], sizes: Sizes, tile: Tile) {
+        let scale = sizes.scale();
+        let rows = weights.chunks_exact_mut(tile.width());
+        let both = rows.zip(of_weights.chunks_exact(tile.width())).enumerate();
+        for (row, (weights, grads)) in both {
+            let vectors = sizes.seen(tile, row).next_multiple_of(LANES);
+            let (weights, grads) = (&mut weights[..vectors], &grads[..vectors]);
+            let shared = sum_of(weights, grads, |w, g| w * g);
+            let pairs = weights.iter_mut().zip(grads);
+            pairs.for_each(|(w, g): (&mut f32, _)| *w *= (g - shared) * scale);
+        }
     }
-    hidden.fill(0.0);
 }
 
 /// The number of elements of a tensor.

@@ -70,10 +70,14 @@ fn product_as(a: MatRef<'_, f32>, b: MatRef<'_, f32>, like: &FlexTensor) -> Flex
 /// Over the rows in their order.
 fn column_sums(grad: &FlexTensor, bias: &FlexTensor) -> FlexTensor {
     let mut sums = vec![0.0; values(bias).len()];
-    widest(|| {
-        for row in values(grad).chunks_exact(sums.len()) {
-            sums.iter_mut().zip(row).for_each(|(sum, grad)| *sum += grad);
-        }
-    });
+    add_rows(&mut sums, values(grad));
     tensor(sums, bias.layout().shape().clone())
+}
+
+widest! {
+    fn add_rows(sums: &mut [f32], rows: &[f32]) {
+        for row in rows.chunks_exact(sums.len()) {
+            sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+        }
+    }
 }

@@ -17,15 +17,8 @@ impl CpuOp<2> for RmsNorm {
         let (rows, weights) = (values(&x), values(&weight));
         let (width, mut out) = (weights.len(), vec![0.0; rows.len()]);
         let piece = rows_of(width) * width;
-        out.par_chunks_mut(piece).zip(rows.par_chunks(piece)).for_each(|(out, rows)| {
-            widest(|| {
-                for (out, row) in out.chunks_exact_mut(width).zip(rows.chunks_exact(width)) {
-                    let scale = self.scale(row);
-                    let parts = out.iter_mut().zip(row).zip(weights);
-                    parts.for_each(|((out, x), weight)| *out = x * scale * weight);
-                }
-            });
-        });
+        let pieces = out.par_chunks_mut(piece).zip(rows.par_chunks(piece));
+        pieces.for_each(|(out, rows)| forward_rows(out, rows, weights, self.epsilon));
         shaped_as(out, &x)
     }
 
@@ -42,7 +35,11 @@ impl CpuOp<2> for RmsNorm {
         let of_weight: Vec<Vec<f32>> = of_x
             .par_chunks_mut(piece)
             .zip(inputs)
-            .map(|(of_x, (rows, grads))| widest(|| self.backward_rows(rows, weights, grads, of_x)))
+            .map(|(of_x, (rows, grads))| {
+                let mut of_weight = vec![0.0; width];
+                backward_rows(of_x, &mut of_weight, rows, grads, weights, self.epsilon);
+                of_weight
+            })
             .collect();
         // Added up in the order of the rows, whoever computed them.
         let mut sum = vec![0.0; width];
@@ -53,32 +50,40 @@ impl CpuOp<2> for RmsNorm {
     }
 }
 
-impl RmsNorm {
-    #[inline(always)]
-    fn scale(&self, row: &[f32]) -> f32 {
-        1.0 / (sum_of(row, row, |a, b| a * b) / row.len() as f32 + self.epsilon).sqrt()
+widest! {
+    fn forward_rows(out: &mut [f32], rows: &[f32], weights: &[f32], epsilon: f32) {
+        let width = weights.len();
+        for (out, row) in out.chunks_exact_mut(width).zip(rows.chunks_exact(width)) {
+            let scale = scale(row, epsilon);
+            let parts = out.iter_mut().zip(row).zip(weights);
+            parts.for_each(|((out, x), weight)| *out = x * scale * weight);
+        }
     }
 
-    /// Fills in the gradient of rows and gives their part in that of the weight.
-    #[inline(always)]
+    /// Fills in the gradient of rows, and adds their part to that of the weight.
     fn backward_rows(
-        &self,
-        rows: &[f32],
-        weights: &[f32],
-        grads: &[f32],
         of_x: &mut [f32],
-    ) -> Vec<f32> {
+        of_weight: &mut [f32],
+        rows: &[f32],
+        grads: &[f32],
+        weights: &[f32],
+        epsilon: f32,
+    ) {
         let width = weights.len();
-        let mut of_weight = vec![0.0; width];
         let inputs = rows.chunks_exact(width).zip(grads.chunks_exact(width));
         for (of_x, (row, grad)) in of_x.chunks_exact_mut(width).zip(inputs) {
-            let scale = self.scale(row);
+            let scale = scale(row, epsilon);
             of_x.iter_mut().zip(grad.iter().zip(weights)).for_each(|(out, (g, w))| *out = g * w);
             let along = sum_of(of_x, row, |g, x| g * x) * scale * scale / width as f32;
             of_x.iter_mut().zip(row).for_each(|(out, x)| *out = (*out - along * x) * scale);
             let parts = of_weight.iter_mut().zip(row.iter().zip(grad));
             parts.for_each(|(sum, (x, g))| *sum += g * x * scale);
         }
-        of_weight
     }
+}
+
+/// What a row is multiplied by.
+#[inline(always)]
+fn scale(row: &[f32], epsilon: f32) -> f32 {
+    1.0 / (sum_of(row, row, |a, b| a * b) / row.len() as f32 + epsilon).sqrt()
 }

@@ -21,21 +21,13 @@ impl Rotate {
 
     /// Turned by the angles times `direction`.
     fn turned(&self, x: &FlexTensor, direction: f32) -> FlexTensor {
-        let sizes @ [_, heads, seq, head_dim] = dims(x);
+        let sizes @ [_, heads, _, head_dim] = dims(x);
         let (numbers, cos, sin) = (in_memory(x), values(&self.cos), values(&self.sin));
-        let (half, token, mut out) = (head_dim / 2, heads * head_dim, vec![0.0; numbers.len()]);
+        let (token, mut out) = (heads * head_dim, vec![0.0; numbers.len()]);
         let piece = rows_of(token);
         let pieces = out.par_chunks_mut(piece * token).zip(numbers.par_chunks(piece * token));
         pieces.enumerate().for_each(|(index, (out, tokens))| {
-            widest(|| {
-                let tokens = out.chunks_exact_mut(token).zip(tokens.chunks_exact(token));
-                for ((out, token), place) in tokens.zip(index * piece..) {
-                    let angles = place % seq * half..(place % seq + 1) * half;
-                    let (cos, sin) = (&cos[angles.clone()], &sin[angles]);
-                    let heads = out.chunks_exact_mut(head_dim).zip(token.chunks_exact(head_dim));
-                    heads.for_each(|(out, head)| turn(head, cos, sin, direction, out));
-                }
-            });
+            turn(out, tokens, [cos, sin], [heads, head_dim / 2], index * piece, direction);
         });
         side_by_side(out, sizes)
     }
@@ -61,13 +53,31 @@ impl CpuOp<1> for Rotate {
     }
 }
 
-#[inline(always)]
-fn turn(row: &[f32], cos: &[f32], sin: &[f32], direction: f32, out: &mut [f32]) {
-    let (low, high) = row.split_at(cos.len());
-    let (out_low, out_high) = out.split_at_mut(cos.len());
-    for i in 0..cos.len() {
-        let sin = sin[i] * direction;
-        out_low[i] = low[i] * cos[i] - high[i] * sin;
-        out_high[i] = high[i] * cos[i] + low[i] * sin;
+widest! {
+    /// Tokens of so many heads, each of twice as many numbers as it has angles; the first stands at `first`, and all sequences share the angles.
+    fn turn(
+        out: &mut [f32],
+        tokens: &[f32],
+        angles: [&[f32]; 2],
+        sizes: [usize; 2],
+        first: usize,
+        direction: f32,
+    ) {
+        let ([cos, sin], [heads, half]) = (angles, sizes);
+        let (token, head_dim, seq) = (heads * 2 * half, 2 * half, cos.len() / half);
+        let tokens = out.chunks_exact_mut(token).zip(tokens.chunks_exact(token));
+        for ((out, token), place) in tokens.zip(first..) {
+            let angles = place % seq * half..(place % seq + 1) * half;
+            let (cos, sin) = (&cos[angles.clone()], &sin[angles]);
+            for (out, head) in out.chunks_exact_mut(head_dim).zip(token.chunks_exact(head_dim)) {
+                let (low, high) = head.split_at(half);
+                let (out_low, out_high) = out.split_at_mut(half);
+                for i in 0..half {
+                    let sin = sin[i] * direction;
+                    out_low[i] = low[i] * cos[i] - high[i] * sin;
+                    out_high[i] = high[i] * cos[i] + low[i] * sin;
+                }
+            }
+        }
     }
 }

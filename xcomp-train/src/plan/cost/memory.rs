@@ -48,6 +48,10 @@ pub fn of_step(work: &Work, batch: &[SampleSize], running: Running) -> Memory {
 struct Step<'a> {
     work: &'a Work<'a>,
     batch: &'a [SampleSize],
+    /// Those that are on tapes at one time.
+    taped: Vec<SampleSize>,
+    /// Tapes that are there at one time.
+    tapes: u64,
     formats: Formats,
     /// Whether adapters drop some of their inputs.
     drops: bool,
@@ -70,16 +74,30 @@ impl<'a> Step<'a> {
         let bytes = running.held;
         let sums: Blocks = moving.iter().map(|tensor| bytes.sum(tensor)).sum();
         let wide: Blocks = moving.iter().map(block).sum();
+        let (taped, tapes, done) = on_tapes(batch, running);
         let held = Parts {
             tuned_weights: moving.iter().map(|tensor| bytes.weight(tensor)).sum(),
             frozen_weights: still.iter().map(|tensor| bytes.frozen(tensor)).sum(),
             moments: moving.iter().map(|tensor| bytes.moments(tensor)).sum(),
-            gradients: sums * running.sums.min(1) + wide * running.sums.saturating_sub(1),
+            gradients: sums * running.sums.min(1) + wide * (running.sums.saturating_sub(1) + done),
             ..Parts::default()
         };
         let Running { formats, drops, arrangement, clips_at_once, .. } = running;
         let tuned = moving;
-        Self { work, batch, formats, drops, arrangement, clips_at_once, bytes, sums, tuned, held }
+        Self {
+            work,
+            batch,
+            taped,
+            tapes,
+            formats,
+            drops,
+            arrangement,
+            clips_at_once,
+            bytes,
+            sums,
+            tuned,
+            held,
+        }
     }
 
     fn moments(&self) -> Vec<Parts> {
@@ -167,7 +185,7 @@ impl<'a> Step<'a> {
             moment: Moment::Collect,
             frames: self.merged(),
             gradients: self.held.gradients + own + given,
-            work: embeddings.map(block).sum::<Blocks>() * COLLECT_COPIES,
+            work: embeddings.map(block).sum::<Blocks>() * COLLECT_COPIES * self.tapes,
             ..self.held
         }
     }
@@ -197,9 +215,10 @@ impl<'a> Step<'a> {
         own.map(|tensor| self.bytes.sum(tensor)).sum()
     }
 
-    /// Gradients of the tuned tensors that `found` names.
+    /// Gradients of the tuned tensors that `found` names, on every tape.
     fn gradients(&self, found: impl Fn(Place) -> bool) -> Blocks {
-        self.tuned.iter().filter(|tensor| found(tensor.place)).map(block).sum()
+        let own = self.tuned.iter().filter(|tensor| found(tensor.place)).map(block);
+        own.sum::<Blocks>() * self.tapes
     }
 
     /// What the first `layers` layers keep: everything, or their inputs.
@@ -232,21 +251,20 @@ impl<'a> Step<'a> {
         own.map(of).sum()
     }
 
-    /// Sequences of a layer: padded to the longest, or without padding, which is as if each had their mean.
+    /// Sequences of a layer on tapes: padded to the longest, or without padding, which is as if each had their mean.
     fn tokens(&self, layer: usize) -> Tokens {
         let plan = self.work.compression;
         let of = |size: &SampleSize| plan.visual_tokens(layer, size.frames) + size.text_tokens;
-        let lengths = || self.batch.iter().map(of);
-        let each = match self.arrangement {
-            Arrangement::Padded => lengths().max().unwrap_or(0),
-            Arrangement::Packed => lengths().sum::<usize>().div_ceil(self.batch.len().max(1)),
-        };
-        Tokens { sequences: self.batch.len() as u64, each: each as u64 }
+        let lengths = || self.taped.iter().map(of);
+        let padded = self.arrangement == Arrangement::Padded && self.tapes == 1;
+        let mean = || lengths().sum::<usize>().div_ceil(self.taped.len().max(1));
+        let each = if padded { lengths().max().unwrap_or(0) } else { mean() };
+        Tokens { sequences: self.taped.len() as u64, each: each as u64 }
     }
 
     /// The tape keeps the shifted logits of every supervised row; their gradients come to them.
     fn logits(&self) -> Blocks {
-        let rows: usize = self.batch.iter().map(|size| size.supervised_tokens).sum();
+        let rows: usize = self.taped.iter().map(|size| size.supervised_tokens).sum();
         Blocks::one(4 * (rows * self.llm().vocab_size) as u64) * (1 + LOGIT_GRADIENTS)
     }
 
@@ -283,7 +301,7 @@ impl<'a> Step<'a> {
         let of = |size: &SampleSize| {
             Blocks::one(size.frames as u64 * values * self.formats.activation) * 3
         };
-        self.batch.iter().map(of).sum()
+        self.taped.iter().map(of).sum()
     }
 
     /// The same, where its backward needs it.
@@ -300,6 +318,19 @@ impl<'a> Step<'a> {
             |size: &SampleSize| Blocks::one((size.frames * frame) as u64 * self.formats.activation);
         self.batch.iter().map(merged).sum()
     }
+}
+
+/// The samples that are on tapes at one time, the number of these tapes, and that of samples whose gradients already wait for the others'.
+fn on_tapes(batch: &[SampleSize], running: Running) -> (Vec<SampleSize>, u64, u64) {
+    let threads = running.process.map_or(1, |process| process.computing_threads);
+    let mut taped = batch.to_vec();
+    if !running.apart || batch.is_empty() {
+        return (taped, 1, 0);
+    }
+    taped.sort_by_key(|size| std::cmp::Reverse((size.frames, size.text_tokens)));
+    taped.truncate(threads.max(1));
+    let tapes = taped.len();
+    (taped, tapes as u64, (batch.len() - tapes) as u64)
 }
 
 /// A tensor in f32.

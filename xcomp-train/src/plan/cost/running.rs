@@ -29,6 +29,8 @@ pub struct Running {
     pub drops: bool,
     /// How the samples of a forward stand in it.
     pub arrangement: Arrangement,
+    /// Whether the samples of a forward go through it side by side, each on a tape of its own.
+    pub apart: bool,
     /// Clips that go through the tower together.
     pub clips_at_once: usize,
 }
