@@ -215,7 +215,7 @@ impl Answerer {
             let numbers: Vec<usize> = (at * length..(at + 1) * length).collect();
             (numbers, encoded.clips(at..at + 1))
         };
-        (0..clips).map(clip).collect()
+        HeldClips::of((0..clips).map(clip))
     }
 
     /// Runs the tower over frames.

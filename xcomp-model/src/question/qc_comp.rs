@@ -1,11 +1,12 @@
 //! QC-Comp, the scores: how much the question attends to every clip, per layer (paper Section 3.3).
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use crate::compress::layout::{Layout, SequenceLayout};
 use crate::compress::pass::Pass;
 use crate::compress::schedule::CompressionPlan;
 use crate::decoder::attention_map::{MapRule, attention_map};
+use crate::decoder::cache::LayerCache;
 use crate::decoder::qwen2::{DecoderLayer, Qwen2};
 use crate::decoder::rope::Rope;
 use crate::transfer::read;
@@ -89,6 +90,100 @@ pub fn clip_scores(
         }
     }
     scores
+}
+
+/// All that stands before a question, as every layer up to the last scored one takes it: read once for all questions.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    layers: Vec<ReadLayer>,
+}
+
+/// What a layer takes of it.
+#[derive(Debug, Clone)]
+struct ReadLayer {
+    /// Hidden states that enter, `[1, sequence.len, hidden]`, where it is scored.
+    x: Option<Tensor<3>>,
+    sequence: SequenceLayout,
+    /// Their keys and values; empty in the last layer, which is not run.
+    cache: LayerCache,
+}
+
+impl Reading {
+    /// Reads a prompt up to and with its video, for questions that are scored by this rule.
+    ///
+    /// # Shapes
+    /// - `x`: `[1, layout.longest(), hidden]`
+    ///
+    /// # Panics
+    /// If the batch is not one sequence, or the plan ranks visual tokens by what follows them.
+    pub fn of(
+        model: &Qwen2,
+        x: Tensor<3>,
+        layout: Layout,
+        plan: &CompressionPlan,
+        rule: ScoreRule,
+    ) -> Self {
+        assert!(plan.frames_stay_whole(), "ranked tokens depend on what follows them");
+        assert_eq!(layout.sequences.len(), 1, "one video is scored at a time");
+        let last = rule.last_layer.min(model.layers.len() - 1);
+        let mut layers = Vec::with_capacity(last + 1);
+        let mut pass = Pass::start(model, x, layout, 0);
+        for (index, layer) in model.layers.iter().enumerate().take(last + 1) {
+            pass = pass.enter(model, index, plan);
+            let x = (index >= rule.first_layer).then(|| pass.x.clone());
+            let (sequence, mut cache) = (pass.layout.sequences[0].clone(), LayerCache::default());
+            if index < last {
+                pass.x = layer.forward_cached(pass.x, &pass.rope, &mut cache);
+            }
+            layers.push(ReadLayer { x, sequence, cache });
+        }
+        Self { layers }
+    }
+
+    /// Bytes that it takes for a prompt of so many tokens in every layer.
+    pub fn bytes(model: &Qwen2, tokens: &[usize], dtype: DType) -> usize {
+        let each = model.layers.iter().zip(tokens).map(|(layer, tokens)| {
+            let [keys, hidden] = layer.self_attn.k_proj.weight.val().dims();
+            tokens * (hidden + 2 * keys)
+        });
+        each.sum::<usize>() * dtype.size()
+    }
+
+    /// As [`clip_scores`] of what was read and of `x`, which stands behind it.
+    ///
+    /// # Shapes
+    /// - `x`: `[1, seq, hidden]`
+    /// - `user_end`: position in `x` behind the user's turn, where the assistant's header begins
+    ///
+    /// # Panics
+    /// As [`clip_scores`], or if another rule's layers are scored than those it was read for.
+    pub fn clip_scores(
+        &self,
+        model: &Qwen2,
+        mut x: Tensor<3>,
+        user_end: usize,
+        rule: ScoreRule,
+    ) -> Vec<ClipScores> {
+        let behind = x.dims()[1];
+        let longest = self.layers.iter().map(|read| read.sequence.len).max().unwrap_or(0);
+        let rope = model.rope(longest + behind, &x.device());
+        let last = rule.last_layer.min(model.layers.len() - 1);
+        assert_eq!(last + 1, self.layers.len(), "the layers that were read");
+        let mut scores = Vec::with_capacity(last + 1);
+        for (index, (layer, read)) in model.layers.iter().zip(&self.layers).enumerate() {
+            let mut sequence = read.sequence.clone();
+            let user_end = sequence.len + user_end;
+            sequence.len += behind;
+            let scored = Scored { layer, rope: &rope, sequence, user_end, rule };
+            let found = read.x.clone().filter(|_| index >= rule.first_layer);
+            let found = found.map(|read| scored.clips(&Tensor::cat(vec![read, x.clone()], 1)));
+            scores.push(found.unwrap_or_default());
+            if index < last {
+                x = layer.forward_cached(x, &rope, &mut read.cache.clone());
+            }
+        }
+        scores
+    }
 }
 
 /// One layer's view of the sequence.

@@ -5,11 +5,15 @@ use std::collections::HashMap;
 
 use xcomp_data::Frames;
 use xcomp_model::generate::Prefix;
+use xcomp_model::question::qc_comp::Reading;
 use xcomp_model::vision::frames::Clips;
 use xcomp_model::vlm::Encoded;
 
 use crate::error::Error;
 use crate::show::progress::Progress;
+
+/// Most bytes of readings of one video that are held for its next question.
+const MAX_READ_BYTES: usize = 1 << 30;
 
 /// Frames of a video, held as bytes, and their clips as the tower left them.
 ///
@@ -54,8 +58,32 @@ impl EncodedMedia {
     }
 }
 
-/// Encoded clips by the numbers of their frames.
-pub type HeldClips = HashMap<Vec<usize>, Encoded>;
+/// What is held of a video from one question to the next.
+#[derive(Debug, Default)]
+pub struct HeldClips {
+    /// Encoded clips by the numbers of their frames.
+    clips: HashMap<Vec<usize>, Encoded>,
+    /// How chunks read before a question by which frames are chosen, by the numbers of their frames; none where one question is asked.
+    readings: Option<HashMap<Vec<usize>, Reading>>,
+}
+
+impl HeldClips {
+    /// Of clips that are encoded already, by the numbers of their frames.
+    pub fn of(clips: impl Iterator<Item = (Vec<usize>, Encoded)>) -> Self {
+        Self { clips: clips.collect(), readings: None }
+    }
+
+    /// The same for several questions.
+    #[must_use]
+    pub fn for_questions(self) -> Self {
+        Self { readings: Some(self.readings.unwrap_or_default()), ..self }
+    }
+
+    /// A clip.
+    pub fn get(&self, numbers: &[usize]) -> Option<&Encoded> {
+        self.clips.get(numbers)
+    }
+}
 
 impl<'a> EncodedClips<'a> {
     /// Most encoded frames held: 256 MiB at 16 tokens of width 1024 in f32.
@@ -92,6 +120,31 @@ impl<'a> EncodedClips<'a> {
         self.runs
     }
 
+    /// How a chunk of these frames reads, made once for all questions; nothing where one question is asked, or where the readings of
+    /// `chunks` such chunks of `bytes` each are too much to hold.
+    ///
+    /// # Errors
+    /// That of `make`.
+    pub(super) fn reading(
+        &mut self,
+        numbers: &[usize],
+        (chunks, bytes): (usize, usize),
+        make: impl FnOnce(&mut Self) -> Result<Reading, Error>,
+    ) -> Result<Option<Reading>, Error> {
+        let held = match &self.held.readings {
+            Some(readings) if chunks * bytes <= MAX_READ_BYTES => readings.get(numbers).cloned(),
+            _ => return Ok(None),
+        };
+        if held.is_some() {
+            return Ok(held);
+        }
+        let made = make(self)?;
+        if let Some(readings) = &mut self.held.readings {
+            readings.insert(numbers.to_vec(), made.clone());
+        }
+        Ok(Some(made))
+    }
+
     /// These frames behind the tower, clip after clip.
     ///
     /// One frame alone is shown as a still clip, as the pictures of the published needle test are.
@@ -124,8 +177,8 @@ impl<'a> EncodedClips<'a> {
         let encoded = (self.encode)(&clip);
         self.runs += 1;
         self.shown.iter().for_each(|progress| progress.step());
-        if (self.held.len() + 1) * numbers.len() <= Self::MAX_HELD_FRAMES {
-            self.held.insert(numbers.to_vec(), encoded.clone());
+        if (self.held.clips.len() + 1) * numbers.len() <= Self::MAX_HELD_FRAMES {
+            self.held.clips.insert(numbers.to_vec(), encoded.clone());
         }
         encoded
     }

@@ -2,7 +2,7 @@
 
 use xcomp_data::{IMAGE_TOKEN, render_question};
 use xcomp_model::question::frame_select::{SelectRule, scored_layers};
-use xcomp_model::question::qc_comp::{Scope, ScoreRule, clip_scores};
+use xcomp_model::question::qc_comp::{Reading, Scope, ScoreRule, clip_scores};
 use xcomp_model::splice::Prompt;
 
 use super::Answerer;
@@ -96,22 +96,43 @@ impl Answerer {
             last_layer: *rule.layers.end(),
         };
 
-        let prompt = Prompt {
-            labels: vec![xcomp_model::loss::IGNORE; ids.len()],
-            ids,
-            visual_at: vec![parts.image_at],
-        };
+        let (llm, plan, starts) =
+            (&self.model.llm.model, &self.compression, rule.chunk_starts(frames));
+        let before = parts.image_at + 1;
+        let bytes = self.reading_bytes(rule.chunk_frames(), before);
         let mut scores = vec![];
-        for start in rule.chunk_starts(frames) {
-            let merged = clips.encoded(&rule.chunk(start, frames))?.features;
-            let (x, layout) = self.model.embed(std::slice::from_ref(&prompt), vec![vec![merged]]);
-            let visual = layout.sequences[0].visual_tokens();
-            let user_end = user_end - 1 + visual;
-            let llm = &self.model.llm.model;
-            scores.push(clip_scores(llm, x, layout, user_end, &self.compression, score_rule));
+        for start in &starts {
+            let chunk = rule.chunk(*start, frames);
+            let embed = |ids: &[i32], clips: &mut EncodedClips<'_>| {
+                let labels = vec![xcomp_model::loss::IGNORE; ids.len()];
+                let prompt = Prompt { labels, ids: ids.to_vec(), visual_at: vec![parts.image_at] };
+                let merged = clips.encoded(&chunk)?.features;
+                Ok::<_, Error>(self.model.embed(&[prompt], vec![vec![merged]]))
+            };
+            let reading = clips.reading(&chunk, (starts.len(), bytes), |clips| {
+                let (x, layout) = embed(&ids[..before], clips)?;
+                Ok(Reading::of(llm, x, layout, plan, score_rule))
+            })?;
+            scores.push(if let Some(reading) = reading {
+                let behind = llm.embed_tokens.forward(&ids[before..]).unsqueeze::<3>();
+                let behind = behind.cast(self.encoding().dtype);
+                reading.clip_scores(llm, behind, user_end - before, score_rule)
+            } else {
+                let (x, layout) = embed(&ids, clips)?;
+                let user_end = user_end - 1 + layout.sequences[0].visual_tokens();
+                clip_scores(llm, x, layout, user_end, plan, score_rule)
+            });
         }
         let chosen = rule.select(frames, options.count, &scores);
         Ok(Selection { frames: chosen, scores: rule.frame_scores(frames, &scores) })
+    }
+
+    /// Bytes of the reading of a chunk of so many frames, behind and with so many tokens of text.
+    fn reading_bytes(&self, frames: usize, text: usize) -> usize {
+        let layers = 0..self.config.llm.num_hidden_layers;
+        let tokens: Vec<usize> =
+            layers.map(|layer| self.compression.visual_tokens(layer, frames) + text).collect();
+        Reading::bytes(&self.model.llm.model, &tokens, self.encoding().dtype.into())
     }
 
     fn select_rule(&self, frames: usize, options: &SelectOptions) -> Result<SelectRule, Error> {

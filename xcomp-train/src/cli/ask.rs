@@ -111,7 +111,7 @@ impl Looking<'_> {
         let clip_frames = self.answerer.config().vision.clip_frames;
         let known = self.asking.select.is_none().then_some(frames.count / clip_frames);
         let progress = Progress::new("clips through the tower", known);
-        let mut clips = self.answerer.clips(&frames, HeldClips::new()).shown(&progress);
+        let mut clips = self.answerer.clips(&frames, HeldClips::default()).shown(&progress);
         let selection = match &self.asking.select {
             Some(options) => self.answerer.select(&mut clips, &message, self.question, options)?,
             None => all,

@@ -46,7 +46,7 @@ struct Video {
 
 impl Video {
     fn new(frames: Frames, choice: Choice, media: Media, held: HeldClips) -> Self {
-        Self { frames, choice, media, held, seen: None }
+        Self { frames, choice, media, held: held.for_questions(), seen: None }
     }
 }
 
@@ -92,7 +92,7 @@ impl ModelResponder {
         let limits = patient_limits();
         let Some(features) = &self.features else {
             let (frames, choice, media) = load_media(&path, read_type, &options, &limits)?;
-            return Ok(Video::new(frames, choice, media, HeldClips::new()));
+            return Ok(Video::new(frames, choice, media, HeldClips::default()));
         };
         let Visual { media, choice, data } =
             load_kept_media(&path, read_type, &options, &limits, features)?;
@@ -118,7 +118,7 @@ impl ModelResponder {
         media: Media,
         slot: Option<FeatureSlot>,
     ) -> Result<HeldClips, Error> {
-        let Some(slot) = slot else { return Ok(HeldClips::new()) };
+        let Some(slot) = slot else { return Ok(HeldClips::default()) };
         let seen = self.answerer.see(frames.clone(), choice, media)?;
         let features = encoded_to_host(seen.encoded, Stored::F32);
         slot.fill(&features);
