@@ -174,7 +174,8 @@ fn ways_agree(case: &Case, schedule: &Schedule, keep: KeepRule) {
         let kept = Keep.run(&model, batch.clone(), &plan, norm);
         let again = EveryLayer.run(&model, batch.clone(), &plan, norm);
         let alone = |model: &Vlm, sample| Keep.run(model, sample, &plan, norm);
-        let apart = apart::each(&model, batch.clone(), alone);
+        let counts = vec![1; batch.prompts.len()];
+        let apart = apart::each(&model, batch.clone().split(&counts), alone);
         for way in [again, apart] {
             assert_eq!(kept.weight, way.weight);
             let losses = [&kept.loss, &way.loss];
@@ -268,7 +269,7 @@ fn a_frozen_lower_half_learns_nothing_and_costs_no_backward() {
     let ways = [
         ("keep", keep(&model, batch.clone())),
         ("every layer", EveryLayer.run(&model, batch.clone(), &plan, norm)),
-        ("apart", apart::each(&model, batch.clone(), keep)),
+        ("apart", apart::each(&model, vec![batch.clone()], keep)),
     ];
     for (name_of_way, MicroStep { grads, .. }) in ways {
         for (name, _) in grads.iter() {

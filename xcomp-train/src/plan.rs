@@ -17,6 +17,7 @@ pub mod ranks;
 pub mod report;
 mod samples;
 pub mod survey;
+pub(crate) mod tapes;
 pub mod text;
 pub mod tuning;
 mod unfit;

@@ -1,12 +1,13 @@
 //! The bases of a sweep: trained before any arm, one for each seed, and shown to be above guessing before anything is compared on top of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::blind::blind_accuracy;
-use super::execute::{Workers, ask, export_step, is_finished, work};
+use super::execute::{Workers, ask, at_once, export_step, is_finished, work};
 use super::material::Material;
 use super::outcome::{Outcome, seed_scores};
 use super::process::Ended;
@@ -134,7 +135,7 @@ impl Bases {
         if worked.done < self.trainings.len() {
             return Ok(None);
         }
-        let Some(curve) = self.curve(Workers { jobs: 1, ..workers })? else { return Ok(None) };
+        let Some(curve) = self.curve(workers)? else { return Ok(None) };
         let mut records = BTreeMap::new();
         let mut losses = vec![];
         for Training { base, folder, exams, .. } in &self.trainings {
@@ -149,24 +150,33 @@ impl Bases {
     /// Right answers of the first base at every kept checkpoint; `None` if it was stopped.
     fn curve(&self, workers: Workers) -> Result<Option<Vec<(f64, f64)>>, Error> {
         let Some((questions, videos)) = &self.steps else { return Ok(Some(vec![])) };
-        let mut curve = vec![];
         let run = &self.trainings[0].folder;
-        let kept = Checkpoints::open(run).folders()?;
-        let progress = Progress::new("checkpoints examined", kept.len());
-        for step in kept.into_iter().map(|saved| saved.step) {
+        let exam_of = |step: usize| {
             let folder = run.join(format!("step-{step}"));
-            let exam = exam((questions, videos), self.ask.clone(), &folder)?;
+            Ok((step, exam((questions, videos), self.ask.clone(), &folder)?, folder))
+        };
+        let kept = Checkpoints::open(run).folders()?.into_iter().map(|saved| saved.step);
+        let exams: Vec<(usize, Exam, PathBuf)> = kept.map(exam_of).collect::<Result<_, Error>>()?;
+        let progress = Progress::new("checkpoints examined", exams.len());
+        at_once(&exams, workers, |(step, exam, folder)| {
             if !exam.folder.join(RESULTS).is_file() {
-                match examine((run, step), &folder, &exam, workers)? {
+                match examine((run, *step), folder, exam, workers)? {
                     (Ended::Done, _) => {}
-                    (Ended::Stopped, _) => return Ok(None),
+                    (Ended::Stopped, _) => return Ok(ControlFlow::Break(())),
                     (Ended::Failed, log) => return Err(failed(&log)),
                 }
+            }
+            progress.step();
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let mut curve = vec![];
+        for (step, exam, _) in exams {
+            if !exam.folder.join(RESULTS).is_file() {
+                return Ok(None);
             }
             let scores = seed_scores(read_results(&exam.folder)?.iter());
             let right: f64 = scores.values().map(|(_, score)| score).sum();
             curve.push((step as f64, right / scores.len().max(1) as f64));
-            progress.step();
         }
         Ok(Some(curve))
     }

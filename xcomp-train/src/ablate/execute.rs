@@ -1,5 +1,6 @@
 //! Works a sweep off: a few processes at a time, finished work is kept.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -90,25 +91,43 @@ pub fn finished(folder: &Path) -> Result<Option<Finished>, Error> {
 /// # Errors
 /// If a process cannot be started or a file not be written.
 pub fn work(trainings: &[&Training], workers: Workers) -> Result<Worked, Error> {
-    let next = AtomicUsize::new(0);
     let open: Vec<&&Training> = trainings.iter().filter(|t| !is_finished(t)).collect();
     let worked = Mutex::new(Worked { done: trainings.len() - open.len(), failed: vec![] });
     let progress = Progress::new("runs", trainings.len()).from(trainings.len() - open.len());
+    at_once(&open, workers, |training| {
+        let ended = train_and_ask(training, workers)?;
+        let mut worked = worked.lock().expect("no worker panics while it counts");
+        match ended {
+            None => worked.done += 1,
+            Some((Ended::Failed, log)) => {
+                progress.line(&format!("failed, see {}", log.display()));
+                worked.failed.push(log);
+            }
+            Some(_) => return Ok(ControlFlow::Break(())),
+        }
+        progress.step();
+        progress.note(&format!("last {}", training.folder.display()));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(worked.into_inner().expect("no worker panics while it counts"))
+}
+
+/// Does each of `all`, `workers.jobs` at a time, until there is a wish to stop or `one` breaks off.
+///
+/// # Errors
+/// The first of `one`; what others have begun is ended before.
+pub fn at_once<T: Sync>(
+    all: &[T],
+    workers: Workers,
+    one: impl Fn(&T) -> Result<ControlFlow<()>, Error> + Sync,
+) -> Result<(), Error> {
+    let next = AtomicUsize::new(0);
     let worker = || -> Result<(), Error> {
         while workers.stop.asked().is_none() {
-            let Some(training) = open.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-            let ended = train_and_ask(training, workers)?;
-            let mut worked = worked.lock().expect("no worker panics while it counts");
-            match ended {
-                None => worked.done += 1,
-                Some((Ended::Failed, log)) => {
-                    progress.line(&format!("failed, see {}", log.display()));
-                    worked.failed.push(log);
-                }
-                Some(_) => break,
+            let Some(item) = all.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+            if one(item)?.is_break() {
+                break;
             }
-            progress.step();
-            progress.note(&format!("last {}", training.folder.display()));
         }
         Ok(())
     };
@@ -116,8 +135,7 @@ pub fn work(trainings: &[&Training], workers: Workers) -> Result<Worked, Error> 
         let handles: Vec<_> = (0..workers.jobs).map(|_| scope.spawn(worker)).collect();
         handles.into_iter().map(|handle| handle.join().expect("a worker does not panic")).collect()
     });
-    ends.into_iter().collect::<Result<(), _>>()?;
-    Ok(worked.into_inner().expect("no worker panics while it counts"))
+    ends.into_iter().collect()
 }
 
 /// What kept a training or one of its examinations from its end, with the log; nothing if all is done.

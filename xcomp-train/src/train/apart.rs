@@ -1,5 +1,5 @@
-//! The samples of a micro-batch side by side on the threads of a processor, each on a tape of its own: nothing is padded, and what a
-//! small model's operations are too short to share is shared all the same.
+//! The samples of a micro-batch side by side on the threads of a processor: what a small model's operations are too short to share is
+//! shared all the same, and samples of other lengths are not padded to each other.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,29 +9,35 @@ use xcomp_model::vlm::Vlm;
 use crate::train::optimizer::grads::NamedTensors;
 use crate::train::step::{MicroBatch, MicroStep};
 
-/// Runs every sample by itself and adds up what comes of them, in their order: no number depends on how many threads there are.
+/// Runs every part on a tape of its own and adds up what comes of them, in their order: no number depends on how many threads there are.
 ///
-/// No more samples are on their way than there are threads. Each has leaves of its own, because tapes that share one are worked off
-/// one after the other.
+/// No more parts are on their way than there are threads. Each has leaves of its own, because tapes that share one are worked off one
+/// after the other.
 ///
 /// # Panics
-/// If the micro-batch has no sample.
+/// If there is no part.
 pub fn each(
     model: &Vlm,
-    micro: MicroBatch,
+    parts: Vec<MicroBatch>,
     run: impl Fn(&Vlm, MicroBatch) -> MicroStep + Sync,
 ) -> MicroStep {
     let device = model.llm.model.norm.weight.val().device();
     let leaves = || model.clone().fork(&device);
-    let samples: Vec<_> = micro.samples().map(|sample| (leaves(), sample)).collect();
-    let count = samples.len();
-    let to_do = Mutex::new(samples.into_iter().enumerate());
+    let parts = parts.into_iter().map(|part| (leaves(), part)).collect();
+    let steps = side_by_side(parts, |(model, part)| run(&model, part));
+    steps.into_iter().reduce(added).expect("there is a part")
+}
+
+/// What `one` makes of each, in their order; no more are under way than there are threads.
+fn side_by_side<T: Send, R: Send>(all: Vec<T>, one: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let count = all.len();
+    let to_do = Mutex::new(all.into_iter().enumerate());
     let done = Mutex::new(Vec::with_capacity(count));
     let next = || to_do.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
-        while let Some((place, (model, sample))) = next() {
-            let step = run(&model, sample);
-            done.lock().unwrap_or_else(PoisonError::into_inner).push((place, step));
+        while let Some((place, item)) = next() {
+            let made = one(item);
+            done.lock().unwrap_or_else(PoisonError::into_inner).push((place, made));
         }
     };
     rayon::scope(|scope| {
@@ -41,8 +47,7 @@ pub fn each(
     });
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(place, _)| *place);
-    let steps = done.into_iter().map(|(_, step)| step);
-    steps.reduce(added).expect("a micro-batch has samples")
+    done.into_iter().map(|(_, made)| made).collect()
 }
 
 fn added(a: MicroStep, b: MicroStep) -> MicroStep {

@@ -17,6 +17,7 @@ use crate::data::features::{gaps, merged};
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::plan::cost::SampleSize;
+use crate::plan::tapes::tapes;
 use crate::recipe::tables::{BackwardWord, HeldWord};
 use crate::train::apart;
 use crate::train::meter::Meter;
@@ -196,9 +197,10 @@ pub(crate) fn backward_giving(
 ) -> MicroStep {
     let norm = plan.loss_norm();
     if plan.running.apart && micro.prompts.len() > 1 {
-        return apart::each(model, micro, |model, sample| {
-            let dropping = dropping(plan, model, sample.number);
-            Keep.run(dropping.as_ref().unwrap_or(model), sample, &plan.compression, norm)
+        let counts = tapes(&plan.config, micro.taped());
+        return apart::each(model, micro.split(&counts), |model, part| {
+            let dropping = dropping(plan, model, part.number);
+            Keep.run(dropping.as_ref().unwrap_or(model), part, &plan.compression, norm)
         });
     }
     let dropping = dropping(plan, model, micro.number);

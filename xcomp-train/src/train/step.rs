@@ -13,6 +13,7 @@ use xcomp_model::splice::Prompt;
 use xcomp_model::vision::frames::{Clips, Encoding};
 use xcomp_model::vlm::{Vlm, supervised};
 
+use crate::plan::tapes::Taped;
 use crate::train::optimizer::grads::NamedTensors;
 
 /// Prompts with the merged features of their frames, ready for what is behind the tower.
@@ -33,17 +34,32 @@ pub struct MicroBatch {
 }
 
 impl MicroBatch {
-    /// Each of its samples alone.
-    pub(super) fn samples(self) -> impl Iterator<Item = Self> {
-        let Self { prompts, merged, replay, windows, number, arrangement } = self;
+    /// Its samples in parts of so many, in their order.
+    #[must_use]
+    pub fn split(self, counts: &[usize]) -> Vec<Self> {
+        let Self { prompts, merged, replay, windows, mut number, arrangement } = self;
+        let (mut prompts, mut merged) = (prompts.into_iter(), merged.into_iter());
         let (mut replay, mut windows) = (replay.into_iter(), windows.into_iter());
-        prompts.into_iter().zip(merged).zip(0..).map(move |((prompt, merged), place)| Self {
-            prompts: vec![prompt],
-            merged: vec![merged],
-            replay: replay.next().into_iter().collect(),
-            windows: windows.next().into_iter().collect(),
-            number: number.map(|first| first + place),
-            arrangement,
+        let part = |count: &usize| {
+            let first = number;
+            number = number.map(|number| number + *count as u64);
+            Self {
+                prompts: prompts.by_ref().take(*count).collect(),
+                merged: merged.by_ref().take(*count).collect(),
+                replay: replay.by_ref().take(*count).collect(),
+                windows: windows.by_ref().take(*count).collect(),
+                number: first,
+                arrangement,
+            }
+        };
+        counts.iter().map(part).collect()
+    }
+
+    /// Text and visual tokens of each sample.
+    pub(super) fn taped(&self) -> impl Iterator<Item = Taped> {
+        self.prompts.iter().zip(&self.merged).map(|(prompt, merged)| {
+            let tokens = |merged: &Tensor<3>| merged.dims()[0] * merged.dims()[1];
+            Taped { text: prompt.text_tokens(), visual: merged.iter().map(tokens).sum() }
         })
     }
 }

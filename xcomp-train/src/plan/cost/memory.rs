@@ -18,6 +18,7 @@ use super::moment::Parts;
 pub use super::moment::{Memory, Moment};
 use super::parameters::{TensorShape, tensors};
 use super::running::{Held, Running};
+use crate::plan::tapes::{Taped, tapes};
 
 /// Gradients of the logits while the loss goes back: of log-softmax, of its shift and of its sum.
 const LOGIT_GRADIENTS: u64 = 3;
@@ -74,7 +75,7 @@ impl<'a> Step<'a> {
         let bytes = running.held;
         let sums: Blocks = moving.iter().map(|tensor| bytes.sum(tensor)).sum();
         let wide: Blocks = moving.iter().map(block).sum();
-        let (taped, tapes, done) = on_tapes(batch, running);
+        let (taped, tapes, done) = on_tapes(work, batch, running);
         let held = Parts {
             tuned_weights: moving.iter().map(|tensor| bytes.weight(tensor)).sum(),
             frozen_weights: still.iter().map(|tensor| bytes.frozen(tensor)).sum(),
@@ -320,17 +321,20 @@ impl<'a> Step<'a> {
     }
 }
 
-/// The samples that are on tapes at one time, the number of these tapes, and that of samples whose gradients already wait for the others'.
-fn on_tapes(batch: &[SampleSize], running: Running) -> (Vec<SampleSize>, u64, u64) {
-    let threads = running.process.map_or(1, |process| process.computing_threads);
-    let mut taped = batch.to_vec();
+/// The samples that are on tapes at one time, the number of these tapes, and that of tapes whose gradients already wait for the others'.
+fn on_tapes(work: &Work, batch: &[SampleSize], running: Running) -> (Vec<SampleSize>, u64, u64) {
     if !running.apart || batch.is_empty() {
-        return (taped, 1, 0);
+        return (batch.to_vec(), 1, 0);
     }
-    taped.sort_by_key(|size| std::cmp::Reverse((size.frames, size.text_tokens)));
-    taped.truncate(threads.max(1));
-    let tapes = taped.len();
-    (taped, tapes as u64, (batch.len() - tapes) as u64)
+    let mut rest = batch;
+    let own = |count: usize| rest.split_off(..count).unwrap_or_default();
+    let sizes = batch.iter().map(|size| Taped::of(work.config, size));
+    let mut each: Vec<&[SampleSize]> = tapes(work.config, sizes).into_iter().map(own).collect();
+    let frames = |tape: &[SampleSize]| tape.iter().map(|size| size.frames).sum::<usize>();
+    let all = each.len();
+    each.sort_by_key(|tape| std::cmp::Reverse(frames(tape)));
+    each.truncate(running.threads());
+    (each.concat(), each.len() as u64, (all - each.len()) as u64)
 }
 
 /// A tensor in f32.

@@ -29,10 +29,17 @@ pub struct Running {
     pub drops: bool,
     /// How the samples of a forward stand in it.
     pub arrangement: Arrangement,
-    /// Whether the samples of a forward go through it side by side, each on a tape of its own.
+    /// Whether the samples of a forward go through it side by side, on tapes of their own.
     pub apart: bool,
     /// Clips that go through the tower together.
     pub clips_at_once: usize,
+}
+
+impl Running {
+    /// Threads that compute in the process.
+    pub(super) fn threads(&self) -> usize {
+        self.process.map_or(1, |process| process.computing_threads.max(1))
+    }
 }
 
 /// Bytes of numbers that outlive a micro-step.
