@@ -65,11 +65,19 @@ impl Prompted {
         splice(&self.llm.model.embed_tokens, &[prompt], visual, self.tokens_per_frame)
     }
 
-    /// What stands before the question, read once, and the question's tokens.
-    pub fn prefix(&self) -> (Prefix, &[i32]) {
+    /// What stands before the question, embedded, and the question's tokens.
+    ///
+    /// # Panics
+    /// If the case shows nothing.
+    pub fn before(&self) -> ((Tensor<3>, Layout), &[i32]) {
         let visual_at = self.ids.iter().position(|id| *id < 0).expect("a marker");
         let (before, question) = self.ids.split_at(visual_at + 1);
-        let (x, layout) = self.embed_ids(before.to_vec());
+        (self.embed_ids(before.to_vec()), question)
+    }
+
+    /// What stands before the question, read once, and the question's tokens.
+    pub fn prefix(&self) -> (Prefix, &[i32]) {
+        let ((x, layout), question) = self.before();
         (Prefix::run(&self.llm, x, layout, &self.plan), question)
     }
 

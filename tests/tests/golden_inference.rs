@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use xcomp_model::compress::pass::forward;
 use xcomp_model::question::frame_select::SelectRule;
-use xcomp_model::question::qc_comp::{ClipScores, Scope, ScoreRule, clip_scores};
+use xcomp_model::question::qc_comp::{ClipScores, Reading, Scope, ScoreRule, clip_scores};
 use xcomp_tests::{Case, HostData, HostTensor, Prompted, Tolerance, assert_close, cases, host};
 
 /// Pins: one cache per layer with its own length, decode positions per layer, greedy tokens, logits of every step.
@@ -74,25 +74,36 @@ fn k_qc_scores() {
         let user_end = case.count("/config/first_conv_length") + visual - 1;
         let (x, layout) = prompted.embed(&[]);
         let llm = &prompted.llm.model;
-        let got = clip_scores(llm, x, layout, user_end, &prompted.plan, score_rule(&case));
+        let rule = score_rule(&case);
+        compare_clips(&case, &clip_scores(llm, x, layout, user_end, &prompted.plan, rule));
 
-        let want = case.tensor("clip_scores");
-        for (layer, row) in want.f32().chunks(want.shape[1]).enumerate() {
-            for (clip, want) in row.iter().enumerate() {
-                let got = got[layer][clip];
-                assert_eq!(
-                    got.is_some(),
-                    *want < UNSCORED,
-                    "case {}: layer {layer}, clip {clip}",
-                    case.name
-                );
-                let off = got.map_or(0.0, |got| (got - want).abs() / (1e-7 + 5e-4 * want.abs()));
-                assert!(
-                    off <= 1.0,
-                    "case {}: layer {layer}, clip {clip}: {got:?}, {want}",
-                    case.name
-                );
-            }
+        // Read once, whatever else was asked before.
+        let ((x, layout), question) = prompted.before();
+        let read = layout.longest();
+        let reading = Reading::of(llm, x, layout, &prompted.plan, rule);
+        let ask = |question: &[i32]| {
+            let behind = llm.embed_tokens.forward(question).unsqueeze::<3>();
+            reading.clip_scores(llm, behind, user_end - read, rule)
+        };
+        let other: Vec<i32> = question.iter().rev().copied().collect();
+        let _ = ask(&other);
+        compare_clips(&case, &ask(question));
+    }
+}
+
+fn compare_clips(case: &Case, got: &[ClipScores]) {
+    let want = case.tensor("clip_scores");
+    for (layer, row) in want.f32().chunks(want.shape[1]).enumerate() {
+        for (clip, want) in row.iter().enumerate() {
+            let got = got[layer][clip];
+            assert_eq!(
+                got.is_some(),
+                *want < UNSCORED,
+                "case {}: layer {layer}, clip {clip}",
+                case.name
+            );
+            let off = got.map_or(0.0, |got| (got - want).abs() / (1e-7 + 5e-4 * want.abs()));
+            assert!(off <= 1.0, "case {}: layer {layer}, clip {clip}: {got:?}, {want}", case.name);
         }
     }
 }

@@ -120,7 +120,7 @@ pub(super) fn largest(row: &[f32]) -> f32 {
 
 /// Lanes put together as a tree: the upper half onto the lower, until one is left.
 #[inline(always)]
-fn folded(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+pub(super) fn folded(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut half = LANES / 2;
     while half > 0 {
         for i in 0..half {

@@ -7,9 +7,9 @@ use faer::{Accum, MatMut, MatRef};
 use rayon::prelude::*;
 
 use crate::ops::heads::{columns_mut, has_whole_rows, head, heads_mut, side_by_side};
-use crate::ops::product::multiply;
+use crate::ops::product::{matrix_mut, multiply};
 use crate::ops::recorded::{CpuOp, dims};
-use crate::ops::vector::{LANES, exp, largest, sum_of, widest};
+use crate::ops::vector::{LANES, exp, folded, largest, sum_of, widest};
 
 /// Query rows of a tile: with a thousand keys its scores fill half a megabyte.
 const TILE_ROWS: usize = 64;
@@ -68,6 +68,16 @@ struct HeadGrads<'a> {
     v: MatMut<'a, f32>,
 }
 
+/// Room for a tile: reused from one to the next.
+struct Scratch {
+    /// Scores, or what is made of them: `[rows, keys]`, rows of whole vectors.
+    weights: Vec<f32>,
+    /// A number for each row.
+    shares: Vec<f32>,
+    /// `[rows, head_dim]`.
+    rows: Vec<f32>,
+}
+
 impl CpuOp<3> for Attention {
     /// As it is: heads that lie side by side, or in a wider row, are read there.
     fn laid_out(input: &FlexTensor) -> FlexTensor {
@@ -79,16 +89,20 @@ impl CpuOp<3> for Attention {
         let mut out = vec![0.0; len(&q)];
         let tiles = self.tiles(sizes);
         let heads = heads_mut(&mut out, seq, kv_heads * group, head_dim).into_par_iter();
-        heads.enumerate().for_each(|(index, mut out)| {
-            let from = Head::of([&q, &k, &v], index, group);
-            let mut scores = sizes.scratch();
-            for tile in tiles.iter().copied() {
-                let weights = sizes.probabilities(from, tile, &mut scores);
-                let out = out.as_mut().subrows_mut(tile.start, tile.rows);
-                let values = from.v.subrows(tile.first, tile.keys);
-                multiply(out, Accum::Replace, weights.as_ref(), values);
-            }
-        });
+        heads.enumerate().for_each_init(
+            || sizes.scratch(),
+            |scratch, (index, mut out)| {
+                let from = Head::of([&q, &k, &v], index, group);
+                for tile in tiles.iter().copied() {
+                    sizes.weigh(from, tile, scratch);
+                    let mut out = out.as_mut().subrows_mut(tile.start, tile.rows);
+                    let values = from.v.subrows(tile.first, tile.keys);
+                    let weights = tile.matrix(&mut scratch.weights);
+                    multiply(out.as_mut(), Accum::Replace, weights.as_ref(), values);
+                    scale_rows(out, &scratch.shares);
+                }
+            },
+        );
         side_by_side(out, dims(&q))
     }
 
@@ -108,17 +122,20 @@ impl CpuOp<3> for Attention {
         let of_keys = heads_mut(&mut of_k, keys, kv_heads, head_dim);
         let of_values = heads_mut(&mut of_v, keys, kv_heads, head_dim);
         let by_key_head = of_groups.zip(of_keys).zip(of_values).enumerate();
-        by_key_head.for_each(|(kv_head, ((of_group, mut of_k), mut of_v))| {
-            let mut scratch = [sizes.scratch(), sizes.scratch()];
-            for (member, mut of_q) in columns_mut(of_group, head_dim).enumerate() {
-                let index = kv_head * group + member;
-                let (from, grad) = (Head::of([&q, &k, &v], index, group), head(&grad, index));
-                for tile in tiles.iter().copied() {
-                    let into = HeadGrads { q: of_q.as_mut(), k: of_k.as_mut(), v: of_v.as_mut() };
-                    sizes.backward_tile(from, grad, tile, into, &mut scratch);
+        by_key_head.for_each_init(
+            || (sizes.scratch(), sizes.scratch()),
+            |(scratch, of_scores), (kv_head, ((of_group, mut of_k), mut of_v))| {
+                for (member, mut of_q) in columns_mut(of_group, head_dim).enumerate() {
+                    let index = kv_head * group + member;
+                    let (from, grad) = (Head::of([&q, &k, &v], index, group), head(&grad, index));
+                    for tile in tiles.iter().copied() {
+                        let into =
+                            HeadGrads { q: of_q.as_mut(), k: of_k.as_mut(), v: of_v.as_mut() };
+                        sizes.backward_tile(from, grad, tile, into, scratch, of_scores);
+                    }
                 }
-            }
-        });
+            },
+        );
         let grads = [(of_q, &q), (of_k, &k), (of_v, &v)];
         grads.map(|(grad, like)| Some(side_by_side(grad, dims(like))))
     }
@@ -182,18 +199,23 @@ impl<'a> Head<'a> {
 }
 
 impl Sizes {
-    /// Room for the scores of a tile.
-    fn scratch(self) -> Vec<f32> {
-        vec![0.0; TILE_ROWS.min(self.seq) * self.keys.next_multiple_of(LANES)]
+    /// Room for a tile.
+    fn scratch(self) -> Scratch {
+        let rows = TILE_ROWS.min(self.seq);
+        Scratch {
+            weights: vec![0.0; rows * self.keys.next_multiple_of(LANES)],
+            shares: vec![0.0; rows],
+            rows: vec![0.0; rows * self.head_dim],
+        }
     }
 
-    /// How much each row of a tile takes of each key: `[rows, keys]`.
-    fn probabilities<'a>(self, from: Head<'_>, tile: Tile, room: &'a mut [f32]) -> MatMut<'a, f32> {
+    /// What each row of a tile takes of each key, `[rows, keys]`, and by what a row is multiplied to sum to 1.
+    fn weigh(self, from: Head<'_>, tile: Tile, scratch: &mut Scratch) {
+        let Scratch { weights, shares, .. } = scratch;
         let queries = from.q.subrows(tile.start, tile.rows);
         let keys = from.k.subrows(tile.first, tile.keys).transpose();
-        multiply(tile.matrix(room), Accum::Replace, queries, keys);
-        softmax_rows(tile.rows_in(room), self, tile);
-        tile.matrix(room)
+        multiply(tile.matrix(weights), Accum::Replace, queries, keys);
+        weigh_rows(tile.rows_in(weights), &mut shares[..tile.rows], self, tile);
     }
 
     fn scale(self) -> f32 {
@@ -207,24 +229,33 @@ impl Sizes {
     }
 
     /// Writes a tile's part of the gradient of the queries, and adds its parts to those of keys and values.
+    ///
+    /// Shares are taken off the gradient's rows, which are shorter than those of the weights.
     fn backward_tile(
         self,
         from: Head<'_>,
         grad: MatRef<'_, f32>,
         tile: Tile,
         into: HeadGrads<'_>,
-        [weights, of_weights]: &mut [Vec<f32>; 2],
+        scratch: &mut Scratch,
+        of_scores: &mut Scratch,
     ) {
-        let grad = grad.subrows(tile.start, tile.rows);
+        self.weigh(from, tile, scratch);
+        let Scratch { weights, shares, rows } = scratch;
+        let mut grads = matrix_mut(&mut rows[..tile.rows * self.head_dim], self.head_dim);
+        grads.copy_from(grad.subrows(tile.start, tile.rows));
+        scale_rows(grads.as_mut(), shares);
+
         let queries = from.q.subrows(tile.start, tile.rows);
         let [keys, values] = [from.k, from.v].map(|x| x.subrows(tile.first, tile.keys));
         let [of_keys, of_values] = [into.k, into.v].map(|x| x.subrows_mut(tile.first, tile.keys));
         let of_queries = into.q.subrows_mut(tile.start, tile.rows);
 
-        let shares = self.probabilities(from, tile, weights);
-        multiply(of_values, Accum::Add, shares.transpose().as_ref(), grad);
-        multiply(tile.matrix(of_weights), Accum::Replace, grad, values.transpose());
-        backward_rows(tile.rows_in(weights), tile.rows_in(of_weights), self, tile);
+        multiply(of_values, Accum::Add, tile.matrix(weights).transpose().as_ref(), grads.as_ref());
+        let room = tile.matrix(&mut of_scores.weights);
+        multiply(room, Accum::Replace, grads.as_ref(), values.transpose());
+        let room = tile.rows_in(&mut of_scores.weights);
+        backward_rows(tile.rows_in(weights), room, &shares[..tile.rows], self, tile);
         let of_scores = tile.matrix(weights);
         let of_scores = of_scores.as_ref();
         multiply(of_keys, Accum::Add, of_scores.transpose(), queries);
@@ -254,37 +285,54 @@ impl Tile {
     }
 }
 
+/// Multiplies each row by its share.
+fn scale_rows(matrix: MatMut<'_, f32>, shares: &[f32]) {
+    for (row, share) in matrix.row_iter_mut().zip(shares) {
+        let row = row.try_as_row_major_mut().expect("rows lie in one piece");
+        row.as_slice_mut().iter_mut().for_each(|x| *x *= share);
+    }
+}
+
 widest! {
-    /// Softmax of the scaled scores that each row of a tile sees; the others become 0.
-    fn softmax_rows(scores: &mut [f32], sizes: Sizes, tile: Tile) {
+    /// e to the scaled scores that each row of a tile sees, less its highest, and one over their sum; the others become 0.
+    fn weigh_rows(scores: &mut [f32], shares: &mut [f32], sizes: Sizes, tile: Tile) {
         let scale = sizes.scale();
-        for (row, scores) in scores.chunks_exact_mut(tile.width()).enumerate() {
+        let rows = scores.chunks_exact_mut(tile.width()).zip(shares).enumerate();
+        for (row, (scores, share)) in rows {
             let seen = sizes.seen(tile, row);
             scores[seen..].fill(f32::NEG_INFINITY);
-            let vectors = &mut scores[..seen.next_multiple_of(LANES)];
-            let highest = largest(vectors);
-            for x in &mut *vectors {
-                *x = exp((*x - highest) * scale);
+            let (vectors, _) = scores[..seen.next_multiple_of(LANES)].as_chunks_mut::<LANES>();
+            let highest = largest(vectors.as_flattened());
+            let mut sums = [0.0; LANES];
+            for vector in vectors {
+                for (x, sum) in vector.iter_mut().zip(&mut sums) {
+                    *x = exp((*x - highest) * scale); // of what is hidden less than 1e-37
+                    *sum += *x;
+                }
             }
             scores[seen..].fill(0.0);
-            let vectors = &mut scores[..seen.next_multiple_of(LANES)];
-            let share = 1.0 / sum_of(vectors, vectors, |x, _| x);
-            for x in vectors {
-                *x *= share;
-            }
+            *share = 1.0 / folded(sums, |a, b| a + b);
         }
     }
 
-    /// The gradient of the raw scores, in the place of the probabilities.
-    fn backward_rows(weights: &mut [f32], of_weights: &[f32], sizes: Sizes, tile: Tile) {
+    /// The gradient of the raw scores, in the place of the weights; that of the weights has been multiplied by the shares.
+    fn backward_rows(
+        weights: &mut [f32],
+        of_weights: &mut [f32],
+        shares: &[f32],
+        sizes: Sizes,
+        tile: Tile,
+    ) {
         let scale = sizes.scale();
         let rows = weights.chunks_exact_mut(tile.width());
-        let both = rows.zip(of_weights.chunks_exact(tile.width())).enumerate();
-        for (row, (weights, grads)) in both {
-            let vectors = sizes.seen(tile, row).next_multiple_of(LANES);
-            let (weights, grads) = (&mut weights[..vectors], &grads[..vectors]);
-            let shared = sum_of(weights, grads, |w, g| w * g);
-            let pairs = weights.iter_mut().zip(grads);
+        let both = rows.zip(of_weights.chunks_exact_mut(tile.width())).zip(shares).enumerate();
+        for (row, ((weights, grads), share)) in both {
+            let seen = sizes.seen(tile, row);
+            let vectors = seen.next_multiple_of(LANES);
+            let (weights, grads) = (&mut weights[..vectors], &mut grads[..vectors]);
+            grads[seen..].fill(0.0); // another tile's numbers
+            let shared = share * sum_of(weights, grads, |w, g| w * g);
+            let pairs = weights.iter_mut().zip(&*grads);
             pairs.for_each(|(w, g): (&mut f32, _)| *w *= (g - shared) * scale);
         }
     }
