@@ -239,7 +239,7 @@ fn a_plan_says_what_packing_saves_and_what_cannot_be_packed() {
     let task = varied();
     let plan = |set: &[&str]| planned(task.recipe(set)).map(|plan| plan.report().to_string());
     let two = "train.per_device_batch_size=2";
-    assert!(plan(&[two]).unwrap().contains("side by side: no token is padding"));
+    assert!(plan(&[two]).unwrap().contains("side by side: only short samples are padded"));
     let padded = plan(&[two, "train.recompute=layer"]).unwrap();
     assert!(padded.contains("padded: [data] packing = true saves"));
     assert!(plan(&[two, "data.packing=true"]).unwrap().contains("packed: no token is padding"));

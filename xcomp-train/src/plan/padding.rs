@@ -33,7 +33,7 @@ pub struct Padding {
     pub padded: usize,
     /// Whether the recipe packs them, so that no token is padding.
     pub packed: bool,
-    /// Whether the device runs them side by side, so that no token is padding.
+    /// Whether the device runs them side by side, so that only short samples which share a tape are padded.
     pub apart: bool,
 }
 

@@ -72,7 +72,7 @@ impl PlanReport {
         let what = if padding.packed {
             "packed: no token is padding, of which there would be"
         } else if padding.apart {
-            "side by side: no token is padding, of which there would be"
+            "side by side: only short samples are padded, of all together there would be"
         } else {
             "padded: [data] packing = true saves"
         };
