@@ -68,14 +68,20 @@ struct HeadGrads<'a> {
     v: MatMut<'a, f32>,
 }
 
-/// Room for a tile: reused from one to the next.
-struct Scratch {
-    /// Scores, or what is made of them: `[rows, keys]`, rows of whole vectors.
+/// What the rows of a tile take of each key: room that is reused from one tile to the next.
+struct Weighed {
+    /// Scores, then weights: `[rows, keys]`, rows of whole vectors.
     weights: Vec<f32>,
-    /// A number for each row.
+    /// By what each row is multiplied to sum to 1.
     shares: Vec<f32>,
-    /// `[rows, head_dim]`.
-    rows: Vec<f32>,
+}
+
+/// Room for gradients of a tile.
+struct TileGrads {
+    /// Of the weights, laid out as they are.
+    of_weights: Vec<f32>,
+    /// Of the results, times the shares: `[rows, head_dim]`.
+    of_rows: Vec<f32>,
 }
 
 impl CpuOp<3> for Attention {
@@ -90,16 +96,16 @@ impl CpuOp<3> for Attention {
         let tiles = self.tiles(sizes);
         let heads = heads_mut(&mut out, seq, kv_heads * group, head_dim).into_par_iter();
         heads.enumerate().for_each_init(
-            || sizes.scratch(),
-            |scratch, (index, mut out)| {
+            || sizes.weighed(),
+            |weighed, (index, mut out)| {
                 let from = Head::of([&q, &k, &v], index, group);
                 for tile in tiles.iter().copied() {
-                    sizes.weigh(from, tile, scratch);
+                    sizes.weigh(from, tile, weighed);
                     let mut out = out.as_mut().subrows_mut(tile.start, tile.rows);
                     let values = from.v.subrows(tile.first, tile.keys);
-                    let weights = tile.matrix(&mut scratch.weights);
+                    let weights = tile.matrix(&mut weighed.weights);
                     multiply(out.as_mut(), Accum::Replace, weights.as_ref(), values);
-                    scale_rows(out, &scratch.shares);
+                    scale_rows(out, &weighed.shares);
                 }
             },
         );
@@ -123,15 +129,15 @@ impl CpuOp<3> for Attention {
         let of_values = heads_mut(&mut of_v, keys, kv_heads, head_dim);
         let by_key_head = of_groups.zip(of_keys).zip(of_values).enumerate();
         by_key_head.for_each_init(
-            || (sizes.scratch(), sizes.scratch()),
-            |(scratch, of_scores), (kv_head, ((of_group, mut of_k), mut of_v))| {
+            || (sizes.weighed(), sizes.tile_grads()),
+            |(weighed, grads), (kv_head, ((of_group, mut of_k), mut of_v))| {
                 for (member, mut of_q) in columns_mut(of_group, head_dim).enumerate() {
                     let index = kv_head * group + member;
                     let (from, grad) = (Head::of([&q, &k, &v], index, group), head(&grad, index));
                     for tile in tiles.iter().copied() {
                         let into =
                             HeadGrads { q: of_q.as_mut(), k: of_k.as_mut(), v: of_v.as_mut() };
-                        sizes.backward_tile(from, grad, tile, into, scratch, of_scores);
+                        sizes.backward_tile(from, grad, tile, into, weighed, grads);
                     }
                 }
             },
@@ -199,19 +205,28 @@ impl<'a> Head<'a> {
 }
 
 impl Sizes {
-    /// Room for a tile.
-    fn scratch(self) -> Scratch {
-        let rows = TILE_ROWS.min(self.seq);
-        Scratch {
-            weights: vec![0.0; rows * self.keys.next_multiple_of(LANES)],
-            shares: vec![0.0; rows],
-            rows: vec![0.0; rows * self.head_dim],
-        }
+    /// Rows of a tile at most.
+    fn tile_rows(self) -> usize {
+        TILE_ROWS.min(self.seq)
+    }
+
+    /// Room for a number for each row of a tile and each key.
+    fn scores(self) -> Vec<f32> {
+        vec![0.0; self.tile_rows() * self.keys.next_multiple_of(LANES)]
+    }
+
+    fn weighed(self) -> Weighed {
+        Weighed { weights: self.scores(), shares: vec![0.0; self.tile_rows()] }
+    }
+
+    fn tile_grads(self) -> TileGrads {
+        let of_rows = vec![0.0; self.tile_rows() * self.head_dim];
+        TileGrads { of_weights: self.scores(), of_rows }
     }
 
     /// What each row of a tile takes of each key, `[rows, keys]`, and by what a row is multiplied to sum to 1.
-    fn weigh(self, from: Head<'_>, tile: Tile, scratch: &mut Scratch) {
-        let Scratch { weights, shares, .. } = scratch;
+    fn weigh(self, from: Head<'_>, tile: Tile, into: &mut Weighed) {
+        let Weighed { weights, shares } = into;
         let queries = from.q.subrows(tile.start, tile.rows);
         let keys = from.k.subrows(tile.first, tile.keys).transpose();
         multiply(tile.matrix(weights), Accum::Replace, queries, keys);
@@ -237,12 +252,12 @@ impl Sizes {
         grad: MatRef<'_, f32>,
         tile: Tile,
         into: HeadGrads<'_>,
-        scratch: &mut Scratch,
-        of_scores: &mut Scratch,
+        weighed: &mut Weighed,
+        room: &mut TileGrads,
     ) {
-        self.weigh(from, tile, scratch);
-        let Scratch { weights, shares, rows } = scratch;
-        let mut grads = matrix_mut(&mut rows[..tile.rows * self.head_dim], self.head_dim);
+        self.weigh(from, tile, weighed);
+        let (Weighed { weights, shares }, TileGrads { of_weights, of_rows }) = (weighed, room);
+        let mut grads = matrix_mut(&mut of_rows[..tile.rows * self.head_dim], self.head_dim);
         grads.copy_from(grad.subrows(tile.start, tile.rows));
         scale_rows(grads.as_mut(), shares);
 
@@ -252,10 +267,9 @@ impl Sizes {
         let of_queries = into.q.subrows_mut(tile.start, tile.rows);
 
         multiply(of_values, Accum::Add, tile.matrix(weights).transpose().as_ref(), grads.as_ref());
-        let room = tile.matrix(&mut of_scores.weights);
-        multiply(room, Accum::Replace, grads.as_ref(), values.transpose());
-        let room = tile.rows_in(&mut of_scores.weights);
-        backward_rows(tile.rows_in(weights), room, &shares[..tile.rows], self, tile);
+        multiply(tile.matrix(of_weights), Accum::Replace, grads.as_ref(), values.transpose());
+        let of_weights = tile.rows_in(of_weights);
+        backward_rows(tile.rows_in(weights), of_weights, &shares[..tile.rows], self, tile);
         let of_scores = tile.matrix(weights);
         let of_scores = of_scores.as_ref();
         multiply(of_keys, Accum::Add, of_scores.transpose(), queries);
